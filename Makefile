@@ -1,0 +1,76 @@
+# One front door: people, CI and the README all use these targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/installed
+CACHE := .cache
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: help install test test-kafka test-jaeger check lint types imports format kafka jaeger demo bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+install: $(INSTALLED) ## a virtual environment in .venv with everything at the locked versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
+	$(PYTEST) -m "not kafka and not jaeger and not chaos"
+
+test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger"
+
+test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
+	$(PYTEST) -m jaeger
+
+check: test lint types imports ## test, lint, types and imports
+
+lint: $(INSTALLED) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(INSTALLED) ## import-linter: imports point one way
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## let ruff format the code and mend what it can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+kafka: $(CACHE)/kafka/fetched ## Apache Kafka's jars into .cache/kafka (needs Java 17 and Maven)
+
+$(CACHE)/kafka/fetched: tools/kafka/pom.xml tools/kafka/fetch.sh
+	tools/kafka/fetch.sh $(CACHE)/kafka
+	@touch $@
+
+jaeger: $(CACHE)/jaeger/built ## Jaeger into .cache/jaeger (needs Go; minutes the first time)
+
+$(CACHE)/jaeger/built: tools/jaeger/build.sh
+	tools/jaeger/build.sh $(CACHE)/jaeger
+	@touch $@
+
+demo: $(INSTALLED) ## the whole pipeline on this machine, with problems to solve
+	$(BIN)/qmosaic demo
+
+bench: $(INSTALLED) ## the benchmarks
+	$(BIN)/python -m benchmarks
+
+lock: ## resolve constraints.txt anew (UPGRADE=--upgrade takes newer versions)
+	test -x $(CACHE)/uv/bin/uv || { $(PYTHON) -m venv $(CACHE)/uv && $(CACHE)/uv/bin/python -m pip install --quiet uv; }
+	$(CACHE)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header $(UPGRADE) \
+		pyproject.toml -o constraints.txt
+
+clean: ## remove what was built and cached here, .venv and the servers too
+	rm -rf .venv $(CACHE) .qmosaic build dist src/*.egg-info .*_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Execution targets behind one protocol (`base.Backend`), each in its own file; `registry` names them."""

@@ -1,0 +1,84 @@
+"""`annealing` (target classical): simulated annealing, by dwave-samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from dimod import SPIN, BinaryQuadraticModel
+from dwave.samplers import SimulatedAnnealingSampler
+from jaxtyping import UInt8
+
+from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.codecs.model import Ising, bits_of
+
+MAX_READS = 64
+"""A read is a whole annealing run, worth far more than a shot: at most this many, whatever `shots` says."""
+SWEEPS = 1000
+MAX_UPDATES = 50_000_000
+"""Spin updates of one job, about a second; fewer reads for kernels that would need more."""
+
+
+class Annealing:
+    """Independent annealing runs from random states, geometric in the inverse temperature."""
+
+    name = "annealing"
+    capabilities = Capabilities(target="classical", max_qubits=20_000, batch=16, uses_angles=False)
+
+    def prepare(self, job: Job) -> Job:
+        """The job itself, checked. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        return job
+
+    def run(self, batch: Sequence[Job]) -> list[Result]:
+        """At most `min(shots, MAX_READS)` annealing runs for each job."""
+        return [_anneal(job) for job in batch]
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def samples_by(sampler: Any, kernel: Ising, **options: Any) -> UInt8[np.ndarray, "reads n"]:
+    """Samples of a kernel by a dimod sampler class, with that sampler's own options."""
+    couplings = (kernel.rows, kernel.cols, kernel.J)
+    model = BinaryQuadraticModel.from_numpy_vectors(kernel.h, couplings, kernel.offset, SPIN)
+    found = sampler().sample(model, **options)
+    return np.asarray(bits_of(found.samples(sorted_by=None)[:, list(range(kernel.n))]))
+
+
+def temperatures(kernel: Ising) -> tuple[float, float]:
+    """First and last inverse temperature.
+
+    Hot: a flip against the strongest possible local field is taken half the time. Cold: of the flips
+    against the weakest bias, one in a hundred is left. Biases below a thousandth of the strongest local
+    field do not count, so that one tiny weight does not freeze most of the schedule.
+    """
+    fields = np.abs(kernel.h)
+    np.add.at(fields, kernel.rows, np.abs(kernel.J))
+    np.add.at(fields, kernel.cols, np.abs(kernel.J))
+    strongest = float(fields.max())
+    if strongest == 0:
+        return 0.1, 1.0
+    biases = np.abs(np.concatenate([kernel.h, kernel.J]))
+    weakest = float(biases[biases >= strongest / 1000].min(initial=strongest))
+    return log(2) / (2 * strongest), log(100) / (2 * weakest)
+
+
+def _anneal(job: Job) -> Result:
+    start = perf_counter()
+    reads = max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * job.kernel.n)))
+    samples = samples_by(
+        SimulatedAnnealingSampler,
+        job.kernel,
+        beta_range=temperatures(job.kernel),
+        num_reads=reads,
+        num_sweeps=SWEEPS,
+        seed=job.seed % 2**31,
+    )
+    return Result.of_samples(job.kernel, samples, perf_counter() - start)

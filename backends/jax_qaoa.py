@@ -1,0 +1,309 @@
+"""QAOA state vectors in JAX: pure, jitted functions over batches of kernels and of angle sets.
+
+Shared by the backend `jax.statevector` and by the reduce hop, which tunes angles with it. Conventions
+(angles, energies, bit order) are those of `backends.base`; the kernel's offset is left out everywhere.
+
+How it is fast. With S = diag(1, -i) on every qubit, exp(-i beta X) = S R(beta) S* where R is the *real*
+rotation by beta, and S commutes with the phases. So the mixer is a real matrix on the real and on the
+imaginary part, applied as R⊗R⊗R⊗R (16x16) to four qubits at a time, and S itself only shows in the first
+state. A kernel without fields has E(s) = E(-s): it is folded, variable 0 fixed and the flip of that
+variable done by the flip of all others, which halves the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex64, Float32, Int32
+
+from qmosaic.codecs.model import Ising
+
+GROUP = 4
+"""Qubits per mixer matrix: 16x16 was the fastest of 8 to 64 on CPUs."""
+LEAST_QUBITS = 4
+"""Smaller kernels are padded with free qubits, which the circuit leaves in |+>: fewer shapes to compile."""
+
+
+Tensor = Array | np.ndarray
+"""What the jitted functions take; they return arrays on the device."""
+
+
+class Stack(NamedTuple):
+    """Kernels of one shape, ready for the device: dense fields and couplings (upper triangle).
+
+    `folded`: variable 0 was fixed to x = 0 and is not among the q qubits (see `fold`).
+    """
+
+    h: Float32[np.ndarray, "k q"]
+    J: Float32[np.ndarray, "k q q"]
+    folded: Bool[np.ndarray, " k"]
+
+
+def fold(kernel: Ising) -> tuple[Ising, bool]:
+    """A kernel without fields, with variable 0 fixed to x = 0 (s = +1), and True; any other as it is."""
+    if kernel.n < 2 or kernel.h.any():
+        return kernel, False
+    first = kernel.rows == 0
+    h = np.zeros(kernel.n - 1)
+    h[kernel.cols[first] - 1] = kernel.J[first]
+    rest = ~first
+    return Ising(h, kernel.rows[rest] - 1, kernel.cols[rest] - 1, kernel.J[rest], kernel.offset), True
+
+
+def qubits_of(kernel: Ising) -> int:
+    """Qubits the state vector of a kernel takes here: its shape bucket, after folding and padding."""
+    return max(LEAST_QUBITS, fold(kernel)[0].n)
+
+
+def stack(kernels: Sequence[Ising], rows: int) -> Stack:
+    """Kernels of the same `qubits_of`, padded with zero kernels to `rows` rows (the compiled shape)."""
+    q = qubits_of(kernels[0])
+    h, J = np.zeros((rows, q), np.float32), np.zeros((rows, q, q), np.float32)
+    folded = np.zeros(rows, bool)
+    for k, kernel in enumerate(kernels):
+        core, folded[k] = fold(kernel)
+        h[k, : core.n] = core.h
+        J[k, core.rows, core.cols] = core.J
+    return Stack(h, J, folded)
+
+
+@jax.jit
+def cost_vectors(h: Float32[Tensor, "k q"], J: Float32[Tensor, "k q q"]) -> Float32[Array, "k N"]:
+    """C of all N = 2^q states, state x at index x read as a binary number, bit 0 first."""
+    return jax.vmap(_cost_vector)(h, J)
+
+
+def _cost_vector(h: Float32[Tensor, " q"], J: Float32[Tensor, "q q"]) -> Float32[Array, " N"]:
+    # C(x) = A(left half) + B(right half) + left spins · J · right spins: one small matrix product
+    q = len(h)
+    left, right = (_spins(bits) for bits in _halves(q))
+    a = left.shape[1]
+    within = [
+        jnp.einsum("xi,ij,xj->x", s, part, s, precision="highest") + jnp.dot(s, field, precision="highest")
+        for s, part, field in ((left, J[:a, :a], h[:a]), (right, J[a:, a:], h[a:]))
+    ]
+    across = jnp.einsum("xi,ij,yj->xy", left, J[:a, a:], right, precision="highest")
+    return (within[0][:, None] + within[1] + across).ravel()
+
+
+def expectations(
+    costs: Float32[Tensor, "k N"],
+    folded: Bool[Tensor, " k"],
+    gammas: Float32[Tensor, "k a p"],
+    betas: Float32[Tensor, "k a p"],
+) -> Float32[Array, "k a"]:
+    """<C> after the circuit, for `a` angle sets for each of k kernels. Memory is bounded whatever k and a.
+
+    Jitted: one compilation for each shape, so keep to few of them (powers of two for k and a).
+    """
+    values: Float32[Array, "k a"] = _expectations(costs, folded, gammas, betas, chunk())
+    return values
+
+
+def expectations_and_gradients(
+    costs: Float32[Tensor, "k N"],
+    folded: Bool[Tensor, " k"],
+    gammas: Float32[Tensor, "k a p"],
+    betas: Float32[Tensor, "k a p"],
+) -> tuple[Float32[Array, "k a"], tuple[Float32[Array, "k a p"], Float32[Array, "k a p"]]]:
+    """<C> and its gradient in (gammas, betas), by reverse differentiation; else as `expectations`."""
+    values, (by_gamma, by_beta) = _expectations_and_gradients(costs, folded, gammas, betas, chunk())
+    return values, (by_gamma, by_beta)
+
+
+@jax.jit
+def probabilities(
+    costs: Float32[Tensor, "k N"],
+    folded: Bool[Tensor, " k"],
+    gammas: Float32[Tensor, "k p"],
+    betas: Float32[Tensor, "k p"],
+) -> Float32[Array, "k N"]:
+    """Of all states after the circuit; of a folded kernel, of x and its complement together."""
+    return jax.vmap(_probabilities)(*map(jnp.asarray, (costs, folded, gammas, betas)))
+
+
+@jax.jit
+def sample(
+    h: Float32[Tensor, "k q"],
+    J: Float32[Tensor, "k q q"],
+    folded: Bool[Tensor, " k"],
+    gammas: Float32[Tensor, "k p"],
+    betas: Float32[Tensor, "k p"],
+    uniforms: Float32[Tensor, "k s 2"],
+) -> Int32[Array, "k s"]:
+    """Indices of s states for each kernel, drawn by inversion from uniform numbers in [0, 1).
+
+    In two levels, the left half of the bits and then the right one, each by its own uniform number:
+    one running sum over 2^q float32 values could not tell rare states apart.
+    """
+    shares = probabilities(cost_vectors(h, J), folded, gammas, betas)
+    q = h.shape[1]
+    inner = jnp.cumsum(shares.reshape(len(h), 2 ** (q // 2), -1), axis=-1)
+    outer = jnp.cumsum(inner[..., -1], axis=-1)
+    return jax.vmap(jax.vmap(_draw, (None, None, 0)))(outer, inner, jnp.asarray(uniforms))
+
+
+def _draw(outer: Float32[Array, " L"], inner: Float32[Array, "L R"], uniform: Float32[Array, " 2"]) -> Int32[Array, ""]:
+    left = _search(lambda i: outer[i], outer.shape[0], uniform[0])
+    right = _search(lambda i: inner[left, i], inner.shape[1], uniform[1])
+    return left * inner.shape[1] + right
+
+
+def _search(running: Callable[[Any], Any], size: int, uniform: Any) -> Int32[Array, ""]:
+    """Where a running sum of `size` (a power of two) values passes a share `uniform` of its total."""
+    target, step = uniform * running(size - 1), size // 2
+    index = jnp.zeros((), jnp.int32)
+    while step:
+        index = jnp.where(running(index + step - 1) <= target, index + step, index)
+        step //= 2
+    return index
+
+
+def chunk() -> int:
+    """Amplitudes worth computing at once: what stays in a CPU's cache, or what fills a GPU."""
+    return 2**18 if jax.default_backend() == "cpu" else 2**24
+
+
+@partial(jax.jit, static_argnums=4)
+def _expectations(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
+    return _over_rows(_expectation, costs, folded, gammas, betas, limit)
+
+
+@partial(jax.jit, static_argnums=4)
+def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
+    # differentiated inside the loop over chunks, else the states of all chunks would be kept
+    return _over_rows(jax.value_and_grad(_expectation, (2, 3)), costs, folded, gammas, betas, limit)
+
+
+def _over_rows(f: Callable[..., Any], costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
+    kernels, sets = gammas.shape[:2]
+    inner = max(1, min(sets, limit // costs.shape[1]))
+    outer = max(1, min(kernels, limit // (costs.shape[1] * inner)))
+
+    def of_kernel(row: Any) -> Any:
+        cost, fold, *angles = row
+        return _map(lambda angle: f(cost, fold, *angle), angles, inner)
+
+    return _map(of_kernel, (costs, folded, gammas, betas), outer)
+
+
+def _map(f: Callable[[Any], Any], rows: Any, size: int) -> Any:
+    whole = len(jax.tree.leaves(rows)[0]) == size
+    return jax.vmap(f)(rows) if whole else jax.lax.map(f, rows, batch_size=size)
+
+
+def _expectation(cost: Any, folded: Any, gammas: Any, betas: Any) -> Float32[Array, ""]:
+    return jnp.dot(_probabilities(cost, folded, gammas, betas), cost, precision="highest")
+
+
+def _probabilities(
+    cost: Float32[Array, " N"], folded: Bool[Array, ""], gammas: Float32[Array, " p"], betas: Float32[Array, " p"]
+) -> Float32[Array, " N"]:
+    q = _log2(len(cost))
+    left, right = (bits.sum(1).astype(np.float32) for bits in _halves(q))
+    ones = (left[:, None] + right).ravel()
+    state = _phase(ones / 4 - gammas[0] * cost / (2 * np.pi)) * np.float32(2 ** (-q / 2))
+    for layer in range(len(gammas)):
+        if layer:
+            state = state * _phase(-gammas[layer] * cost / (2 * np.pi))
+        state = jax.lax.complex(_mix(state.real, betas[layer]), _mix(state.imag, betas[layer]))
+        # exp(-i beta X_0) of a folded kernel: X_0 acts as the flip of all other variables
+        turn = jnp.where(folded, betas[layer], 0.0)
+        sign = (1 - 2 * (left % 2))[:, None] * (1 - 2 * (right % 2))
+        state = jnp.cos(turn) * state + jnp.sin(turn) * np.complex64((-1j) ** (q + 1)) * sign.ravel() * state[::-1]
+    return (state * state.conj()).real
+
+
+@jax.custom_vjp
+def _mix(part: Float32[Array, " N"], beta: Float32[Array, ""]) -> Float32[Array, " N"]:
+    """R(beta) on every qubit of a real part, `GROUP` qubits at a time."""
+    c, s = jnp.cos(beta), jnp.sin(beta)
+    one, before = jnp.array([[c, -s], [s, c]]), 1
+    for size in _groups(len(part)):
+        matrix = one
+        while len(matrix) < size:
+            matrix = jnp.kron(matrix, one)
+        part = _apply(matrix, part, before)
+        before *= size
+    return part
+
+
+def _mix_forward(part: Any, beta: Any) -> Any:
+    mixed = _mix(part, beta)
+    return mixed, (mixed, beta)
+
+
+def _mix_backward(residual: Any, cotangent: Any) -> Any:
+    # R' = G R with G the sum over qubits of [[0, -1], [1, 0]]: no derivative of the matrices, and no
+    # state kept but the last, where plain reverse differentiation was two to three times slower
+    mixed, beta = residual
+    slope, before = jnp.float32(0), 1
+    for size in _groups(len(mixed)):
+        slope += jnp.dot(cotangent, _apply(_generator(_log2(size)), mixed, before), precision="highest")
+        before *= size
+    return _mix(cotangent, -beta), slope
+
+
+_mix.defvjp(_mix_forward, _mix_backward)
+
+
+def _generator(qubits: int) -> Float32[Array, "d d"]:
+    one = np.array([[0, -1], [1, 0]])
+    terms = (np.kron(np.kron(np.eye(2**i), one), np.eye(2 ** (qubits - i - 1))) for i in range(qubits))
+    return jnp.asarray(sum(terms), jnp.float32)
+
+
+def _groups(size: int) -> list[int]:
+    """Sizes of the mixer's matrices for a state of `size` amplitudes, in the order of the qubits."""
+    whole, rest = divmod(_log2(size), GROUP)
+    return [2**GROUP] * whole + [2**rest] * (rest > 0)
+
+
+def _apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: int) -> Float32[Array, " N"]:
+    """The matrix on the qubits that have `before` states in front of them.
+
+    Two forms, so that XLA finds a plain or a batched matrix product and no transposition.
+    """
+    d = len(matrix)
+    if before * d == len(part):
+        return jnp.einsum("md,ed->me", part.reshape(before, d), matrix, precision="highest").ravel()
+    matrices = jnp.broadcast_to(matrix, (before, d, d))
+    return jnp.einsum("med,mdn->men", matrices, part.reshape(before, d, -1), precision="highest").ravel()
+
+
+@jax.custom_jvp
+def _phase(turns: Float32[Array, " N"]) -> Complex64[Array, " N"]:
+    """exp(2 pi i turns), by polynomials (error 1e-7): XLA's sin and cos are ten times slower on CPUs."""
+    halves = jnp.round(2 * turns)
+    x = (2 * turns - halves) * np.float32(np.pi)
+    y = x * x
+    sin = x * (1 + y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880 - y / 39916800)))))
+    cos = 1 + y * (-1 / 2 + y * (1 / 24 + y * (-1 / 720 + y * (1 / 40320 + y * (-1 / 3628800 + y / 479001600)))))
+    sign = 1 - 2 * jnp.abs(halves - 2 * jnp.floor(halves / 2))
+    return jax.lax.complex(sign * cos, sign * sin)
+
+
+@_phase.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    value = _phase(*primals)
+    return value, value * (2j * np.pi * tangents[0])
+
+
+def _halves(q: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Bits of all states of the left q // 2 qubits and of all states of the others."""
+    return tuple(  # type: ignore[return-value]
+        (np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1 for n in (q // 2, q - q // 2)
+    )
+
+
+def _spins(bits: np.ndarray[Any, Any]) -> Float32[Array, "x i"]:
+    return jnp.asarray(1 - 2 * bits, jnp.float32)
+
+
+def _log2(size: int) -> int:
+    return size.bit_length() - 1

@@ -1,0 +1,57 @@
+"""`tabu` (target classical): multistart tabu search, by dwave-samplers (Palubeckis 2004)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+from dwave.samplers import TabuSampler
+
+from qmosaic.backends.annealing import samples_by
+from qmosaic.backends.base import Capabilities, Job, Result, check
+
+MAX_READS = 8
+"""A read is a whole search, worth far more than a shot: at most this many, whatever `shots` says."""
+RESTARTS = 2
+STEPS = 2000
+"""Moves of one search, in units of the number of variables n, while n^2 of them stay below `MAX_WORK`."""
+MAX_WORK = 400_000_000
+
+
+class Tabu:
+    """Independent searches from random states, bounded by moves and not by time, so that seeds decide."""
+
+    name = "tabu"
+    capabilities = Capabilities(target="classical", max_qubits=2_000, batch=16, uses_angles=False)
+
+    def prepare(self, job: Job) -> Job:
+        """The job itself, checked. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        return job
+
+    def run(self, batch: Sequence[Job]) -> list[Result]:
+        """`min(shots, MAX_READS)` searches for each job."""
+        return [_search(job) for job in batch]
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _search(job: Job) -> Result:
+    start = perf_counter()
+    steps = max(4, min(STEPS, MAX_WORK // job.kernel.n**2))
+    samples = samples_by(
+        TabuSampler,
+        job.kernel,
+        num_reads=min(job.shots, MAX_READS),
+        seed=job.seed % 2**32,
+        timeout=None,
+        num_restarts=RESTARTS,
+        coefficient_z_first=steps,
+        coefficient_z_restart=steps // 4,
+        lower_bound_z=0,
+    )
+    return Result.of_samples(job.kernel, samples, perf_counter() - start)

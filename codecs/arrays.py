@@ -1,0 +1,54 @@
+"""Arrays inside internal events: base64 of the little-endian bytes, dtype and shape beside them.
+
+orjson moves such a string about forty times faster than the same values as JSON numbers.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from math import prod
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+Dtype = Literal["<f8", "<f4", "<i8", "<i4", "|u1", "|i1"]
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """One array on the wire."""
+
+    dtype: Dtype
+    shape: tuple[int, ...]
+    data: str
+
+
+def pack(array: Shaped[np.ndarray, "..."]) -> Packed:
+    """Pack a numeric array. Raises ValueError where its dtype, in either byte order, is none of `Dtype`."""
+    little = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    return Packed(msgspec.convert(little.dtype.str, Dtype), little.shape, b64encode(little.tobytes()).decode())
+
+
+def unpack(packed: Packed) -> Any:
+    """The array again, read-only. Raises ValueError where bytes and shape disagree."""
+    raw = b64decode(packed.data, validate=True)
+    expected = prod(packed.shape) * np.dtype(packed.dtype).itemsize
+    if len(raw) != expected:
+        raise ValueError(f"expected {expected} bytes for {packed.dtype}{list(packed.shape)}, got {len(raw)}")
+    return np.frombuffer(raw, dtype=packed.dtype).reshape(packed.shape)
+
+
+def pack_bits(bits: UInt8[np.ndarray, " n"]) -> Packed:
+    """Pack 0/1 values, eight a byte; `shape` keeps the number of bits."""
+    data = b64encode(np.packbits(bits).tobytes()).decode()
+    return Packed("|u1", (len(bits),), data)
+
+
+def unpack_bits(packed: Packed) -> UInt8[np.ndarray, " n"]:
+    """The 0/1 values of `pack_bits`. Raises ValueError where bytes and length disagree."""
+    (n,) = packed.shape
+    raw = b64decode(packed.data, validate=True)
+    if len(raw) != (n + 7) // 8:
+        raise ValueError(f"expected {(n + 7) // 8} bytes for {n} bits, got {len(raw)}")
+    return np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=n)

@@ -1,0 +1,89 @@
+"""What a user can get wrong, as values and as exceptions.
+
+`Rejected` is the value: a check returns it and a rejection event carries it. The exceptions are for
+callers who hold a file or a Client in their hands:
+
+    QmosaicError
+    ├── ProblemError      the problem itself: shape, range, limit   (wraps a Rejected)
+    ├── FormatError         a file that cannot be read as the format it claims to be
+    ├── SettingsError       a setting or option that is wrong
+    ├── BackendError        a backend refused or failed a job
+    └── BrokerError         no broker, or it does not answer
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+RejectCode = Literal[
+    "empty_value",  # the record has no value at all
+    "not_utf8",  # bytes that are not UTF-8
+    "not_json",  # text that is not JSON (NaN and Infinity are not JSON either)
+    "invalid_event",  # JSON, but not of the shape of a problem event
+    "unsupported_schema",  # an unknown schema name or major version
+    "unknown_family",
+    "invalid_problem",  # the family's own fields: index, self-loop, weight, …
+    "empty_problem",  # nothing to decide
+    "too_large",  # over a limit of the settings
+    "deadline_past",  # the deadline was over when the event arrived
+    "id_conflict",  # the id was used before, with other content
+]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Why a problem is not one: `place` is a JSON path or file line, `remedy` what to do about it."""
+
+    code: RejectCode
+    message: str
+    place: str
+    remedy: str
+
+
+class QmosaicError(Exception):
+    """Base of every error a user can cause. `code` is stable, `remedy` says what to do."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, place: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.message, self.place, self.remedy = message, place, remedy
+
+    def __str__(self) -> str:
+        where = f" ({self.place})" if self.place else ""
+        what = f" {self.remedy}" if self.remedy else ""
+        return f"{self.code}: {self.message}{where}.{what}"
+
+
+class ProblemError(QmosaicError):
+    """A problem that does not validate; `rejected` is the value a rejection event would carry."""
+
+    def __init__(self, rejected: Rejected) -> None:
+        super().__init__(rejected.message, place=rejected.place, remedy=rejected.remedy)
+        self.rejected = rejected
+        self.code = rejected.code
+
+
+class FormatError(QmosaicError):
+    """A file that cannot be read as the format it claims to be; `place` is `FILE:LINE`."""
+
+    code = "invalid_file"
+
+
+class SettingsError(QmosaicError):
+    """A setting or an option that is wrong."""
+
+    code = "invalid_settings"
+
+
+class BackendError(QmosaicError):
+    """A backend refused or failed a job."""
+
+    code = "backend_failed"
+
+
+class BrokerError(QmosaicError):
+    """No broker, or it does not answer in time."""
+
+    code = "broker_unavailable"

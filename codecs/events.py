@@ -1,0 +1,389 @@
+"""Every event on the wire, public and internal, and how it becomes bytes (orjson) and back (msgspec).
+
+Public events (`Problem`, `Outcome`, `Rejection`) are plain JSON numbers and stay readable for ever: a
+published major version is never edited. Internal events carry arrays packed (`arrays.Packed`); all their
+workers are of one release. Unknown fields are ignored by every reader; of a problem the original bytes are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+import orjson
+
+from qmosaic.codecs.arrays import Packed
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.model import PackedIsing
+
+Sense = Literal["min", "max"]
+Target = Literal["classical", "gpu", "quantum"]
+Priority = Literal["high", "normal", "low"]
+Status = Literal["accepted", "fallback"]
+
+T = TypeVar("T")
+
+PROBLEM_SCHEMA: Final = "qmosaic.problem/1"
+OUTCOME_SCHEMA: Final = "qmosaic.outcome/1"
+REJECTION_SCHEMA: Final = "qmosaic.rejection/1"
+
+# Why an answer was accepted, or why the classical fallback went out instead.
+OutcomeReason = Literal[
+    "improved",  # accepted: better than the incumbent
+    "equal",  # accepted: as good as the incumbent
+    "solved_in_reduce",  # accepted: presolve left nothing to decide, the answer is optimal
+    "worse_than_baseline",  # fallback: the answer is valid but worse than the incumbent
+    "infeasible",  # fallback: the answer breaks a constraint of the problem
+    "invalid_answer",  # fallback: the proposal does not fit the kernel
+    "deadline",  # fallback: no answer by the deadline, the incumbent was there
+    "no_incumbent",  # fallback: not even a usable incumbent by the deadline, the family's quick answer
+    "execution_failed",  # fallback: the backend failed the job
+    "no_backend",  # fallback: no worker of the wanted target was alive
+    "stage_failed",  # fallback: a hop before execution failed on this problem
+]
+
+RouteReason = Literal[
+    "requested",  # the problem names its target
+    "requested_unavailable",  # it names one, and no worker of it is alive
+    "rule",  # a rule of the settings matched and its target is alive
+    "rule_unavailable",  # the rule's target or backend is not alive, or no rule matched: the next that is alive
+    "too_large",  # the kernel is over what the wanted target takes: the next that takes it
+    "no_backend",  # no target is alive at all
+]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What a producer sends. Only `family` and `problem` are required.
+
+    `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` tells how the values are
+    meant where the family leaves it open (qubo). `labels` come back unchanged on the outcome.
+    """
+
+    family: str
+    problem: dict[str, Any]
+    schema: Literal["qmosaic.problem/1"] = PROBLEM_SCHEMA
+    id: str | None = None
+    deadline: float | str | None = None
+    target: Literal["auto", "classical", "gpu", "quantum"] = "auto"
+    shots: int | None = None
+    seed: int | None = None
+    tenant: str = "default"
+    priority: Priority = "normal"
+    sense: Sense | None = None
+    labels: dict[str, Any] = {}
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds a problem waited for a hop (transport and queue), and seconds the hop worked on it."""
+
+    queue: float
+    work: float
+
+
+class Ref(msgspec.Struct, frozen=True, kw_only=True):
+    """What every internal event says about its problem: whose it is, where it arrived, until when."""
+
+    problem_id: str
+    partition: int
+    offset: int
+    family: str
+    digest: str
+    tenant: str
+    priority: Priority
+    target: Literal["auto", "classical", "gpu", "quantum"]
+    shots: int
+    seed: int
+    received_at: float  # seconds since the epoch: the problem record's timestamp
+    deadline_at: float
+    sent_at: float = 0.0  # when this event was sent, by the sender's clock
+    timings: dict[str, Timing] = {}
+
+
+class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """encode → reduce."""
+
+    ref: Ref
+    model: PackedIsing
+
+
+class PackedLift(msgspec.Struct, frozen=True, kw_only=True):
+    """How a kernel sample becomes a whole-problem sample; see `processors.lift`."""
+
+    variables: Packed
+    eliminated: Packed
+    neighbours: Packed
+    coefficients: Packed
+
+
+class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
+    """reduce → verify: the best classical solution, and how to lift a kernel's answer. `bits`: packed bits."""
+
+    ref: Ref
+    bits: Packed
+    solver: str
+    seconds: float
+    kernel_digest: str | None
+    lift: PackedLift | None
+
+
+class Reduced(msgspec.Struct, frozen=True, kw_only=True):
+    """reduce → route: the kernel and its tuned angles (radians)."""
+
+    ref: Ref
+    kernel: PackedIsing
+    kernel_digest: str
+    variables: int
+    couplings: int
+    gammas: list[float]
+    betas: list[float]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, and why."""
+
+    target: Target
+    backend: str
+    reason: RouteReason
+    rule: str
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """route → execute: one kernel for one backend."""
+
+    ref: Ref
+    job_id: str
+    attempt: int
+    route: Route
+    kernel: PackedIsing
+    kernel_digest: str
+    gammas: list[float]
+    betas: list[float]
+
+
+class CircuitInfo(msgspec.Struct, frozen=True):
+    """The circuit that ran: counts after compilation."""
+
+    qubits: int
+    depth: int
+    two_qubit_gates: int
+    shots: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend's best sample for a kernel (bits packed), and how sure it is of it.
+
+    `confidence` is the share of the samples whose energy equals the best one's.
+    """
+
+    bits: Packed
+    energy: float
+    confidence: float
+    circuit: CircuitInfo | None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people."""
+
+    stage: str
+    reason: Literal["execution_failed", "no_backend", "stage_failed"]
+    message: str
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """execute (or a hop that failed) → verify: an answer not yet believed, or the failure."""
+
+    ref: Ref
+    kernel_digest: str | None
+    route: Route | None
+    attempt: int
+    answer: Answer | None
+    failure: Failure | None
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """The classical incumbent: its objective, what found it, and the seconds it took."""
+
+    objective: float
+    solver: str
+    seconds: float
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds by hop, and from the problem's arrival to its outcome."""
+
+    hops: dict[str, Timing]
+    total: float
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The verified end of a problem. `objective` is in the sense and scale of what the producer sent.
+
+    `improvement` is how much better than the baseline, in the problem's sense: never negative when accepted.
+    """
+
+    problem_id: str
+    family: str
+    status: Status
+    reason: OutcomeReason
+    sense: Sense
+    objective: float
+    solution: Any
+    feasible: bool
+    baseline: Baseline | None
+    improvement: float
+    target: Target | None
+    backend: str | None
+    route_reason: RouteReason | None
+    circuit: CircuitInfo | None
+    confidence: float | None
+    timings: Timings
+    attempts: int
+    seed: int
+    digest: str
+    versions: dict[str, str]
+    trace_id: str
+    tenant: str
+    labels: dict[str, Any]
+    notes: list[str]
+    schema: Literal["qmosaic.outcome/1"] = OUTCOME_SCHEMA
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of what never was a valid problem. `original` is its bytes in base64, `source` where it arrived."""
+
+    problem_id: str
+    code: str
+    message: str
+    place: str
+    remedy: str
+    source: dict[str, Any]
+    original: str | None
+    truncated: bool
+    trace_id: str
+    labels: dict[str, Any]
+    schema: Literal["qmosaic.rejection/1"] = REJECTION_SCHEMA
+    status: Literal["rejected"] = "rejected"
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision, for whoever asks later: duplicates dropped, outcomes settled and why."""
+
+    event: Literal["settled", "rejected", "duplicate"]
+    problem_id: str
+    tenant: str
+    partition: int
+    offset: int
+    at: float
+    status: str
+    reason: str
+    detail: dict[str, Any]
+
+
+class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An execute worker's sign of life, every second: what it runs and up to which kernel size."""
+
+    worker: str
+    target: Target
+    backends: dict[str, int]  # name → max qubits
+    at: float
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """An internal event that a hop could not handle at all: its original bytes (base64) and the error."""
+
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    error: str
+    original: str
+    at: float
+
+
+def encode(event: msgspec.Struct) -> bytes:
+    """Value to bytes."""
+    return orjson.dumps(msgspec.to_builtins(event))
+
+
+def dumps(event: dict[str, Any]) -> bytes:
+    """A problem event that is a dict already to bytes."""
+    return orjson.dumps(event)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Bytes to a value of `kind`. Raises msgspec.ValidationError or orjson.JSONDecodeError."""
+    return msgspec.convert(orjson.loads(data), kind)
+
+
+def number(value: float) -> float | int:
+    """An integral float as int, so that 564.0 prints as 564."""
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
+
+
+def claimed_id(data: bytes | None) -> str | None:
+    """The id that a record gives itself, valid problem or not: its sender waits for an answer to that."""
+    try:
+        loaded = orjson.loads(data or b"")
+    except orjson.JSONDecodeError:
+        return None
+    claimed = loaded.get("id") if isinstance(loaded, dict) else None
+    return claimed if isinstance(claimed, str) and 1 <= len(claimed) <= 256 else None
+
+
+def parse_problem(data: bytes | None, max_bytes: int) -> Problem | Rejected:
+    """The bytes of a problem record to a `Problem`, or the exact reason why not."""
+    if data is None or not data.strip():
+        return Rejected(
+            "empty_value", "the record has no value", "$", "Send the problem as a JSON object in the value."
+        )
+    if len(data) > max_bytes:
+        return Rejected(
+            "too_large",
+            f"the event has {len(data)} bytes, the limit is {max_bytes}",
+            "$",
+            "Send a smaller problem, or raise limits.event_bytes.",
+        )
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return Rejected(
+            "not_utf8",
+            f"byte {error.start} is not UTF-8",
+            f"byte {error.start}",
+            "Encode the JSON text as UTF-8.",
+        )
+    try:
+        loaded = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return Rejected(
+            "not_json",
+            f"not JSON: {error.msg}",
+            f"line {error.lineno} column {error.colno}",
+            "Send one JSON object. NaN and Infinity are not JSON; weights must be finite.",
+        )
+    if not isinstance(loaded, dict):
+        return Rejected(
+            "invalid_event",
+            f"expected an object, got {type(loaded).__name__}",
+            "$",
+            'Send {"family": …, "problem": {…}}.',
+        )
+    schema = loaded.get("schema", PROBLEM_SCHEMA)
+    if schema != PROBLEM_SCHEMA:
+        return Rejected(
+            "unsupported_schema",
+            f"schema {schema!r} is not known here",
+            "$.schema",
+            f"Send {PROBLEM_SCHEMA!r}, or leave schema out.",
+        )
+    try:
+        problem = msgspec.convert(loaded, Problem)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        return Rejected(
+            "invalid_event",
+            message,
+            place.strip("`") or "$",
+            "See the fields of qmosaic.problem/1 in docs/events.md.",
+        )
+    return problem

@@ -1,0 +1,1 @@
+"""Public file formats, one file each; `registry` names them and detects them."""

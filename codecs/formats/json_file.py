@@ -1,0 +1,259 @@
+"""JSON: problem events and what other tools write. One document, a list of them, or one a line (JSON lines).
+
+A document is one of
+- a problem event of this project (it has `family` and `problem`);
+- a binary quadratic model of dimod (`bqm.to_serializable()`, schema 3): ising or qubo, minimised;
+- a networkx graph (`node_link_data`): maxcut, `weight` of an edge, 1 where missing;
+- an Ising model as {"(i, j)": J, "(i,)": h, "()": constant}, numbers or strings of numbers, minimised
+  (Kipu Quantum's benchmark instances).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import isfinite
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import orjson
+
+from qmosaic.codecs.errors import FormatError
+from qmosaic.codecs.events import Problem, Sense
+from qmosaic.codecs.formats.base import (
+    MAX_VARIABLES,
+    FileProblem,
+    Format,
+    fault,
+    number,
+    numbers,
+    stem,
+    triples,
+)
+
+Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_VARIABLES)]
+_MONOMIAL = re.compile(r"\((?:(\d{1,9})(?:,(?:(\d{1,9}),?)?)?)?\)", re.ASCII)
+_SHAPES = (
+    "A document is a problem event {'family': …, 'problem': …}, a dimod BQM (to_serializable), "
+    "a networkx graph (node_link_data), or an Ising model {'(0, 1)': 0.5, …}."
+)
+
+
+class _Bqm(msgspec.Struct, frozen=True):
+    version: dict[str, str]
+    variable_type: Literal["SPIN", "BINARY"]
+    num_variables: Annotated[int, msgspec.Meta(ge=1, le=MAX_VARIABLES)]
+    num_interactions: Index
+    offset: float
+    linear_biases: list[float]
+    quadratic_biases: list[float]
+    quadratic_head: list[Index]
+    quadratic_tail: list[Index]
+
+
+class _Node(msgspec.Struct, frozen=True):
+    id: Any
+
+
+class _Link(msgspec.Struct, frozen=True):
+    source: Any
+    target: Any
+    weight: float = 1.0
+
+
+class _Graph(msgspec.Struct, frozen=True):
+    nodes: Annotated[list[_Node], msgspec.Meta(min_length=1, max_length=MAX_VARIABLES)]
+    links: list[_Link] = []
+    edges: list[_Link] = []  # what networkx 3.4 and later call the links
+    directed: bool = False
+
+
+class _DocumentError(Exception):
+    """What is wrong in a document; `read` adds the place."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+
+Read = tuple[str, dict[str, Any], Sense | None]  # family, problem, sense
+
+
+def read(text: bytes, name: str) -> list[FileProblem]:
+    """A problem for each document; an event with an id is named after it."""
+    documents = list(_documents(text, name))
+    if not documents:
+        raise fault(name, 1, "expected at least one problem, got an empty list", _SHAPES)
+    problems = []
+    for index, (line, path, document) in enumerate(documents):
+        label = stem(name) if len(documents) == 1 else f"{stem(name)}-{index + 1}"
+        try:
+            problems.append(_problem(document, label, index))
+        except _DocumentError as error:
+            raise fault(name, line, f"{path}{error.message}", error.remedy) from None
+        except msgspec.ValidationError as error:
+            raise fault(name, line, f"{path}{error}", _SHAPES) from None
+    return problems
+
+
+def _documents(text: bytes, name: str) -> Iterator[tuple[int, str, Any]]:
+    """Every document with its line and a prefix for messages that tells which of a list it is."""
+    try:
+        whole = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        lines = [(line, part) for line, part in enumerate(text.split(b"\n"), 1) if part.strip()]
+        if not _is_object(lines[0][1]) or len(lines) == 1:
+            raise _not_json(name, error.lineno, error) from None
+        for line, part in lines:
+            try:
+                yield line, "", orjson.loads(part)
+            except orjson.JSONDecodeError as error:
+                raise _not_json(name, line, error) from None
+        return
+    if isinstance(whole, list):
+        yield from ((1, f"problem {k} of the list: ", document) for k, document in enumerate(whole, 1))
+    else:
+        yield 1, "", whole
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _not_json(name: str, line: int, error: orjson.JSONDecodeError) -> FormatError:
+    return fault(
+        name, line, f"expected JSON, got {error.msg} (column {error.colno})", "NaN and Infinity are not JSON either."
+    )
+
+
+def _problem(document: Any, label: str, index: int) -> FileProblem:
+    if not isinstance(document, dict):
+        raise _DocumentError(f"expected a JSON object, got {type(document).__name__}", _SHAPES)
+    if "family" in document or "problem" in document:
+        event = msgspec.convert(document, Problem)
+        return FileProblem(event.family, event.problem, event.sense, event.id or label, index, document)
+    if document.get("type") == "BinaryQuadraticModel":
+        family, problem, sense = _bqm(msgspec.convert(document, _Bqm))
+    elif "nodes" in document:
+        family, problem, sense = _graph(msgspec.convert(document, _Graph))
+    elif document and all(key.startswith("(") for key in document):
+        family, problem, sense = _polynomial(document)
+    else:
+        keys = ", ".join(document)[:60]
+        raise _DocumentError(f"expected a known kind of problem, got an object with the keys [{keys}]", _SHAPES)
+    return FileProblem(family, problem, sense, label, index)
+
+
+def _bqm(model: _Bqm) -> Read:
+    """Variable i is the one at position i of `variable_labels`."""
+    n, m = model.num_variables, model.num_interactions
+    schema = model.version.get("bqm_schema", "none")
+    if not schema.startswith("3."):
+        raise _DocumentError(f"expected bqm_schema 3, got {schema}", "Load it with dimod and write it again.")
+    for field, stated, found in (
+        ("linear_biases", n, model.linear_biases),
+        ("quadratic_biases", m, model.quadratic_biases),
+        ("quadratic_head", m, model.quadratic_head),
+        ("quadratic_tail", m, model.quadratic_tail),
+    ):
+        if len(found) != stated:
+            raise _DocumentError(f"expected {stated} {field}, got {len(found)}", "Correct the list or the number.")
+    head, tail = np.array(model.quadratic_head, dtype=np.int64), np.array(model.quadratic_tail, dtype=np.int64)
+    bad = np.flatnonzero((head >= n) | (tail >= n) | (head == tail))
+    if len(bad):
+        k = int(bad[0])
+        raise _DocumentError(
+            f"expected two different indices below {n}, got {head[k]} and {tail[k]} in interaction {k}",
+            "quadratic_head and quadratic_tail are positions in variable_labels, from 0.",
+        )
+    linear, quadratic = np.array(model.linear_biases), np.array(model.quadratic_biases, dtype=np.float64)
+    offset = number(model.offset)
+    if model.variable_type == "SPIN":
+        couplings = triples(head, tail, numbers(quadratic))
+        return "ising", {"variables": n, "h": numbers(linear), "J": couplings, "offset": offset}, "min"
+    used = np.flatnonzero(linear)
+    weights = numbers(np.append(linear[used], quadratic))
+    terms = triples(np.append(used, head), np.append(used, tail), weights)
+    return "qubo", {"variables": n, "terms": terms, "offset": offset}, "min"
+
+
+def _graph(graph: _Graph) -> Read:
+    """Node i is the one at position i of `nodes`."""
+    if graph.directed:
+        raise _DocumentError("expected an undirected graph, got directed: true", "Use graph.to_undirected().")
+    position = {_hashable(node.id): i for i, node in enumerate(graph.nodes)}
+    if len(position) < len(graph.nodes):
+        raise _DocumentError("expected different ids for all nodes, got one twice", "Give every node its own id.")
+    links = graph.links or graph.edges
+    ends = [(position.get(_hashable(e.source)), position.get(_hashable(e.target))) for e in links]
+    for k, (i, j) in enumerate(ends):
+        if i is None or j is None:
+            raise _DocumentError(
+                f"expected the ids of two nodes, got another in link {k}", "Add the node, or correct it."
+            )
+        if i == j:
+            raise _DocumentError(f"expected two different nodes, got a loop in link {k}", "Remove it: it is never cut.")
+    weights = numbers(np.array([link.weight for link in links], dtype=np.float64))
+    edges = [[i, j, w] for (i, j), w in zip(ends, weights, strict=True)]
+    return "maxcut", {"nodes": len(graph.nodes), "edges": edges}, "max"
+
+
+def _hashable(node: Any) -> Any:
+    """A node's id as a dict key: JSON has made a list of what was a tuple."""
+    if isinstance(node, list):
+        return tuple(map(_hashable, node))
+    if isinstance(node, dict):
+        raise _DocumentError("expected a string, number or list as a node's id, got an object", "Relabel the nodes.")
+    return node
+
+
+def _polynomial(document: dict[str, Any]) -> Read:
+    linear: dict[int, float] = {}
+    couplings: list[tuple[int, int, float]] = []
+    offset = 0.0
+    for key, value in document.items():
+        match = _MONOMIAL.fullmatch(key.replace(" ", ""))
+        indices = [int(part) for part in match.groups() if part is not None] if match else []
+        if not match or len(set(indices)) < len(indices) or max(indices, default=0) >= MAX_VARIABLES:
+            raise _DocumentError(
+                f"expected a key '(i, j)', '(i,)' or '()', different indices below {MAX_VARIABLES}, got '{key[:60]}'",
+                "Terms of three and more variables have to be made quadratic first.",
+            )
+        coefficient = _coefficient(key, value)
+        if len(indices) == 2:
+            couplings.append((indices[0], indices[1], coefficient))
+        elif indices:
+            linear[indices[0]] = linear.get(indices[0], 0.0) + coefficient
+        else:
+            offset += coefficient
+    n = 1 + max([*linear, *(max(i, j) for i, j, _ in couplings)], default=-1)
+    if n == 0:
+        raise _DocumentError("expected at least one variable, got a constant", "Add the terms.")
+    h = np.zeros(n)
+    h[list(linear)] = list(linear.values())
+    weights = numbers(np.array([J for _, _, J in couplings], dtype=np.float64))
+    terms = [[i, j, J] for (i, j, _), J in zip(couplings, weights, strict=True)]
+    return "ising", {"variables": n, "h": numbers(h), "J": terms, "offset": number(offset)}, "min"
+
+
+def _coefficient(key: str, value: Any) -> float:
+    try:
+        coefficient = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else np.nan
+    except ValueError:
+        coefficient = np.nan
+    if not isfinite(coefficient):
+        raise _DocumentError(f"expected a finite number for '{key}', got {str(value)[:60]!r}", "Correct this number.")
+    return coefficient
+
+
+FORMAT = Format(
+    name="json",
+    title="JSON: problem events, dimod BQM, networkx graph, Ising terms",
+    suffixes=(".json", ".jsonl", ".ndjson"),
+    opening=re.compile(rb"\s*[\[{]"),
+    read=read,
+)

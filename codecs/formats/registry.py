@@ -1,0 +1,71 @@
+"""The file formats, by name, and the way from a file's bytes to its problems.
+
+A format is one file of this folder and its line here.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from qmosaic.codecs.errors import FormatError
+from qmosaic.codecs.formats import bqp, coo, json_file, qbsolv, qplib, rudy
+from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
+
+FORMATS: dict[str, Format] = {
+    module.FORMAT.name: module.FORMAT
+    for module in (
+        rudy,
+        bqp,
+        qbsolv,
+        coo,
+        qplib,
+        json_file,
+    )
+}
+
+
+def read(
+    data: bytes,
+    name: str,
+    format: str | None = None,  # noqa: A002  (what a user calls it)
+    *,
+    limit: int = MAX_BYTES,
+) -> list[FileProblem]:
+    """The problems in a file's bytes, in their order; at least one.
+
+    `name` is the file's name, for messages, for names of problems and, by its suffix, for detection.
+    `format` is one of FORMATS and overrides the detection. Raises FormatError (its `place` is `name:line`).
+    """
+    text = clean(data, name, limit)
+    return (_detect(text, name) if format is None else _named(format, name)).read(text, name)
+
+
+def detect(data: bytes, name: str, *, limit: int = MAX_BYTES) -> str:
+    """The format of a file: by its first lines, and where these leave it open, by its suffix.
+
+    Raises FormatError where neither tells.
+    """
+    return _detect(clean(data, name, limit), name).name
+
+
+def _detect(text: bytes, name: str) -> Format:
+    fitting = [choice for choice in FORMATS.values() if choice.opening.match(text)]
+    if len(fitting) != 1:
+        # Where no opening fits, the reader that the suffix names says best what is wrong.
+        suffix = PurePath(name).suffix.lower()
+        fitting = [choice for choice in fitting or FORMATS.values() if suffix in choice.suffixes] or fitting
+    if len(fitting) != 1:
+        got = "one that fits " + " and ".join(choice.name for choice in fitting) if fitting else "an unknown one"
+        raise fault(name, 1, f"expected a file of a known format, got {got}", _choices())
+    return fitting[0]
+
+
+def _named(wanted: str, name: str) -> Format:
+    try:
+        return FORMATS[wanted]
+    except KeyError:
+        raise FormatError(f"expected a known format, got '{wanted}'", place=name, remedy=_choices()) from None
+
+
+def _choices() -> str:
+    return "Name the format: " + ", ".join(f"{choice.name} ({choice.title})" for choice in FORMATS.values()) + "."

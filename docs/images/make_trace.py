@@ -1,0 +1,50 @@
+"""Make trace.svg anew: one problem through a pipeline of its own, its spans as `qmosaic demo` prints them.
+
+.venv/bin/python docs/images/make_trace.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+
+import msgspec
+import networkx as nx
+from rich.console import Console
+
+from qmosaic.codecs.problems import MaxCut
+from qmosaic.streams.client import Client
+from qmosaic.streams.render import read_spans, trace_tree
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.supervisor import Supervisor
+from qmosaic.streams.topology import STAGES
+
+PICTURE = Path(__file__).with_name("trace.svg")
+PROBLEM = MaxCut(edges=list(nx.petersen_graph().edges))
+
+
+async def traced(folder: Path) -> str:
+    """Solve the problem on the quantum target; its trace id. The spans are in `folder` afterwards."""
+    settings = msgspec.structs.replace(Settings(), data_dir=str(folder / "data"), spans_dir=str(folder / "spans"))
+    async with (
+        Supervisor(settings, list(STAGES), logs=folder / "logs") as supervisor,
+        Client(settings=supervisor.settings) as client,
+    ):
+        await client.solve(PROBLEM, target="quantum", deadline=20)  # a first problem finds everything cold
+        return (await client.solve(PROBLEM, target="quantum", deadline=20)).trace_id
+
+
+def main() -> None:
+    """Draw it."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace_id = asyncio.run(traced(Path(folder)))
+        tree = trace_tree(read_spans(Path(folder) / "spans"), trace_id)
+    console = Console(record=True, highlight=False, width=92, file=io.StringIO())
+    console.print(tree)
+    PICTURE.write_text(console.export_svg(title="max-cut of the Petersen graph, --target quantum"))
+
+
+if __name__ == "__main__":
+    main()

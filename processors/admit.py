@@ -1,0 +1,143 @@
+"""The check at the door, run by encode and by verify alike: is this record a problem, whose, until when?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Problem, Ref, claimed_id, parse_problem
+from qmosaic.processors.families.base import Instance, Limits
+from qmosaic.processors.families.registry import family
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of the problems topic. `timestamp`: seconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    value: bytes | None
+
+    @property
+    def default_id(self) -> str:
+        """The id of a problem that brings none: where it arrived."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a problem gets where it does not say."""
+
+    deadline_seconds: float = 30.0
+    shots: int = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Admission:
+    """A valid problem, ready to be encoded or verified."""
+
+    ref: Ref
+    problem: Problem
+    instance: Instance
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An invalid one: which id its rejection carries, a digest of its bytes, and its labels if it had any."""
+
+    problem_id: str
+    digest: str
+    rejected: Rejected
+    problem: Problem | None
+
+
+def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Refusal:
+    """Validate one record. Pure: the deadline is judged by the record's own timestamp."""
+    problem = parse_problem(record.value, limits.event_bytes)
+    raw_digest = sha256(record.value or b"").hexdigest()[:32]
+    if isinstance(problem, Rejected):
+        return Refusal(claimed_id(record.value) or record.default_id, raw_digest, problem, None)
+    problem_id = problem.id or record.default_id
+    wrong = _check_options(problem, limits)
+    if wrong is not None:
+        return Refusal(claimed_id(record.value) or record.default_id, raw_digest, wrong, problem)
+    deadline_at = _deadline(problem.deadline, record.timestamp, limits, defaults)
+    if isinstance(deadline_at, Rejected):
+        return Refusal(problem_id, raw_digest, deadline_at, problem)
+    kind = family(problem.family)
+    instance = kind if isinstance(kind, Rejected) else kind.parse(problem, limits)
+    if isinstance(instance, Rejected):
+        return Refusal(problem_id, raw_digest, instance, problem)
+    seed = problem.seed if problem.seed is not None else int(instance.digest[:8], 16) & 0x7FFFFFFF
+    ref = Ref(
+        problem_id=problem_id,
+        partition=record.partition,
+        offset=record.offset,
+        family=problem.family,
+        digest=instance.digest,
+        tenant=problem.tenant,
+        priority=problem.priority,
+        target=problem.target,
+        shots=problem.shots or defaults.shots,
+        seed=seed,
+        received_at=record.timestamp,
+        deadline_at=deadline_at,
+    )
+    return Admission(ref, problem, instance)
+
+
+def _check_options(problem: Problem, limits: Limits) -> Rejected | None:
+    if problem.id is not None and not 1 <= len(problem.id) <= 256:
+        return Rejected("invalid_event", f"an id of {len(problem.id)} characters", "$.id", "Use 1 to 256 characters.")
+    if not 1 <= len(problem.tenant) <= 128:
+        return Rejected(
+            "invalid_event",
+            f"a tenant of {len(problem.tenant)} characters",
+            "$.tenant",
+            "Use 1 to 128 characters.",
+        )
+    if problem.shots is not None and not 1 <= problem.shots <= limits.shots:
+        return Rejected("invalid_event", f"{problem.shots} shots", "$.shots", f"Ask for 1 to {limits.shots} shots.")
+    if problem.seed is not None and not 0 <= problem.seed < 2**31:
+        return Rejected("invalid_event", f"seed {problem.seed}", "$.seed", "Use a seed from 0 to 2147483647.")
+    return None
+
+
+def _deadline(given: float | str | None, timestamp: float, limits: Limits, defaults: Defaults) -> float | Rejected:
+    seconds: float
+    if given is None:
+        seconds = defaults.deadline_seconds
+    elif isinstance(given, str):
+        try:
+            moment = datetime.fromisoformat(given.upper())  # RFC 3339 allows t and z
+        except ValueError:
+            return Rejected(
+                "invalid_event",
+                f"{given!r} is not an RFC 3339 time",
+                "$.deadline",
+                "Send 2026-01-31T12:00:00Z or seconds.",
+            )
+        if moment.tzinfo is None:
+            return Rejected("invalid_event", f"{given!r} has no time zone", "$.deadline", "Add Z or an offset.")
+        seconds = moment.timestamp() - timestamp
+    else:
+        seconds = given
+    if not seconds > 0:
+        return Rejected(
+            "deadline_past",
+            f"the deadline was over {-seconds:.3f} s before the event arrived",
+            "$.deadline",
+            "Send a number of seconds above 0, or a time in the future; check the producer's clock.",
+        )
+    if seconds > limits.deadline_seconds:
+        return Rejected(
+            "invalid_event",
+            f"a deadline {seconds:.0f} s away, the limit is {limits.deadline_seconds:.0f} s",
+            "$.deadline",
+            "Ask for an earlier one, or raise limits.deadline_seconds.",
+        )
+    return timestamp + seconds

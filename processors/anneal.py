@@ -1,0 +1,118 @@
+"""Simulated annealing of large sparse problems, colour class by colour class.
+
+Variables of one colour share no coupling, so a whole class of all replicas is updated at once, exactly as
+if one after the other: one sparse matrix product. The members of a population are recombined cluster by
+cluster (see `Pool.recombined`) and annealed again from half way up. SciPy, not JAX: compiled gathers and
+scatters of XLA are slower on CPUs than its sparse products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from qmosaic.processors.pool import Pool, Spins
+
+STALL = 3
+"""Rounds without a gain after which a population has settled."""
+MATES = 3
+"""Other members a child is recombined with, besides its own parent."""
+LOOSE = 24
+"""Mean number of neighbours up to which samples differ by many clusters, so that recombining them pays."""
+HOT, COLD = 0.2, 4.0
+"""First inverse temperature times a typical field, last one times a small coupling."""
+REHEAT = 0.5
+"""Where, on the way from hot to cold, a member is annealed again from."""
+SWEEPS = 20, 300
+"""Fewest and most sweeps of the first population; each next one takes twice as many."""
+WORK = 20_000_000
+"""Variables and couplings to visit in a first anneal, within those bounds."""
+
+
+def search(pool: Pool, seconds: float, clock: Callable[[], float]) -> None:
+    """Run rounds until the problem is done or the seconds are over (one round at least)."""
+    end = clock() + seconds
+
+    def over() -> bool:
+        return clock() >= end
+
+    model = pool.model
+    annealer = Annealer(pool)
+    few, many = SWEEPS
+    sweeps = min(many, max(few, WORK // (model.n + 2 * len(model.J))))
+    loose = 2 * len(model.J) <= LOOSE * model.n
+    while not pool.done and not (pool.rounds and over()):
+        if pool.settled:
+            sweeps *= 1 + (pool.populations > 0)
+            pool.absorb(annealer.run(pool.random(), sweeps, 0.0, over))
+        else:
+            children = annealer.run(pool.spins, sweeps, REHEAT, over)
+            pool.absorb(_recombined(pool, children) if loose else children)
+
+
+def _recombined(pool: Pool, children: Spins) -> Spins:
+    out = children.copy()
+    for i in range(len(children)):
+        others = pool.rng.choice(len(children), MATES, replace=False)
+        mates = pool.aligned(pool.spins[[i, *others]], out[i : i + 1])
+        for mate in mates:
+            out[i] = pool.recombined(out[i], mate)
+    return out
+
+
+class Annealer:
+    """The couplings of one problem, sorted by colour."""
+
+    def __init__(self, pool: Pool) -> None:
+        colour = coloured(pool.matrix)
+        self._rng = pool.rng
+        self._order = np.argsort(colour, kind="stable")
+        ends = np.concatenate([[0], np.cumsum(np.bincount(colour))]).tolist()
+        self._classes = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        size = float(np.abs(pool.model.J).max())
+        matrix = (pool.matrix / size).astype(np.float32)[self._order][:, self._order].tocsr()
+        self._blocks = [matrix[rows] for rows in self._classes]
+        self._h = (pool.model.h / size).astype(np.float32)[self._order, None]
+        typical = float(np.sqrt(np.mean(matrix.power(2).sum(axis=1))))
+        small = max(float(np.quantile(np.abs(pool.model.J), 0.25)) / size, 1e-3)
+        self._hot, self._cold = HOT / typical, COLD / small
+
+    def run(self, start: Spins, sweeps: int, warm: float, over: Callable[[], bool]) -> Spins:
+        """Anneal every row of `start`, from share `warm` of the way on; cut short when `over()`."""
+        spins = start.T[self._order].astype(np.float32)
+        for k in range(sweeps):
+            if over():
+                break
+            share = warm + (1 - warm) * k / max(1, sweeps - 1)
+            temperature = 1 / (self._hot * (self._cold / self._hot) ** share)
+            # a flip lowers the energy by 2 s f, and is taken with probability exp(2 s f / T): s f > -T x / 2, x ~ Exp(1)
+            bar = self._rng.standard_exponential(spins.shape, dtype=np.float32)
+            bar *= np.float32(-temperature / 2)
+            self._sweep(spins, bar)
+        out = np.empty(start.shape, np.int8)
+        out[:, self._order] = spins.T
+        return out
+
+    def _sweep(self, spins: Any, bar: Any) -> None:
+        for rows, block in zip(self._classes, self._blocks, strict=True):
+            pull = block @ spins
+            pull += self._h[rows]
+            pull *= spins[rows]
+            np.negative(spins[rows], out=spins[rows], where=pull > bar[rows])
+
+
+def coloured(matrix: Any) -> Int64[np.ndarray, " n"]:
+    """A colour for each variable, none equal to a neighbour's: greedy, most neighbours first."""
+    n = matrix.shape[0]
+    colour = [-1] * n
+    bounds, near = matrix.indptr.tolist(), matrix.indices.tolist()
+    for v in np.argsort(-np.diff(matrix.indptr), kind="stable").tolist():
+        taken = {colour[u] for u in near[bounds[v] : bounds[v + 1]]}
+        c = 0
+        while c in taken:
+            c += 1
+        colour[v] = c
+    return np.array(colour, dtype=np.int64)

@@ -1,0 +1,21 @@
+"""Encode: a problem record to the compact model. What does not validate is left to verify, which rejects it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qmosaic.codecs.events import Encoded
+from qmosaic.codecs.model import pack_ising
+from qmosaic.processors.admit import Admission, Defaults, Record, admit
+from qmosaic.processors.families.base import Limits
+
+
+def encode(records: Sequence[Record], limits: Limits, defaults: Defaults) -> list[Encoded | None]:
+    """One event a record, None for an invalid one."""
+    admissions = [admit(record, limits, defaults) for record in records]
+    return [
+        Encoded(ref=admission.ref, model=pack_ising(admission.instance.encode()))
+        if isinstance(admission, Admission)
+        else None
+        for admission in admissions
+    ]

@@ -1,0 +1,88 @@
+"""Execute: run a batch of jobs on one backend, equal jobs once, each answered by an answer or a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from qmosaic.backends.base import Backend, Job, Result
+from qmosaic.codecs.arrays import pack_bits
+from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.events import Answer, CircuitInfo, Failure, JobEvent, Proposal
+from qmosaic.codecs.model import unpack_ising
+
+
+def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> list[Proposal]:
+    """Proposals in the order of the jobs. A backend's refusal fails the jobs it concerns, never the others."""
+    answers: dict[tuple[object, ...], Answer | Failure] = {}
+    by_backend: dict[str, dict[tuple[object, ...], JobEvent]] = {}
+    for job in jobs:
+        by_backend.setdefault(job.route.backend, {}).setdefault(_identity(job), job)
+    for name, distinct in by_backend.items():
+        try:
+            backend = backend_of(name)
+        except BackendError as error:
+            answers |= {key: Failure("execute", "execution_failed", str(error)) for key in distinct}
+            continue
+        answers |= dict(zip(distinct, _run(backend, list(distinct.values())), strict=True))
+    return [_proposal(job, answers[_identity(job)]) for job in jobs]
+
+
+def _identity(job: JobEvent) -> tuple[object, ...]:
+    """What makes two jobs equal: the same kernel, backend, shots, seed and angles."""
+    return job.kernel_digest, job.route.backend, job.ref.shots, job.ref.seed, tuple(job.gammas), tuple(job.betas)
+
+
+def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
+    out: list[Answer | Failure | None] = [None] * len(jobs)
+    prepared = []
+    for k, event in enumerate(jobs):
+        job = Job(
+            kernel=unpack_ising(event.kernel),
+            shots=event.ref.shots,
+            seed=event.ref.seed,
+            gammas=np.array(event.gammas, dtype=np.float64),
+            betas=np.array(event.betas, dtype=np.float64),
+        )
+        try:
+            prepared.append((k, backend.prepare(job)))
+        except BackendError as error:
+            out[k] = Failure("execute", "execution_failed", str(error))
+    size = max(1, backend.capabilities.batch)
+    for start in range(0, len(prepared), size):
+        chunk = prepared[start : start + size]
+        try:
+            results = backend.run([item for _, item in chunk])
+        except BackendError as error:
+            for k, _ in chunk:
+                out[k] = Failure("execute", "execution_failed", str(error))
+            continue
+        for (k, _), result in zip(chunk, results, strict=True):
+            out[k] = answer_of(result)
+    return [item for item in out if item is not None]
+
+
+def answer_of(result: Result) -> Answer:
+    """The best sample; `confidence` is the share of the shots that reached its energy."""
+    best = int(np.argmin(result.energies))
+    lowest = float(result.energies[best])
+    close = result.energies <= lowest + 1e-9 * max(1.0, abs(lowest))
+    circuit = result.circuit
+    return Answer(
+        bits=pack_bits(result.samples[best]),
+        energy=lowest,
+        confidence=float(result.counts[close].sum() / result.counts.sum()),
+        circuit=CircuitInfo(circuit.qubits, circuit.depth, circuit.two_qubit_gates, circuit.shots) if circuit else None,
+    )
+
+
+def _proposal(job: JobEvent, answer: Answer | Failure) -> Proposal:
+    return Proposal(
+        ref=job.ref,
+        kernel_digest=job.kernel_digest,
+        route=job.route,
+        attempt=job.attempt,
+        answer=answer if isinstance(answer, Answer) else None,
+        failure=answer if isinstance(answer, Failure) else None,
+    )

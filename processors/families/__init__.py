@@ -1,0 +1,1 @@
+"""Problem families, one file each; `FAMILIES` in `registry` names them."""

@@ -1,0 +1,66 @@
+"""Ising: spins with fields and couplings.
+
+    objective = offset + sum_i h_i s_i + sum J_ij s_i s_j,   s in {+1, -1},   minimised unless `sense: max`
+
+Payload: `h` (a list, or a map by name), `J` ([i, j, value]), `variables`, `offset`. The solution is a list of
++1/-1 (or a map by name). Lucas, "Ising formulations of many NP problems", Front. Phys. 2 (2014).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Problem, Sense
+from qmosaic.codecs.model import Ising, spins_of
+from qmosaic.processors.families.base import Evaluation, Limits
+from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+
+
+@dataclass(frozen=True, eq=False)
+class IsingInstance:
+    terms: Terms
+    sense: Sense
+    digest: str
+    notes: list[str] = field(default_factory=list)
+
+    def encode(self) -> Ising:
+        sign = -1.0 if self.sense == "max" else 1.0
+        t = self.terms
+        return Ising.of(t.n, h=sign * t.linear, rows=t.rows, cols=t.cols, J=sign * t.values, offset=sign * t.offset)
+
+    def quick(self) -> UInt8[np.ndarray, " n"]:
+        return greedy(self.encode())
+
+    def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
+        return self.terms.named(spins_of(bits).tolist())
+
+    def evaluate(self, solution: Any) -> Evaluation:
+        s = self.terms.positional(solution)
+        if s.shape != (self.terms.n,) or not np.isin(s, (1.0, -1.0)).all():
+            return Evaluation(0.0, False, ("a spin is neither +1 nor -1",))
+        aligned = np.where(s[self.terms.rows] == s[self.terms.cols], self.terms.values, -self.terms.values).sum()
+        return Evaluation(float(aligned + (self.terms.linear * s).sum() + self.terms.offset), True)
+
+
+class IsingFamily:
+    name = "ising"
+
+    def parse(self, problem: Problem, limits: Limits) -> IsingInstance | Rejected:
+        terms = read_terms(
+            problem.problem,
+            limits,
+            pairs="J",
+            count="variables",
+            default=None,
+            self_pairs="a spin coupled to itself is a constant (s² = 1)",
+            fields="h",
+        )
+        if isinstance(terms, Rejected):
+            return terms
+        sense = problem.sense or "min"
+        return IsingInstance(terms, sense, terms.digest(self.name, sense), terms.notes("couplings"))

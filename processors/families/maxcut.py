@@ -1,0 +1,68 @@
+"""Max-cut: split the nodes of a weighted graph in two so that the edges between the parts weigh most.
+
+    objective = sum_{(u,v) in E} w_uv [x_u != x_v],   maximised (or minimised, with `sense: min`)
+    with s = 1 - 2x:  [x_u != x_v] = (1 - s_u s_v) / 2
+
+Payload: `edges` ([u, v] or [u, v, w]), `nodes` (a count, or a list of names). Source: Garey and Johnson ND16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Problem, Sense
+from qmosaic.codecs.model import Ising
+from qmosaic.processors.families.base import Evaluation, Limits
+from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+
+
+@dataclass(frozen=True, eq=False)
+class MaxCutInstance:
+    terms: Terms
+    sense: Sense
+    digest: str
+    notes: list[str] = field(default_factory=list)
+
+    def encode(self) -> Ising:
+        sign = -1.0 if self.sense == "max" else 1.0
+        half = self.terms.values / 2
+        return Ising.of(
+            self.terms.n, rows=self.terms.rows, cols=self.terms.cols, J=-sign * half, offset=sign * half.sum()
+        )
+
+    def quick(self) -> UInt8[np.ndarray, " n"]:
+        return greedy(self.encode())
+
+    def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
+        return self.terms.named(bits.tolist())
+
+    def evaluate(self, solution: Any) -> Evaluation:
+        side = self.terms.positional(solution)
+        if side.shape != (self.terms.n,) or not np.isin(side, (0.0, 1.0)).all():
+            return Evaluation(0.0, False, ("a side is neither 0 nor 1",))
+        cut = side[self.terms.rows] != side[self.terms.cols]
+        return Evaluation(float(self.terms.values[cut].sum()), True)
+
+
+class MaxCutFamily:
+    name = "maxcut"
+
+    def parse(self, problem: Problem, limits: Limits) -> MaxCutInstance | Rejected:
+        terms = read_terms(
+            problem.problem,
+            limits,
+            pairs="edges",
+            count="nodes",
+            default=1.0,
+            self_pairs="a self-loop can never be cut",
+            has_offset=False,
+        )
+        if isinstance(terms, Rejected):
+            return terms
+        sense = problem.sense or "max"
+        return MaxCutInstance(terms, sense, terms.digest(self.name, sense), terms.notes("edges"))

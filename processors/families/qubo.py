@@ -1,0 +1,62 @@
+"""QUBO: quadratic unconstrained binary optimisation.
+
+    objective = offset + sum over the terms of q_ij x_i x_j,   x in {0, 1},   minimised unless `sense: max`
+
+A term [i, i, q] is linear (x² = x). Terms given twice, in either order, are summed, as dimod does.
+With x = (1 - s)/2:  q x_i x_j = q/4 (1 - s_i - s_j + s_i s_j). Payload: `terms`, `variables`, `offset`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Problem, Sense
+from qmosaic.codecs.model import Ising
+from qmosaic.processors.families.base import Evaluation, Limits
+from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+
+
+@dataclass(frozen=True, eq=False)
+class QuboInstance:
+    terms: Terms
+    sense: Sense
+    digest: str
+    notes: list[str] = field(default_factory=list)
+
+    def encode(self) -> Ising:
+        sign = -1.0 if self.sense == "max" else 1.0
+        t, quarter = self.terms, self.terms.values / 4
+        field_ = -t.linear / 2 - np.bincount(
+            np.concatenate([t.rows, t.cols]), weights=np.concatenate([quarter, quarter]), minlength=t.n
+        )
+        offset = t.offset + t.linear.sum() / 2 + quarter.sum()
+        return Ising.of(t.n, h=sign * field_, rows=t.rows, cols=t.cols, J=sign * quarter, offset=sign * offset)
+
+    def quick(self) -> UInt8[np.ndarray, " n"]:
+        return greedy(self.encode())
+
+    def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
+        return self.terms.named(bits.tolist())
+
+    def evaluate(self, solution: Any) -> Evaluation:
+        x = self.terms.positional(solution)
+        if x.shape != (self.terms.n,) or not np.isin(x, (0.0, 1.0)).all():
+            return Evaluation(0.0, False, ("a variable is neither 0 nor 1",))
+        pairs = self.terms.values[(x[self.terms.rows] == 1) & (x[self.terms.cols] == 1)].sum()
+        return Evaluation(float(pairs + self.terms.linear[x == 1].sum() + self.terms.offset), True)
+
+
+class QuboFamily:
+    name = "qubo"
+
+    def parse(self, problem: Problem, limits: Limits) -> QuboInstance | Rejected:
+        terms = read_terms(problem.problem, limits, pairs="terms", count="variables", default=None, self_pairs=None)
+        if isinstance(terms, Rejected):
+            return terms
+        sense = problem.sense or "min"
+        return QuboInstance(terms, sense, terms.digest(self.name, sense), terms.notes("terms"))

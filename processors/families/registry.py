@@ -1,0 +1,29 @@
+"""The families by name. Those outside register an entry point in the group `qmosaic.families`, loaded lazily."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from qmosaic.codecs.errors import Rejected
+from qmosaic.processors.families.base import Family
+from qmosaic.processors.families.ising import IsingFamily
+from qmosaic.processors.families.maxcut import MaxCutFamily
+from qmosaic.processors.families.qubo import QuboFamily
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily())}
+
+
+@cache
+def _outside() -> dict[str, Family]:
+    return {point.name: point.load()() for point in entry_points(group="qmosaic.families")}
+
+
+def family(name: str) -> Family | Rejected:
+    """The family called `name`; an unknown name lists the choices."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if name in _outside():
+        return _outside()[name]
+    choices = ", ".join(sorted({*FAMILIES, *_outside()}))
+    return Rejected("unknown_family", f"no family is called {name!r}", "$.family", f"Choose one of: {choices}.")

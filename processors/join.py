@@ -1,0 +1,283 @@
+"""The join of one partition: problems, incumbents and proposals in, decisions out. No I/O, no clock.
+
+The state is what the logs say: an event belongs to a problem by the offset at which the problem arrived, which
+travels with it. `floors` tells how far each input may be committed: never past a record that an unsettled
+problem needs, so that a new owner of the partition reads it again and ends with the same state.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Incumbent, Proposal, Ref
+from qmosaic.processors.admit import Admission, Refusal
+
+Input = Literal["problems", "incumbents", "proposals"]
+REJECTED = "problems.rejected"
+INPUTS: tuple[Input, ...] = ("problems", "incumbents", "proposals")
+
+# An incumbent or a proposal may be read before its problem; if the problem never comes (its producer's
+# transaction was aborted), what waits for it is forgotten this long after its deadline.
+ORPHAN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Arrived:
+    """An event and the record it came in; `record` is the shell's own, handed back with the decision."""
+
+    event: Any
+    record: Any
+
+
+@dataclass(eq=False)
+class Open:
+    """A problem that is not settled yet."""
+
+    admission: Admission
+    record: Any
+    incumbents: list[Arrived] = field(default_factory=list)
+    proposals: list[Arrived] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """A problem to settle now, with what is known: `cause` is the record that decided, None for the clock."""
+
+    open: Open
+    incumbent: Arrived | None
+    proposal: Arrived | None
+    cause: Arrived | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reject:
+    """A record to reject now."""
+
+    refusal: Refusal
+    offset: int
+    record: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Duplicate:
+    """A record that says again what is known already: dropped, with an audit entry."""
+
+    problem_id: str
+    offset: int
+    first_offset: int
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A terminal event in the log. `topic`, `position`: where it stands; `offset`: of its problem record."""
+
+    problem_id: str
+    digest: str
+    offset: int
+    at: float
+    topic: str
+    position: int
+
+
+class Join:
+    """State of one partition. `start`: the committed offsets, where reading begins.
+
+    `settled` is what the terminal topics say from `logs` on, by topic. Nothing is forgotten before the problems
+    up to offset `end` are read: what stood in the topic at the start was in part judged before it.
+    """
+
+    def __init__(
+        self,
+        start: Mapping[Input, int],
+        settled: Iterable[Settled] = (),
+        *,
+        logs: Mapping[str, int] | None = None,
+        end: int = 0,
+    ) -> None:
+        self.positions = dict(start)
+        self._end = end
+        self._open: dict[int, Open] = {}
+        self._orphans: dict[int, list[tuple[Input, Arrived]]] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        # Records read that must be read again after a crash: offsets in order, and by problem.
+        self._pending: dict[Input, OrderedDict[int, None]] = {name: OrderedDict() for name in INPUTS}
+        self._needs: dict[int, list[tuple[Input, int]]] = {}
+        # Terminal events in the order they were written, and the ids they settle: id → (digest, offset).
+        self._log: OrderedDict[int, Settled] = OrderedDict()
+        self._log_positions: dict[str, OrderedDict[int, None]] = {}
+        self._log_ends: dict[str, int] = dict(logs or {})
+        self._ids: dict[str, tuple[str, int]] = {}
+        self._rejections: dict[tuple[str, str], int] = {}  # (id, digest) → offset
+        self._repeated: dict[int, int] = {}  # offset of a problem → of its last repeat
+        entries = sorted(settled, key=lambda one: one.position)
+        for entry in entries:  # clocks of different verifiers differ: `at` need not follow the position
+            self._log_positions.setdefault(entry.topic, OrderedDict())[entry.position] = None
+        for entry in sorted(entries, key=lambda one: one.at):
+            self.remember(entry)
+
+    @property
+    def open(self) -> int:
+        """How many problems wait for an answer."""
+        return len(self._open)
+
+    def problem(self, offset: int, verdict: Admission | Refusal, record: Any) -> list[Decision | Reject | Duplicate]:
+        """A record of the problems topic was read."""
+        self.positions["problems"] = offset + 1
+        if offset in self._log:
+            return []  # settled before the restart that made us read it again
+        orphans = self._orphans.pop(offset, [])
+        if isinstance(verdict, Refusal):
+            self._release(offset)
+            return [self._reject(offset, verdict, record)]
+        problem_id, digest = verdict.ref.problem_id, verdict.ref.digest
+        known = self._ids.get(problem_id)
+        if known is not None:
+            self._release(offset)
+            if known[0] == digest:
+                return [self._repeat(problem_id, offset, known[1])]
+            return [self._reject(offset, _conflict(verdict, known[1]), record)]
+        self._ids[problem_id] = (digest, offset)
+        self._need(offset, "problems", offset)
+        one = self._open[offset] = Open(verdict, record)
+        heapq.heappush(self._deadlines, (verdict.ref.deadline_at, offset))
+        for name, arrived in orphans:
+            (one.incumbents if name == "incumbents" else one.proposals).append(arrived)
+        return [*self._decide(one)]
+
+    def incumbent(self, offset: int, event: Incumbent, record: Any) -> list[Decision]:
+        """A record of the incumbents topic was read."""
+        return self._arrived("incumbents", offset, event.ref, Arrived(event, record))
+
+    def proposal(self, offset: int, event: Proposal, record: Any) -> list[Decision]:
+        """A record of the proposals topic was read."""
+        return self._arrived("proposals", offset, event.ref, Arrived(event, record))
+
+    def skip(self, name: Input, offset: int) -> None:
+        """A record that is none of ours was read: it could not be understood."""
+        self.positions[name] = offset + 1
+
+    def next_deadline(self) -> float | None:
+        """When the earliest open problem's time is over, in seconds since the epoch."""
+        while self._deadlines and self._deadlines[0][1] not in self._open:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def due(self, now: float) -> list[Decision]:
+        """Problems whose time is over at `now`; what waits for a problem that never came is let go."""
+        out: list[Decision] = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            one = self._open[heapq.heappop(self._deadlines)[1]]
+            out.append(self._close(one, one.incumbents[-1] if one.incumbents else None, None, None))
+        for source, waiting in list(self._orphans.items()):
+            if waiting[0][1].event.ref.deadline_at + ORPHAN_SECONDS < now:
+                del self._orphans[source]
+                self._release(source)
+        return out
+
+    def remember(self, entry: Settled) -> None:
+        """A terminal event is in the log: its problem is closed, its id known."""
+        self._log[entry.offset] = entry
+        self._log_positions.setdefault(entry.topic, OrderedDict())[entry.position] = None
+        self._log_ends[entry.topic] = max(self._log_ends.get(entry.topic, 0), entry.position + 1)
+        if entry.topic == REJECTED:
+            self._rejections[entry.problem_id, entry.digest] = entry.offset
+        else:
+            self._ids[entry.problem_id] = (entry.digest, entry.offset)
+        self._release(entry.offset)
+
+    def forget(self, before: float, most: int) -> None:
+        """Let go of settled ids older than `before`, and beyond the newest `most`, once no re-read needs them."""
+        if self.positions["problems"] < self._end:
+            return
+        floor = self.floors()["problems"]
+        while self._log:
+            entry = next(iter(self._log.values()))
+            if max(entry.offset, self._repeated.get(entry.offset, -1)) >= floor:
+                return
+            if entry.at >= before and len(self._log) <= most:
+                return
+            del self._log[entry.offset]
+            del self._log_positions[entry.topic][entry.position]
+            self._repeated.pop(entry.offset, None)
+            if entry.topic == REJECTED:
+                if self._rejections.get((entry.problem_id, entry.digest)) == entry.offset:
+                    del self._rejections[entry.problem_id, entry.digest]
+            elif self._ids.get(entry.problem_id, ("", -1))[1] == entry.offset:
+                del self._ids[entry.problem_id]
+
+    def floors(self) -> dict[Input, int]:
+        """How far each input may be committed."""
+        # Offsets are needed in the order they were read, so the first is the lowest.
+        return {name: next(iter(self._pending[name]), self.positions[name]) for name in INPUTS}
+
+    def log_starts(self) -> dict[str, int]:
+        """By terminal topic, the first position that a rebuild must read; a topic never seen is left out."""
+        return {topic: next(iter(self._log_positions.get(topic, ())), end) for topic, end in self._log_ends.items()}
+
+    def _reject(self, offset: int, refusal: Refusal, record: Any) -> Reject | Duplicate:
+        first = self._rejections.setdefault((refusal.problem_id, refusal.digest), offset)
+        if first != offset:
+            return self._repeat(refusal.problem_id, offset, first)
+        self._need(offset, "problems", offset)
+        return Reject(refusal, offset, record)
+
+    def _repeat(self, problem_id: str, offset: int, first: int) -> Duplicate:
+        self._repeated[first] = offset
+        return Duplicate(problem_id, offset, first)
+
+    def _arrived(self, name: Input, offset: int, ref: Ref, arrived: Arrived) -> list[Decision]:
+        self.positions[name] = offset + 1
+        one = self._open.get(ref.offset)
+        if one is None:
+            if ref.offset >= self.positions["problems"] and ref.offset not in self._log:
+                self._orphans.setdefault(ref.offset, []).append((name, arrived))
+                self._need(ref.offset, name, offset)
+            return []  # else it is settled already, or about to be
+        self._need(ref.offset, name, offset)
+        (one.incumbents if name == "incumbents" else one.proposals).append(arrived)
+        return self._decide(one)
+
+    def _decide(self, one: Open) -> list[Decision]:
+        """The decision, as soon as what is there suffices for one."""
+        last = one.incumbents[-1] if one.incumbents else None
+        for proposal in one.proposals:
+            event: Proposal = proposal.event
+            if event.failure is not None and (last is not None or event.failure.stage in ("encode", "reduce")):
+                return [self._close(one, last, proposal, proposal)]
+            matching = [i for i in one.incumbents if i.event.kernel_digest == event.kernel_digest]
+            if event.answer is not None and matching:
+                return [self._close(one, matching[-1], proposal, proposal)]
+        for incumbent in one.incumbents:
+            if incumbent.event.kernel_digest is None:
+                return [self._close(one, incumbent, None, incumbent)]
+        return []
+
+    def _close(self, one: Open, incumbent: Arrived | None, proposal: Arrived | None, cause: Arrived | None) -> Decision:
+        # Out of `_open`, so that it is decided once; its records are needed until the outcome is in the log.
+        self._open.pop(one.admission.ref.offset, None)
+        return Decision(one, incumbent, proposal, cause)
+
+    def _need(self, source: int, name: Input, offset: int) -> None:
+        self._pending[name][offset] = None
+        self._needs.setdefault(source, []).append((name, offset))
+
+    def _release(self, source: int) -> None:
+        for name, offset in self._needs.pop(source, ()):
+            self._pending[name].pop(offset, None)
+
+
+def _conflict(verdict: Admission, first: int) -> Refusal:
+    ref = verdict.ref
+    rejected = Rejected(
+        "id_conflict",
+        f"the id {ref.problem_id!r} was used before, at offset {first}, with other content",
+        "$.id",
+        "Use a new id for a new problem; send the same content again to repeat one.",
+    )
+    return Refusal(ref.problem_id, ref.digest, rejected, verdict.problem)

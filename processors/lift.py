@@ -1,0 +1,71 @@
+"""From a sample of the kernel to a sample of the whole problem. NumPy only: the verifier uses it without JAX.
+
+Reduce removes variables in two ways. *Eliminated* ones were minimised out exactly: their best value is a
+function of at most two others, and is derived again here. All others outside the kernel keep the value
+they have in the incumbent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int32, UInt8
+
+from qmosaic.codecs.arrays import pack, unpack
+from qmosaic.codecs.events import PackedLift
+
+
+@dataclass(frozen=True, eq=False)
+class Lift:
+    """`variables[i]` is the variable of the whole problem that kernel variable i stands for.
+
+    Step k eliminated variable v = eliminated[k] with neighbours a, b = neighbours[k] (-1: none): its best
+    spin is s_v = -sign(c0 + c1 s_a + c2 s_b), c = coefficients[k], and +1 where that is zero. Steps are in
+    the order of elimination, so they are derived in reverse.
+    """
+
+    variables: Int32[np.ndarray, " q"]
+    eliminated: Int32[np.ndarray, " k"]
+    neighbours: Int32[np.ndarray, "k 2"]
+    coefficients: Float64[np.ndarray, "k 3"]
+
+    @property
+    def kernel_size(self) -> int:
+        """Number of kernel variables."""
+        return len(self.variables)
+
+
+def apply(
+    lift: Lift, incumbent_bits: UInt8[np.ndarray, " n"], kernel_bits: UInt8[np.ndarray, " q"]
+) -> UInt8[np.ndarray, " n"]:
+    """The whole sample for a kernel sample: its energy in the whole problem is the kernel's energy."""
+    bits = np.array(incumbent_bits, dtype=np.uint8)
+    bits[lift.variables] = kernel_bits
+    if len(lift.eliminated):
+        spins = [*(1 - 2 * bits.astype(np.int64)).tolist(), 0]  # index -1, "no neighbour", reads the 0
+        steps = (lift.eliminated[::-1].tolist(), lift.neighbours[::-1].tolist(), lift.coefficients[::-1].tolist())
+        for v, (a, b), (c0, c1, c2) in zip(*steps, strict=True):
+            spins[v] = -1 if c0 + c1 * spins[a] + c2 * spins[b] > 0 else 1
+        bits = (np.array(spins[:-1]) < 0).astype(np.uint8)
+    return bits
+
+
+def pack_lift(lift: Lift) -> PackedLift:
+    """To the wire."""
+    return PackedLift(
+        variables=pack(lift.variables),
+        eliminated=pack(lift.eliminated),
+        neighbours=pack(lift.neighbours),
+        coefficients=pack(lift.coefficients),
+    )
+
+
+def unpack_lift(packed: PackedLift) -> Lift:
+    """From the wire. Raises ValueError where bytes and shape of an array disagree."""
+    return Lift(
+        unpack(packed.variables),
+        unpack(packed.eliminated),
+        unpack(packed.neighbours),
+        unpack(packed.coefficients),
+    )

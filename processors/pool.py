@@ -1,0 +1,148 @@
+"""The good samples of one problem while it is searched: what the two searches, tabu and anneal, share.
+
+A *population* is started at random and improved round by round, each member by its own children alone, so
+that the members stay different. When it has *settled* (all equal, or no gain for a while) a new one is
+started. The best of all is the *champion*; a problem is done when several populations independently end
+at it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int8, Int64
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from qmosaic.codecs.model import Ising
+
+REPLICAS = 16
+"""Members of a population."""
+AGREE = 3
+"""Populations that must end at the champion before the search stops by itself."""
+EASY = 12
+"""Or: members of a population that are there after their first, independent round."""
+TOLERANCE = 1e-10
+"""Energies closer than this share of the largest possible one are equal."""
+GATHER = 50_000
+"""Products above which energies are cheaper by sparse matrix product than by gathering."""
+
+Spins = Int8[np.ndarray, "r n"]
+
+
+class Pool:
+    """The search state of one problem of at least one variable. Mutable; belongs to one search."""
+
+    def __init__(self, model: Ising, seed: int, stall: int) -> None:
+        self.model, self.stall = model, stall
+        self.rng = np.random.default_rng(seed)
+        self.scale = float(np.abs(model.J).sum() + np.abs(model.h).sum()) or 1.0
+        self.spins: Spins = np.zeros((0, model.n), np.int8)
+        self.energies: Float64[np.ndarray, " r"] = np.zeros(0)
+        self.champion: Int8[np.ndarray, " n"] = np.ones(model.n, np.int8)
+        self.energy = np.inf
+        self.rounds = self.populations = self.agreed = self._stalled = 0
+        self.settled, self.done = True, False  # settled: the next round starts a population
+
+    @cached_property
+    def matrix(self) -> Any:
+        """The couplings, symmetric, as a float64 CSR array."""
+        m = self.model
+        ends = np.concatenate([m.rows, m.cols]), np.concatenate([m.cols, m.rows])
+        return csr_array((np.concatenate([m.J, m.J]), ends), shape=(m.n, m.n))
+
+    @cached_property
+    def mirrors(self) -> Any:
+        """The components that may be flipped as a whole for free (no fields), as 0/1 columns (n, c)."""
+        m = self.model
+        count, label = connected_components(self.matrix, directed=False)
+        free = np.bincount(label, weights=np.abs(m.h), minlength=count) == 0
+        inside = np.flatnonzero(free[label])
+        columns = (np.cumsum(free) - 1)[label[inside]]
+        return csr_array((np.ones(len(inside)), (inside, columns)), shape=(m.n, int(free.sum())))
+
+    def energies_of(self, spins: Spins) -> Float64[np.ndarray, " r"]:
+        """E of each row, offset included."""
+        m = self.model
+        if len(spins) * len(m.J) <= GATHER:
+            return m.energy(spins < 0)
+        columns = spins.T.astype(np.float64)
+        couplings = np.einsum("nr,nr->r", columns, self.matrix @ columns) / 2
+        return np.asarray(couplings + m.h @ columns + m.offset)
+
+    def random(self) -> Spins:
+        """Where a new population starts."""
+        return (1 - 2 * self.rng.integers(0, 2, (REPLICAS, self.model.n))).astype(np.int8)
+
+    def aligned(self, spins: Spins, to: Spins) -> Spins:
+        """The mirror images, component by component, that are most like `to`."""
+        if self.model.h.all() or self.mirrors.shape[1] == 0:
+            return spins
+        turn = (spins * to) @ self.mirrors < 0
+        return np.where(turn @ self.mirrors.T > 0, -spins, spins).astype(np.int8)
+
+    def recombined(self, spins: Int8[np.ndarray, " n"], mate: Int8[np.ndarray, " n"]) -> Int8[np.ndarray, " n"]:
+        """The best of all mixtures of two samples that differ by whole clusters.
+
+        Where they differ, the graph falls into components whose flips add up independently: each is flipped
+        if that lowers the energy (partition crossover, Whitley et al. 2009; cluster moves of Houdayer 2001).
+        """
+        m = self.model
+        differ = spins != mate
+        if not differ.any():
+            return spins
+        both = differ[m.rows] & differ[m.cols]
+        links = csr_array((np.ones(both.sum(), np.int8), (m.rows[both], m.cols[both])), shape=(m.n, m.n))
+        count, label = connected_components(links, directed=False)
+        # inside a component all spins flip together, so only the fields from outside it count
+        field = m.h + self.matrix @ np.where(differ, 0, spins)
+        gain = np.bincount(label, weights=np.where(differ, -2 * spins * field, 0), minlength=count)
+        return np.where(differ & (gain < -TOLERANCE * self.scale)[label], -spins, spins).astype(np.int8)
+
+    def absorb(self, children: Spins) -> None:
+        """End a round: row i of the children takes the place of member i unless it is worse."""
+        self.rounds += 1
+        energies = self.energies_of(children)
+        close = TOLERANCE * self.scale
+        fresh, before = self.settled, np.inf
+        if fresh:
+            self.populations += 1
+            self.spins, self.energies = children, energies
+        else:
+            before = float(self.energies.min())
+            keep = energies > self.energies
+            self.spins = np.where(keep[:, None], self.spins, children)
+            self.energies = np.where(keep, self.energies, energies)
+        self._stalled = 0 if self.energies.min() < before - close else self._stalled + 1
+        self.settled = bool(np.ptp(self.energies) <= close) or self._stalled >= self.stall
+        self._crown(close)
+        at_best = int((self.energies <= self.energy + close).sum())
+        self.agreed += self.settled and at_best > 0
+        self.done = self.agreed >= AGREE or (fresh and at_best >= EASY)
+
+    def _crown(self, close: float) -> None:
+        best = self.spins[self.energies.argmin()]
+        energy = float(self.energies.min())
+        if self.populations > 1 and self.settled:
+            best = self.recombined(best, self.aligned(self.champion[None], best[None])[0])
+            energy = float(self.energies_of(best[None])[0])
+        if energy < self.energy - close:
+            self.agreed = 0
+        if energy < self.energy:
+            self.champion, self.energy = best, energy
+
+
+def descended(pool: Pool, spins: Int8[np.ndarray, " n"]) -> Int8[np.ndarray, " n"]:
+    """One-flip descent in float64: what the float32 searches could not see."""
+    spins = spins.copy()
+    matrix, field = pool.matrix, pool.model.h + pool.matrix @ spins
+    while True:
+        gains = spins * field
+        v = int(gains.argmax())
+        if gains[v] <= 1e-15 * pool.scale:
+            return spins
+        a, b = matrix.indptr[v], matrix.indptr[v + 1]
+        field[matrix.indices[a:b]] -= 2.0 * spins[v] * matrix.data[a:b]
+        spins[v] = -spins[v]

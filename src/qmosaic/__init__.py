@@ -1,0 +1,44 @@
+"""qmosaic: a streaming control plane for hybrid quantum-classical computing on Kafka.
+
+async with qmosaic.Client("localhost:9092") as client:
+    outcome = await client.solve(qmosaic.MaxCut(edges=[(0, 1), (1, 2), (2, 0)]), deadline=5)
+"""
+
+from qmosaic.codecs.errors import (
+    BackendError,
+    BrokerError,
+    FormatError,
+    ProblemError,
+    QmosaicError,
+    Rejected,
+    SettingsError,
+)
+from qmosaic.codecs.events import Outcome, Problem, Rejection
+from qmosaic.codecs.problems import Ising, MaxCut, Qubo
+
+__all__ = [
+    "BackendError",
+    "BrokerError",
+    "Client",
+    "FormatError",
+    "Ising",
+    "MaxCut",
+    "Outcome",
+    "Problem",
+    "ProblemError",
+    "QmosaicError",
+    "Qubo",
+    "Rejected",
+    "Rejection",
+    "SettingsError",
+    "SyncClient",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Lazily: the pure core must not pull in Kafka clients.
+    if name in ("Client", "SyncClient"):
+        from qmosaic.streams import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'qmosaic' has no attribute {name!r}")

@@ -1,0 +1,204 @@
+"""The agents' insides: what each stage does with a micro-batch. Take a batch, call the pure step, say what to send.
+
+A handler never blocks the event loop: numerical work goes to a thread, what holds Python's lock to a process.
+Heavy libraries are imported when a worker of that stage starts, and in no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Protocol
+
+import msgspec
+
+from qmosaic.codecs import events
+from qmosaic.codecs.events import BackendStatus, Encoded, JobEvent, Proposal, Reduced
+from qmosaic.processors.admit import Record
+from qmosaic.processors.encode import encode
+from qmosaic.processors.route import route
+from qmosaic.streams import pool
+from qmosaic.streams.core import defaults_of, limits_of
+from qmosaic.streams.records import Received, Send
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.status import StatusReader
+
+
+class Handler(Protocol):
+    """One stage's work. Made once a worker; `start` before it takes partitions, `stop` after the last batch."""
+
+    async def start(self) -> None: ...
+
+    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+        """What to send for a batch. Raises for what it does not know: the shell isolates the culprit."""
+        ...
+
+    def status(self) -> BackendStatus | None:
+        """A sign of life to publish every second, for stages that are chosen by it."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class Encode:
+    """problems → problems.encoded; what is not valid is left to verify."""
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._limits, self._defaults = limits_of(settings), defaults_of(settings)
+
+    async def start(self) -> None:
+        return None
+
+    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+        records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
+        encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
+        return [
+            Send("problems.encoded", event, cause, key=event.ref.problem_id, size=event.model.h.shape[0])
+            for cause, event in enumerate(encoded)
+            if event is not None
+        ]
+
+    def status(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        return None
+
+
+class Reduce:
+    """problems.encoded → incumbents, problems.reduced. JAX, in a thread: it releases Python's lock."""
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="reduce")  # one a lane
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, pool.warm_reduce, self._settings)
+
+    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+        from qmosaic.processors.reduction import reduce_events
+
+        loop = asyncio.get_running_loop()
+        pairs = await loop.run_in_executor(
+            self._threads,
+            lambda: reduce_events(
+                [events.decode(m.value or b"", Encoded) for m in batch],
+                now=time.time(),
+                max_kernel_qubits=self._settings.reduce.max_kernel_qubits,
+                layers=self._settings.reduce.layers,
+                share=self._settings.reduce.share,
+                max_seconds=self._settings.reduce.max_seconds,
+            ),
+        )
+        out: list[Send] = []
+        for cause, (incumbent, reduced) in enumerate(pairs):
+            ref = incumbent.ref
+            out.append(Send("incumbents", incumbent, cause, key=ref.problem_id, partition=ref.partition))
+            if reduced is not None:
+                out.append(Send("problems.reduced", reduced, cause, key=ref.tenant))
+        return out
+
+    def status(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Route:
+    """problems.reduced → jobs.*, or straight to proposals where no backend is alive."""
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
+        self._alive = StatusReader(settings)
+
+    async def start(self) -> None:
+        await self._alive.start()
+
+    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+        policy = self._settings.route
+        decided = route(
+            [events.decode(m.value or b"", Reduced) for m in batch],
+            now=time.time(),
+            rules=policy.rules,
+            preference=policy.preference,
+            alive=self._alive.alive(max(m.timestamp for m in batch)),
+        )
+        out: list[Send] = []
+        for cause, event in enumerate(decided):
+            if isinstance(event, JobEvent):
+                attributes = {
+                    "qmosaic__route__reason": event.route.reason,
+                    "qmosaic__route__target": event.route.target,
+                    "qmosaic__backend__name": event.route.backend,
+                }
+                topic = f"jobs.{event.route.target}"
+                out.append(Send(topic, event, cause, key=event.kernel_digest, attributes=attributes))
+            else:
+                out.append(_proposal(event, cause))
+        return out
+
+    def status(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        await self._alive.stop()
+
+
+class Execute:
+    """jobs.<target> → proposals, on the backends of one target; equal jobs of a batch run once."""
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
+        self._target = msgspec.convert(stage.removeprefix("execute."), events.Target)
+        self._backends = settings.execute.backends.get(self._target, ())
+        self._sizes: dict[str, int] = {}
+        self._executor: Executor = self._new_executor()
+
+    def _new_executor(self) -> Executor:
+        if self._target != "quantum":
+            return ThreadPoolExecutor(1, thread_name_prefix="execute")
+        return ProcessPoolExecutor(
+            self._settings.execute.processes,
+            mp_context=get_context("spawn"),  # a forked child would inherit Kafka's sockets and JAX's threads
+            initializer=pool.stay_with_parent,
+        )
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sizes = await loop.run_in_executor(
+            self._executor, pool.warm_execute, self._backends, str(self._settings.compilation_cache)
+        )
+
+    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+        values = [m.value or b"" for m in batch]
+        loop = asyncio.get_running_loop()
+        try:
+            answered = await loop.run_in_executor(self._executor, pool.run_jobs, values)
+        except BrokenProcessPool:
+            # The pool's process died (killed, or out of memory); a new one gets one more chance at the batch.
+            self._executor = self._new_executor()
+            answered = await loop.run_in_executor(self._executor, pool.run_jobs, values)
+        return [_proposal(events.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(worker="", target=self._target, backends=self._sizes, at=time.time())
+
+    async def stop(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _proposal(event: Proposal, cause: int) -> Send:
+    ref, circuit = event.ref, event.answer.circuit if event.answer else None
+    attributes = {
+        "qmosaic__backend__name": event.route.backend if event.route else None,
+        "qmosaic__circuit__qubits": circuit.qubits if circuit else None,
+        "qmosaic__circuit__depth": circuit.depth if circuit else None,
+        "qmosaic__failure__reason": event.failure.reason if event.failure else None,
+    }
+    return Send("proposals", event, cause, key=ref.problem_id, partition=ref.partition, attributes=attributes)

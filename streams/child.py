@@ -1,0 +1,73 @@
+"""The process of one worker: `python -m qmosaic.streams.child STAGE INSTANCE FD`. Started by the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+
+from qmosaic.streams import pacing
+from qmosaic.streams.bounded import bounded
+from qmosaic.streams.lifeline import Lifeline
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.telemetry import Telemetry
+from qmosaic.streams.topology import STAGES, Stage
+
+# Loggers that report as errors what the clients handle by themselves.
+_NOISY = ("aiokafka.consumer.group_coordinator", "aiokafka.conn", "aiokafka.cluster", "aiokafka.producer.sender")
+
+
+def main() -> None:
+    """Run until told to stop. Exit codes: 0 stopped, 1 ended by an error (start me again)."""
+    name, instance, fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    pacing.install()
+    lifeline = Lifeline(fd)
+    settings = lifeline.settings()
+    logging.basicConfig(
+        level=settings.log_level,
+        format=f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in _NOISY:
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))
+
+
+async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
+    code = 0
+    try:
+        await _run(settings, stage, instance, lifeline)
+    except Exception:
+        # Crash-only: said, ended, and started anew by the supervisor.
+        logging.getLogger("qmosaic").exception("%s ends", instance)
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # what a library still waits for (asyncio.run would wait too), the next process does not need
+
+
+async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
+    lifeline.listen()
+    if stage.handler is None:
+        from qmosaic.streams.verifier import Verifier
+
+        telemetry = Telemetry(settings, stage.name, instance)
+        verifier = Verifier(settings, instance, telemetry, lifeline.ready)
+        await verifier.maybe_start()
+        gc.freeze()
+        stopping = asyncio.create_task(lifeline.wait())
+        ended = asyncio.create_task(verifier.wait_until_stopped())
+        done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended in done:
+            raise RuntimeError("the verifier ended by itself") from verifier.crash_reason
+        await bounded(verifier.stop(), 20, "stopping")
+        await asyncio.to_thread(telemetry.close)
+        return
+    from qmosaic.streams.worker import Worker
+
+    await Worker(settings, stage, instance).run(lifeline)
+
+
+if __name__ == "__main__":
+    main()

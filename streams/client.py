@@ -1,0 +1,305 @@
+"""The client: submit problems, await their outcomes. Any Kafka client can do the same; this one is convenient."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+
+from qmosaic.codecs import events
+from qmosaic.codecs.errors import BrokerError, ProblemError, RejectCode, Rejected
+from qmosaic.codecs.events import Outcome, Problem, Rejection
+from qmosaic.codecs.problems import ProblemData
+from qmosaic.streams import pacing
+from qmosaic.streams import settings as settings_module
+from qmosaic.streams.bounded import closing
+from qmosaic.streams.names import topic_name
+from qmosaic.streams.records import connection, headers_of, producing, record_bytes
+from qmosaic.streams.settings import EMBEDDED, Settings
+from qmosaic.streams.telemetry import Telemetry, extract, inject
+
+TERMINAL: dict[str, type[Outcome] | type[Rejection]] = {
+    "outcomes.accepted": Outcome,
+    "outcomes.fallback": Outcome,
+    "problems.rejected": Rejection,
+}
+GRACE_SECONDS = 30.0  # what a client waits beyond the deadline before it gives up on the service
+
+
+class Client:
+    """`async with Client("localhost:9092") as client: outcome = await client.solve(MaxCut(edges=…))`.
+
+    `bootstrap` None takes the settings' broker (`QMOSAIC_BROKER`, qmosaic.toml).
+    """
+
+    def __init__(self, bootstrap: str | None = None, *, settings: Settings | None = None) -> None:
+        chosen = settings or settings_module.load()
+        self.settings = msgspec.structs.replace(chosen, broker=bootstrap) if bootstrap else chosen
+        self._waiting: dict[str, asyncio.Future[Outcome | Rejection]] = {}
+        self._listeners: set[asyncio.Queue[Outcome | Rejection]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Client:
+        if self.settings.broker == EMBEDDED:
+            raise BrokerError(
+                "a client needs the address of a broker",
+                remedy="`qmosaic up` prints one; pass it, or set QMOSAIC_BROKER.",
+            )
+        self._telemetry = Telemetry(self.settings, "client", f"client-{uuid4().hex[:8]}")
+        self._producer = AIOKafkaProducer(**producing(self.settings), linger_ms=0)
+        self._consumer = _consumer(self.settings)
+        try:
+            await asyncio.wait_for(asyncio.gather(self._producer.start(), self._consumer.start()), 30)
+            partitions = _assigned(self._consumer, self.settings)
+            # Pinned now, not at the first fetch: an outcome may be there before that.
+            for partition, end in (await self._consumer.end_offsets(partitions)).items():
+                self._consumer.seek(partition, end)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self._close()
+            raise BrokerError(
+                f"no broker answers at {self.settings.broker}: {error}", remedy="Is it up? `qmosaic up` starts one."
+            ) from None
+        except BaseException:
+            await self._close()
+            raise
+        self._task = asyncio.create_task(self._read(), name="outcomes")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def submit(
+        self,
+        problem: ProblemData | Problem | dict[str, Any],
+        *,
+        id: str | None = None,  # noqa: A002 - the event's own name for it
+        deadline: float | str | None = None,
+        target: Literal["auto", "classical", "gpu", "quantum"] | None = None,
+        shots: int | None = None,
+        seed: int | None = None,
+        tenant: str | None = None,
+        priority: Literal["high", "normal", "low"] | None = None,
+        labels: dict[str, Any] | None = None,
+    ) -> str:
+        """Publish a problem; its id. `problem` is a value of a family, or a whole event (a dict goes as it is).
+
+        Options given here win over what the event says. Raises BrokerError where the broker does not take it.
+        """
+        given = {
+            "id": id,
+            "deadline": deadline,
+            "target": target,
+            "shots": shots,
+            "seed": seed,
+            "tenant": tenant,
+            "priority": priority,
+            "labels": labels,
+        }
+        event = _event(problem) | {key: value for key, value in given.items() if value is not None}
+        problem_id = event.setdefault("id", uuid4().hex)
+        topic = topic_name(self.settings, "problems")
+        span = self._telemetry.span(
+            "send", topic, parent=Context(), kind=SpanKind.PRODUCER, qmosaic__problem__id=problem_id
+        )
+        try:
+            await self._producer.send_and_wait(
+                topic,
+                value=events.dumps(event),
+                key=problem_id.encode(),
+                headers=headers_of(events.PROBLEM_SCHEMA, "/qmosaic/client", problem_id, inject(span)),
+            )
+        except KafkaError as error:
+            raise BrokerError(f"the broker did not take {problem_id}: {error}", place=self.settings.broker) from None
+        finally:
+            span.end()
+        return str(problem_id)
+
+    async def solve(
+        self, problem: ProblemData | Problem | dict[str, Any], *, deadline: float | None = None, **options: Any
+    ) -> Outcome:
+        """Submit and wait for the outcome. Raises ProblemError where it was rejected, TimeoutError where
+        nobody answered `GRACE_SECONDS` after the deadline."""
+        problem_id = options.pop("id", None) or uuid4().hex
+        waiting = self.expect(problem_id)
+        await self.submit(problem, id=problem_id, deadline=deadline, **options)
+        said = _event(problem).get("deadline")
+        seconds = deadline or (said if isinstance(said, int | float) else self.settings.limits.deadline_seconds)
+        try:
+            outcome = await asyncio.wait_for(waiting, seconds + GRACE_SECONDS)
+        finally:
+            self._waiting.pop(problem_id, None)
+        if isinstance(outcome, Rejection):
+            code = msgspec.convert(outcome.code, RejectCode)
+            raise ProblemError(Rejected(code, outcome.message, outcome.place, outcome.remedy))
+        return outcome
+
+    def expect(self, problem_id: str) -> asyncio.Future[Outcome | Rejection]:
+        """A future of the outcome (or rejection) of a problem that is yet to be submitted."""
+        return self._waiting.setdefault(problem_id, asyncio.get_running_loop().create_future())
+
+    async def outcomes(self) -> AsyncIterator[Outcome | Rejection]:
+        """Every outcome and rejection from now on, of any producer."""
+        queue: asyncio.Queue[Outcome | Rejection] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                batches = await self._consumer.getmany(timeout_ms=1000)
+            except KafkaError:
+                await asyncio.sleep(0.5)  # the broker is away; the client reconnects by itself
+                continue
+            for partition, records in batches.items():
+                for record in records:
+                    self._take(partition.topic, record)
+
+    def _take(self, topic: str, record: ConsumerRecord) -> None:
+        event = parse_terminal(self.settings, topic, record.value)
+        waiting = self._waiting.pop(event.problem_id, None)
+        if waiting is not None:
+            if not waiting.done():
+                waiting.set_result(event)
+            self._telemetry.span(
+                "process",
+                topic,
+                parent=extract(record.headers),
+                kind=SpanKind.CONSUMER,
+                start=time.time(),
+                messaging__destination__partition__id=str(record.partition),
+                messaging__kafka__offset=record.offset,
+            ).end()
+        for queue in self._listeners:
+            queue.put_nowait(event)
+
+    async def _close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        for client in (self._producer, self._consumer):
+            await closing(client.stop(), 5, "stopping a client")
+        await asyncio.to_thread(self._telemetry.close)
+
+
+class SyncClient:
+    """`Client` for code without an event loop: `with SyncClient(address) as client: client.solve(…)`."""
+
+    def __init__(self, bootstrap: str | None = None, *, settings: Settings | None = None) -> None:
+        self._client = Client(bootstrap, settings=settings)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> SyncClient:
+        try:
+            self._runner.run(self._client.__aenter__())
+        except BaseException:
+            self._runner.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._client.__aexit__(kind, error, trace))
+        self._runner.close()
+
+    def submit(self, problem: ProblemData | Problem | dict[str, Any], **options: Any) -> str:
+        """See `Client.submit`."""
+        return self._runner.run(self._client.submit(problem, **options))
+
+    def solve(self, problem: ProblemData | Problem | dict[str, Any], **options: Any) -> Outcome:
+        """See `Client.solve`."""
+        return self._runner.run(self._client.solve(problem, **options))
+
+    def outcomes(self) -> Iterator[Outcome | Rejection]:
+        """See `Client.outcomes`."""
+        found = self._client.outcomes()
+        while True:
+            yield self._runner.run(anext(found))  # type: ignore[arg-type]
+
+
+async def read_outcomes(settings: Settings, *, since: float | None, follow: bool) -> AsyncIterator[Outcome | Rejection]:
+    """What stands in the terminal topics, from `since` (seconds since the epoch, None: from the beginning) on.
+
+    Without `follow` it ends where the topics ended when it began.
+    """
+    consumer = _consumer(settings)
+    try:
+        await asyncio.wait_for(consumer.start(), 30)
+    except (KafkaError, OSError, TimeoutError) as error:
+        with suppress(KafkaError):
+            await consumer.stop()
+        raise BrokerError(f"no broker answers at {settings.broker}: {error}", remedy="Is it up?") from None
+    try:
+        partitions = _assigned(consumer, settings)
+        ends = await consumer.end_offsets(partitions)
+        starts = await consumer.beginning_offsets(partitions)
+        if since is not None:
+            times = await consumer.offsets_for_times({p: int(since * 1000) for p in partitions})
+            starts = {p: times[p].offset if times[p] is not None else ends[p] for p in partitions}
+        for partition in partitions:
+            consumer.seek(partition, starts[partition])
+        while follow or any([await consumer.position(p) < ends[p] for p in partitions]):
+            for partition, records in (await consumer.getmany(timeout_ms=500)).items():
+                for record in records:
+                    if follow or record.offset < ends[partition]:
+                        yield parse_terminal(settings, partition.topic, record.value)
+    finally:
+        await consumer.stop()
+
+
+def parse_terminal(settings: Settings, topic: str, value: bytes | None) -> Outcome | Rejection:
+    """The event of a terminal topic."""
+    kind = next(kind for name, kind in TERMINAL.items() if topic_name(settings, name) == topic)
+    return events.decode(value or b"", kind)
+
+
+def _event(problem: ProblemData | Problem | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(problem, dict):
+        return dict(problem)
+    if isinstance(problem, Problem):
+        return {k: v for k, v in msgspec.to_builtins(problem).items() if v is not None}
+    event = {"schema": events.PROBLEM_SCHEMA, "family": problem.family, "problem": problem.payload()}
+    return event | ({"sense": problem.sense} if problem.sense else {})
+
+
+def _consumer(settings: Settings) -> AIOKafkaConsumer:
+    """A consumer of the terminal topics without a group: it has all their partitions."""
+    pacing.install()
+    return AIOKafkaConsumer(
+        *(topic_name(settings, name) for name in TERMINAL),
+        **connection(settings),
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        fetch_max_wait_ms=500,
+        max_partition_fetch_bytes=record_bytes(settings),
+    )
+
+
+def _assigned(consumer: AIOKafkaConsumer, settings: Settings) -> list[TopicPartition]:
+    partitions = sorted(consumer.assignment())
+    there = {partition.topic for partition in partitions}
+    for name in TERMINAL:
+        if topic_name(settings, name) not in there:
+            raise BrokerError(
+                f"topic {topic_name(settings, name)} is not there",
+                place=settings.broker,
+                remedy="`qmosaic topics create` makes the topics.",
+            )
+    return partitions

@@ -1,0 +1,64 @@
+"""The line between the supervisor and a worker: settings come down, «ready» goes up, its end means stop.
+
+A socket pair: when either process dies, however it dies, the other reads its end. So a worker never outlives
+its supervisor, and nothing has to be looked for by process id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+
+import msgspec
+
+from qmosaic.streams.settings import Settings
+
+READY = b"R"
+
+
+class Lifeline:
+    """The worker's end."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._stop = asyncio.Event()
+        self._told = False
+
+    def settings(self) -> Settings:
+        """The first line: the settings the supervisor runs with."""
+        with self._socket.makefile("rb") as lines:
+            return msgspec.json.decode(lines.readline(), type=Settings)
+
+    def listen(self) -> None:
+        """Stop on SIGTERM, and when the supervisor is gone. Ctrl-C is the supervisor's to handle."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._socket.setblocking(False)
+        loop.add_reader(self._socket, self._read)
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            try:
+                data = self._socket.recv(64)
+            except OSError:
+                data = b""
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._socket)
+                self._stop.set()
+                # Whoever supervised us is gone: whatever the drain does, end soon.
+                asyncio.get_running_loop().call_later(15, os._exit, 1)
+
+    def ready(self) -> None:
+        """Tell the supervisor, once, that this worker has its partitions."""
+        if not self._told:
+            self._told = True
+            with suppress(OSError):
+                self._socket.send(READY)
+
+    async def wait(self) -> None:
+        """Until told to stop."""
+        await self._stop.wait()

@@ -1,0 +1,120 @@
+"""Records in and out: Kafka headers (CloudEvents 1.0 binary mode, W3C trace context) around orjson values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from aiokafka.helpers import create_ssl_context
+
+from qmosaic.codecs import events
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.telemetry import Headers
+
+CONTENT_TYPE = "application/json"
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A record as a hop gets it. `timestamp` and `received_at`: seconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    value: bytes | None
+    headers: Mapping[str, bytes]
+    received_at: float = field(default_factory=time.time)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a span says about this record."""
+        return {
+            "messaging__destination__partition__id": str(self.partition),
+            "messaging__kafka__offset": self.offset,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Send:
+    """A record as a hop wants it sent. `partition` where the join needs it, else by `key`.
+
+    `cause`: which message of the batch it answers; its trace goes on here. `topic` without the namespace.
+    """
+
+    topic: str
+    event: msgspec.Struct
+    cause: int
+    key: str | None = None
+    partition: int | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    size: int | None = None  # variables, where the next hop keeps large problems from holding up small ones
+
+
+def headers_of(kind: str, source: str, subject: str, trace: Headers, extra: Mapping[str, str] | None = None) -> Headers:
+    """CloudEvents 1.0 Kafka binding, binary mode, and the trace context. `kind` is `name/major`."""
+    ce = {
+        "ce_specversion": "1.0",
+        "ce_id": uuid4().hex,
+        "ce_type": "org." + kind.replace("/", ".v"),
+        "ce_source": source,
+        "ce_time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "ce_subject": subject,
+        "content-type": CONTENT_TYPE,
+        **(extra or {}),
+    }
+    return [*((key, value.encode()) for key, value in ce.items()), *trace]
+
+
+def kind_of(event: msgspec.Struct) -> str:
+    """`qmosaic.<name>/1` of an event: what it says itself, or its type's name."""
+    said = getattr(event, "schema", None)
+    if isinstance(said, str):
+        return said
+    name = type(event).__name__.removesuffix("Event")
+    return f"qmosaic.{name.lower()}/1"
+
+
+def stamp(event: Any, timings: dict[str, events.Timing], now: float) -> Any:
+    """The event with what its hop adds to its `ref`: seconds of the hop, and when it was sent."""
+    ref = event.ref
+    return msgspec.structs.replace(
+        event, ref=msgspec.structs.replace(ref, sent_at=now, timings={**ref.timings, **timings})
+    )
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """What every aiokafka client needs to reach the broker."""
+    security = settings.security
+    options: dict[str, Any] = {"bootstrap_servers": settings.broker, "security_protocol": security.protocol}
+    if security.protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": security.sasl_mechanism,
+            "sasl_plain_username": security.sasl_username,
+            "sasl_plain_password": security.sasl_password,
+        }
+    if security.protocol.endswith("SSL"):
+        options["ssl_context"] = create_ssl_context(cafile=security.ssl_cafile)
+    return options
+
+
+def producing(settings: Settings) -> dict[str, Any]:
+    """Options of every producer: idempotent, acknowledged by all replicas, big enough for the limits."""
+    return {
+        **connection(settings),
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_request_size": record_bytes(settings),
+        "request_timeout_ms": 20_000,
+    }
+
+
+def record_bytes(settings: Settings) -> int:
+    """The largest record there can be: an event at the limit as a packed model, and room for the rest."""
+    packed = settings.limits.couplings * 24 + settings.limits.variables * 16
+    return max(settings.limits.event_bytes, packed) + 1024 * 1024

@@ -1,0 +1,169 @@
+"""Settings: typed, from a TOML file and from the environment, in that order.
+
+`qmosaic.toml` in the working directory, or the file that `QMOSAIC_SETTINGS` names. A variable
+`QMOSAIC_<KEY>` sets a top-level key (`QMOSAIC_BROKER`), `QMOSAIC_<SECTION>__<KEY>` one of a section
+(`QMOSAIC_LIMITS__VARIABLES=500`); values are TOML (`true`, `0.5`, `["a"]`) or plain text.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from qmosaic.codecs.errors import SettingsError
+from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
+
+EMBEDDED = "embedded"
+_NOT_OURS = frozenset({"QMOSAIC_SETTINGS", "QMOSAIC_INSTANCES", "QMOSAIC_TEST_BROKER"})
+SECRETS = frozenset({"sasl_password"})
+
+
+class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to speak to a broker that asks who you are."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_cafile: str | None = None
+
+
+class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How topics are made. `partitions` bounds how many workers of a stage can share the work."""
+
+    partitions: int = 4
+    replication: int = 1
+    retention_seconds: int = 7 * 86_400
+
+
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one problem may be; beyond, it is rejected."""
+
+    variables: int = 10_000
+    couplings: int = 1_000_000
+    event_bytes: int = 8 * 1024 * 1024
+    deadline_seconds: float = 86_400.0
+    shots: int = 1_000_000
+
+
+class DefaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a problem gets where it does not say."""
+
+    deadline_seconds: float = 30.0
+    shots: int = 1024
+
+
+class ReduceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`share` is the part of the time left that the classical search may use, `max_seconds` its bound."""
+
+    max_kernel_qubits: int = 16
+    layers: int = 2
+    share: float = 0.4
+    max_seconds: float = 30.0
+
+
+class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The policy: rules in order, and which backend of a target goes first."""
+
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+    preference: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
+    stale_seconds: float = 15.0
+
+
+class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Backends by target, and the processes of a worker whose backend holds Python's lock."""
+
+    backends: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
+    processes: int = 1
+
+
+class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`margin_seconds` before the deadline the fallback is written; a repeated id is known that long."""
+
+    margin_seconds: float = 0.25
+    repeat_window_seconds: float = 3600.0
+    repeat_window_ids: int = 200_000
+    transaction_seconds: float = 0.0
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka."""
+
+    broker: str = EMBEDDED
+    namespace: str = ""
+    data_dir: str = ".qmosaic"
+    cache_dir: str = ""
+    otlp_endpoint: str | None = None
+    spans_dir: str | None = None
+    log_level: str = "WARNING"
+    security: Security = Security()
+    topics: Topics = Topics()
+    limits: LimitSettings = LimitSettings()
+    defaults: DefaultSettings = DefaultSettings()
+    reduce: ReduceSettings = ReduceSettings()
+    route: RouteSettings = RouteSettings()
+    execute: ExecuteSettings = ExecuteSettings()
+    verify: VerifySettings = VerifySettings()
+
+    @property
+    def compilation_cache(self) -> Path:
+        """Where compiled JAX programs are kept between runs."""
+        base = (
+            Path(self.cache_dir)
+            if self.cache_dir
+            else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        )
+        return base / "qmosaic" / "jax"
+
+    def masked(self) -> dict[str, Any]:
+        """For printing: plain values, secrets masked."""
+        masked: dict[str, Any] = _masked(msgspec.to_builtins(self))
+        return masked
+
+
+def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> Settings:
+    """Read the file, then the environment. Raises SettingsError that names the key and what was expected."""
+    env = os.environ if environ is None else environ
+    named = env.get("QMOSAIC_SETTINGS")
+    file = path or (Path(named) if named else Path("qmosaic.toml"))
+    values: dict[str, Any] = {}
+    if path or named or file.exists():
+        try:
+            values = tomllib.loads(file.read_text())
+        except OSError as error:
+            raise SettingsError(f"cannot read {file}: {error.strerror}", remedy="Check QMOSAIC_SETTINGS.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(str(error), place=str(file), remedy="Mend the TOML.") from None
+    for name, text in env.items():
+        if name.startswith("QMOSAIC_") and name not in _NOT_OURS:
+            _put(values, name.removeprefix("QMOSAIC_").lower().split("__"), text)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        raise SettingsError(
+            message, place=place.strip("`").removeprefix("$."), remedy="See `qmosaic settings` for every key."
+        ) from None
+
+
+def _put(values: dict[str, Any], keys: list[str], text: str) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            return
+        values = inner
+    try:
+        values[keys[-1]] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[keys[-1]] = text
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: "***" if k in SECRETS and v else _masked(v) for k, v in value.items()}
+    return [_masked(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,126 @@
+"""The whole pipeline, top to bottom: topics, stages, what each reads and writes. `qmosaic topology` prints it.
+
+    problems ──► encode ──► problems.encoded ──► reduce ──► problems.reduced ──► route
+        │                                          │                               │
+        │                                          ▼              ┌────────────────┼──────────────┐
+        │                                      incumbents   jobs.classical      jobs.gpu     jobs.quantum
+        │                                          │              └──────► execute.* ◄────────────┘
+        ▼                                          ▼                           │
+      verify ◄─────────────────────────────────────┴──────── proposals ◄───────┘
+        │
+        ▼
+    outcomes.accepted · outcomes.fallback · problems.rejected · audit
+
+encode, reduce, route and execute are Faust agents: at least once, safe to run twice. verify is a service of
+its own, exactly once, the only writer of the four topics at the end. A stage is a process and a consumer group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from qmosaic.streams import agents
+from qmosaic.streams.agents import Handler
+from qmosaic.streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class Topic:
+    """`joined`: has exactly the partitions of `problems`, records are addressed to partition numbers."""
+
+    name: str
+    key: str
+    schema: str
+    joined: bool = False
+    partitions: int | None = None
+    retention: Literal["settings", "short"] = "settings"
+
+
+TOPICS: tuple[Topic, ...] = (
+    # What producers write and what consumers read.
+    Topic("problems", "problem id, or none", "qmosaic.problem/1", joined=True),
+    Topic("outcomes.accepted", "problem id", "qmosaic.outcome/1", joined=True),
+    Topic("outcomes.fallback", "problem id", "qmosaic.outcome/1", joined=True),
+    Topic("problems.rejected", "problem id", "qmosaic.rejection/1", joined=True),
+    Topic("audit", "problem id", "qmosaic.auditentry/1", joined=True),
+    # Between the hops.
+    Topic("problems.encoded", "problem id", "qmosaic.encoded/1"),
+    Topic("incumbents", "problem id", "qmosaic.incumbent/1", joined=True),
+    Topic("problems.reduced", "tenant", "qmosaic.reduced/1"),
+    Topic("jobs.classical", "kernel digest", "qmosaic.job/1"),
+    Topic("jobs.gpu", "kernel digest", "qmosaic.job/1"),
+    Topic("jobs.quantum", "kernel digest", "qmosaic.job/1"),
+    Topic("proposals", "problem id", "qmosaic.proposal/1", joined=True),
+    # For whoever operates it.
+    Topic("backends.status", "worker", "qmosaic.backendstatus/1", partitions=1, retention="short"),
+    Topic("dead-letters", "stage", "qmosaic.deadletter/1"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
+
+    `batch`: the most records a micro-batch takes. `large_variables`: problems above go through a lane of
+    their own, so that a long search does not hold up the short ones behind it.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    handler: Callable[[Settings, str], Handler] | None
+    batch: int = 256
+    large_variables: int | None = None
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("encode", ("problems",), ("problems.encoded",), agents.Encode),
+        Stage(
+            "reduce",
+            ("problems.encoded",),
+            ("incumbents", "problems.reduced"),
+            agents.Reduce,
+            batch=64,
+            large_variables=128,
+        ),
+        Stage(
+            "route",
+            ("problems.reduced",),
+            ("jobs.classical", "jobs.gpu", "jobs.quantum", "proposals"),
+            agents.Route,
+        ),
+        Stage("execute.classical", ("jobs.classical",), ("proposals", "backends.status"), agents.Execute, batch=32),
+        Stage("execute.gpu", ("jobs.gpu",), ("proposals", "backends.status"), agents.Execute, batch=64),
+        Stage("execute.quantum", ("jobs.quantum",), ("proposals", "backends.status"), agents.Execute, batch=16),
+        Stage(
+            "verify",
+            ("problems", "incumbents", "proposals"),
+            ("outcomes.accepted", "outcomes.fallback", "problems.rejected", "audit"),
+            None,
+        ),
+    )
+}
+
+
+def stages(names: str) -> list[str]:
+    """`execute,verify` to stage names; `execute` means all its targets, `all` everything. Raises KeyError."""
+    chosen: list[str] = []
+    for name in (part.strip() for part in names.split(",") if part.strip()):
+        found = [stage for stage in STAGES if name in ("all", stage) or stage.startswith(f"{name}.")]
+        if not found:
+            raise KeyError(name)
+        chosen += [stage for stage in found if stage not in chosen]
+    return chosen
+
+
+def describe() -> str:
+    """The graph as text, one line an edge, in the order of the flow."""
+    lines = []
+    for stage in STAGES.values():
+        lines += [f"{topic} -> {stage.name}" for topic in stage.reads]
+        lines += [f"{stage.name} -> {topic}" for topic in stage.writes]
+    return "\n".join(lines)

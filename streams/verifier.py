@@ -1,0 +1,524 @@
+"""The verifier: the only writer of terminal events, exactly once. See docs/architecture.md, "Why verify is not Faust".
+
+One transactional producer per owned partition with a stable transactional id: a new owner fences the old one.
+Outcomes, audit and the offsets of all three inputs are one transaction. On assignment the partition is rebuilt
+from the logs: what is settled from the terminal topics, what is open from the inputs. Crash-only: a bound that is
+exceeded, or being fenced, ends the process, and starting again is recovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mode
+import msgspec
+import orjson
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    OffsetAndMetadata,
+    TopicPartition,
+)
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from opentelemetry.trace import Span, SpanContext, SpanKind
+
+from qmosaic.codecs import events
+from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, Proposal, Rejection
+from qmosaic.processors.admit import Record, admit
+from qmosaic.processors.join import INPUTS, REJECTED, Decision, Duplicate, Input, Join, Reject, Settled
+from qmosaic.processors.verify import settle
+from qmosaic.streams.bounded import bounded, closing
+from qmosaic.streams.core import defaults_of, limits_of
+from qmosaic.streams.names import group_id, topic_name, transactional_id
+from qmosaic.streams.records import Received, connection, headers_of, kind_of, producing, record_bytes
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.telemetry import Telemetry, context_of, extract, inject, root_of, span_context
+from qmosaic.streams.versions import VERSIONS
+
+log = logging.getLogger("qmosaic.verify")
+
+ACCEPTED, FALLBACK = "outcomes.accepted", "outcomes.fallback"
+TERMINAL = (ACCEPTED, FALLBACK, REJECTED)
+CONNECT_SECONDS = 30.0
+REBUILD_SECONDS = 30.0  # fence and rebuild all partitions of an assignment
+TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
+OFFSET_SECONDS = 1.0  # an idle partition's offsets are committed that often
+ORIGINAL_BYTES = 8 * 1024 * 1024  # of a rejected record, kept in its rejection
+
+
+@dataclass(eq=False)
+class Owned:
+    """One partition: its state, its fenced producer, and what was committed last."""
+
+    join: Join
+    producer: AIOKafkaProducer
+    committed: dict[Input, int] = field(default_factory=dict)
+    committed_at: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Write:
+    """One terminal event of a transaction."""
+
+    topic: str
+    event: Outcome | Rejection
+    entry: Settled
+    audit: AuditEntry
+    spans: tuple[Span, ...]
+
+
+class Verifier(mode.Service):
+    """Joins, judges, settles. One a process."""
+
+    def __init__(self, settings: Settings, instance: str, telemetry: Telemetry, on_ready: Any) -> None:
+        super().__init__()
+        self.settings, self.instance, self.telemetry, self._on_ready = settings, instance, telemetry, on_ready
+        self.group = group_id(settings, "verify")
+        self.topics: dict[str, Input] = {topic_name(settings, name): name for name in INPUTS}
+        self.owned: dict[int, Owned] = {}
+        self.source = f"/qmosaic/verify/{instance}"
+        self._limits, self._defaults = limits_of(settings), defaults_of(settings)
+        self._lock = asyncio.Lock()  # a rebalance waits for the transactions under way, and they for it
+        self._epoch = 0
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        """Connect; partitions come by rebalance."""
+        common = connection(self.settings)
+        self.admin = AIOKafkaAdminClient(**common)
+        self.rebuilder = AIOKafkaConsumer(
+            **common,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=record_bytes(self.settings),
+        )
+        self.consumer = AIOKafkaConsumer(
+            **common,
+            group_id=self.group,
+            group_instance_id=group_id(self.settings, self.instance),
+            client_id=self.instance,
+            # Ranges keep equal partition numbers of the three inputs together; round robin would split them.
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=1_000,
+            rebalance_timeout_ms=60_000,
+            max_poll_interval_ms=300_000,
+            max_partition_fetch_bytes=record_bytes(self.settings),
+            fetch_max_wait_ms=500,
+        )
+        await bounded(asyncio.gather(self.admin.start(), self.rebuilder.start()), CONNECT_SECONDS, "connecting")
+        await bounded(self.consumer.start(), CONNECT_SECONDS, "connecting")
+        self.consumer.subscribe(topics=list(self.topics), listener=_Listener(self))
+
+    async def on_stop(self) -> None:
+        """Leave; every wait bounded."""
+        async with self._lock:
+            clients = [self.consumer, self.rebuilder, *(owned.producer for owned in self.owned.values())]
+            self.owned = {}
+        for client in clients:
+            await closing(client.stop(), 5, "stopping a client")
+        await closing(self.admin.close(), 5, "stopping a client")
+
+    @mode.Service.task
+    async def _work(self) -> None:
+        while not self.should_stop:
+            epoch = self._epoch
+            batches = await self.consumer.getmany(timeout_ms=self._patience(), max_records=2000)
+            async with self._lock:
+                if epoch != self._epoch:
+                    self._read_again(batches)
+                    continue
+                await self._round(batches)
+
+    def _read_again(self, batches: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        """The partitions changed while we waited: nobody knows which state these records are for."""
+        for partition in batches:
+            owned = self.owned.get(partition.partition)
+            if owned is not None:
+                self.consumer.seek(partition, owned.join.positions[self.topics[partition.topic]])
+
+    def _patience(self) -> int:
+        """How long to wait for records: until the next deadline, half a second at most."""
+        deadlines = [d for owned in self.owned.values() if (d := owned.join.next_deadline()) is not None]
+        if not deadlines:
+            return 500
+        left = min(deadlines) - self.settings.verify.margin_seconds - time.time()
+        return max(1, min(500, int(left * 1000) + 1))
+
+    # -- one round: read, join, judge, settle -----------------------------------------------------------------
+
+    async def _round(self, batches: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        found: dict[int, list[Decision | Reject | Duplicate]] = defaultdict(list)
+        # Incumbents before proposals, and problems before both: fewer have to wait for their problem.
+        for name in INPUTS:
+            for partition, records in batches.items():
+                owned = self.owned.get(partition.partition)
+                if self.topics[partition.topic] == name and owned is not None:
+                    found[partition.partition] += await self._join(owned.join, name, records)
+        now = time.time()
+        for number, owned in self.owned.items():
+            found[number] += owned.join.due(now + self.settings.verify.margin_seconds)
+        await asyncio.gather(*(self._settle(number, self.owned[number], found[number]) for number in found))
+
+    async def _join(
+        self, join: Join, name: Input, records: Sequence[ConsumerRecord]
+    ) -> list[Decision | Reject | Duplicate]:
+        received = [_received(record) for record in records]
+        out: list[Decision | Reject | Duplicate] = []
+        if name == "problems":
+            verdicts = await asyncio.to_thread(
+                lambda: [
+                    admit(Record(r.topic, r.partition, r.offset, r.timestamp, r.value), self._limits, self._defaults)
+                    for r in received
+                ]
+            )
+            for record, verdict in zip(received, verdicts, strict=True):
+                out += join.problem(record.offset, verdict, record)
+            return out
+        for record in received:
+            try:
+                if name == "incumbents":
+                    out += join.incumbent(record.offset, events.decode(record.value or b"", Incumbent), record)
+                else:
+                    out += join.proposal(record.offset, events.decode(record.value or b"", Proposal), record)
+            except (msgspec.ValidationError, orjson.JSONDecodeError) as error:
+                log.error("%s %s:%s is not an event of ours: %s", name, record.partition, record.offset, error)
+                join.skip(name, record.offset)
+        return out
+
+    async def _settle(self, number: int, owned: Owned, found: Sequence[Decision | Reject | Duplicate]) -> None:
+        """Write what was decided in one transaction, or only the offsets, when it is time for them."""
+        now = time.time()
+        floors = owned.join.floors()
+        if not found and (floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS):
+            return
+        decisions = [item for item in found if isinstance(item, Decision)]
+        outcomes = await asyncio.to_thread(lambda: [self._judge(decision) for decision in decisions])
+        writes = [self._outcome(number, d, o) for d, o in zip(decisions, outcomes, strict=True)]
+        writes += [self._rejection(number, item) for item in found if isinstance(item, Reject)]
+        audits = [self._duplicate(number, item) for item in found if isinstance(item, Duplicate)]
+        await bounded(self._transact(number, owned, writes, audits), TRANSACTION_SECONDS, "a transaction")
+
+    async def _transact(
+        self, number: int, owned: Owned, writes: Sequence[_Write], audits: Sequence[AuditEntry]
+    ) -> None:
+        producer, join = owned.producer, owned.join
+        async with producer.transaction():
+            sent = [await self._send(producer, number, write) for write in writes]
+            for audit in [*(write.audit for write in writes), *audits]:
+                await self._send_audit(producer, number, audit)
+            await producer.flush()
+            for write, future in zip(writes, sent, strict=True):
+                entry = msgspec.structs.replace(write.entry, position=(await future).offset)
+                join.remember(entry)
+            join.forget(
+                time.time() - self.settings.verify.repeat_window_seconds, self.settings.verify.repeat_window_ids
+            )
+            floors = join.floors()
+            metadata = json.dumps(join.log_starts(), separators=(",", ":"))
+            await producer.send_offsets_to_transaction(
+                {
+                    TopicPartition(topic, number): OffsetAndMetadata(
+                        floors[name], metadata if name == "problems" else ""
+                    )
+                    for topic, name in self.topics.items()
+                },
+                self.group,
+            )
+        owned.committed, owned.committed_at = floors, time.time()
+        for write in writes:
+            for span in write.spans:
+                span.end()
+
+    async def _send(self, producer: AIOKafkaProducer, number: int, write: _Write) -> asyncio.Future[Any]:
+        entry = write.entry
+        future: asyncio.Future[Any] = await producer.send(
+            topic_name(self.settings, write.topic),
+            value=events.encode(write.event),
+            key=entry.problem_id.encode(),
+            partition=number,
+            headers=headers_of(
+                kind_of(write.event),
+                self.source,
+                entry.problem_id,
+                inject(write.spans[-1]),
+                {"ce_digest": entry.digest, "ce_sourceoffset": str(entry.offset)},
+            ),
+        )
+        return future
+
+    async def _send_audit(self, producer: AIOKafkaProducer, number: int, audit: AuditEntry) -> None:
+        await producer.send(
+            topic_name(self.settings, "audit"),
+            value=events.encode(audit),
+            key=audit.problem_id.encode(),
+            partition=number,
+            headers=headers_of(kind_of(audit), self.source, audit.problem_id, []),
+        )
+
+    # -- what is written --------------------------------------------------------------------------------------
+
+    def _judge(self, decision: Decision) -> Outcome:
+        now = time.time()
+        cause = decision.cause
+        ref = cause.event.ref if cause else None
+        return settle(
+            decision.open.admission,
+            decision.incumbent.event if decision.incumbent else None,
+            decision.proposal.event if decision.proposal else None,
+            now=now,
+            queue=now - ref.sent_at if ref else 0.0,
+            trace_id=f"{self._trace(decision.open.record).trace_id:032x}",
+            versions=VERSIONS,
+            tick=time.perf_counter,
+        )
+
+    def _outcome(self, number: int, decision: Decision, outcome: Outcome) -> _Write:
+        topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
+        ref = decision.open.admission.ref
+        entry = Settled(ref.problem_id, ref.digest, ref.offset, time.time(), topic, -1)
+        audit = AuditEntry(
+            event="settled",
+            problem_id=ref.problem_id,
+            tenant=ref.tenant,
+            partition=number,
+            offset=ref.offset,
+            at=entry.at,
+            status=outcome.status,
+            reason=outcome.reason,
+            detail={
+                "objective": outcome.objective,
+                "baseline": outcome.baseline.objective if outcome.baseline else None,
+                "backend": outcome.backend,
+                "route_reason": outcome.route_reason,
+                "failure": decision.proposal.event.failure.message
+                if decision.proposal and decision.proposal.event.failure
+                else None,
+            },
+        )
+        arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
+        spans = self._spans(decision.open.record, arrived, topic, ref.problem_id)
+        for span in spans[-2:]:
+            span.set_attributes({"qmosaic.outcome.status": outcome.status, "qmosaic.outcome.reason": outcome.reason})
+        return _Write(topic, outcome, entry, audit, spans)
+
+    def _rejection(self, number: int, item: Reject) -> _Write:
+        record: Received = item.record
+        rejected, problem = item.refusal.rejected, item.refusal.problem
+        original = record.value
+        rejection = Rejection(
+            problem_id=item.refusal.problem_id,
+            code=rejected.code,
+            message=rejected.message,
+            place=rejected.place,
+            remedy=rejected.remedy,
+            source={"topic": record.topic, "partition": record.partition, "offset": record.offset},
+            original=None if original is None else b64encode(original[:ORIGINAL_BYTES]).decode(),
+            truncated=original is not None and len(original) > ORIGINAL_BYTES,
+            trace_id=f"{self._trace(record).trace_id:032x}",
+            labels=problem.labels if problem else {},
+        )
+        entry = Settled(item.refusal.problem_id, item.refusal.digest, item.offset, time.time(), REJECTED, -1)
+        audit = AuditEntry(
+            event="rejected",
+            problem_id=item.refusal.problem_id,
+            tenant=problem.tenant if problem else "",
+            partition=number,
+            offset=item.offset,
+            at=entry.at,
+            status="rejected",
+            reason=rejected.code,
+            detail={"place": rejected.place, "message": rejected.message},
+        )
+        return _Write(REJECTED, rejection, entry, audit, self._spans(record, [], REJECTED, entry.problem_id))
+
+    def _duplicate(self, number: int, item: Duplicate) -> AuditEntry:
+        return AuditEntry(
+            event="duplicate",
+            problem_id=item.problem_id,
+            tenant="",
+            partition=number,
+            offset=item.offset,
+            at=time.time(),
+            status="dropped",
+            reason="same id, same content",
+            detail={"first_offset": item.first_offset},
+        )
+
+    # -- spans --------------------------------------------------------------------------------------------------
+
+    def _trace(self, record: Received) -> SpanContext:
+        """Where a problem's trace hangs: the producer's span, or the root that follows from its place."""
+        return span_context(extract(record.headers)) or root_of(record.topic, record.partition, record.offset)
+
+    def _spans(self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str) -> tuple[Span, ...]:
+        """Open spans: the root where the producer brought none, one a message read, and the send at the end."""
+        spans: list[Span] = []
+        trace = self._trace(problem)
+        if span_context(extract(problem.headers)) is None:
+            root = self.telemetry.span(
+                "receive",
+                problem.topic,
+                parent=context_of(SpanContext(0, 0, is_remote=False)),
+                kind=SpanKind.CONSUMER,
+                start=min(problem.timestamp, problem.received_at),
+                forced=trace,
+                **problem.attributes,
+            )
+            spans.append(root)
+        for record in (problem, *arrived):
+            parent = context_of(trace) if record is problem else extract(record.headers)
+            spans.append(
+                self.telemetry.span(
+                    "process",
+                    record.topic,
+                    parent=parent,
+                    kind=SpanKind.CONSUMER,
+                    start=record.received_at,
+                    messaging__consumer__group__name=self.group,
+                    qmosaic__problem__id=problem_id,
+                    **record.attributes,
+                )
+            )
+        parent = context_of(spans[-1].get_span_context())
+        spans.append(
+            self.telemetry.span("send", topic_name(self.settings, topic), parent=parent, kind=SpanKind.PRODUCER)
+        )
+        return tuple(spans)
+
+    # -- assignment -----------------------------------------------------------------------------------------------
+
+    async def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fence the old owners, rebuild, seek. Bounded; what fails here ends the process."""
+        numbers = sorted({p.partition for p in partitions})
+        async with self._lock:
+            self._epoch += 1
+            await bounded(self._rebuild(numbers), REBUILD_SECONDS, "rebuilding")
+            self._epoch += 1
+        self._on_ready()
+
+    async def revoke(self) -> None:
+        """Let go of everything: the next assignment rebuilds what comes back."""
+        async with self._lock:
+            self._epoch += 1
+            producers = [owned.producer for owned in self.owned.values()]
+            self.owned = {}
+        await asyncio.gather(*(closing(producer.stop(), 5, "stopping a producer") for producer in producers))
+
+    async def _rebuild(self, numbers: Sequence[int]) -> None:
+        producers = await asyncio.gather(*(self._fence(number) for number in numbers))
+        committed = await self.admin.list_consumer_group_offsets(
+            self.group, partitions=[TopicPartition(topic, n) for topic in self.topics for n in numbers]
+        )
+        inputs = [TopicPartition(topic, n) for topic in self.topics for n in numbers]
+        beginnings = await self.consumer.beginning_offsets(inputs) if inputs else {}
+        starts: dict[int, dict[Input, int]] = {n: {} for n in numbers}
+        logs: dict[TopicPartition, int] = {}
+        for partition in inputs:
+            known = committed.get(partition)
+            offset = known.offset if known is not None and known.offset >= 0 else -1
+            name = self.topics[partition.topic]
+            starts[partition.partition][name] = max(offset, beginnings[partition])
+            if name == "problems" and known is not None and known.metadata:
+                for topic, position in json.loads(known.metadata).items():
+                    logs[TopicPartition(topic_name(self.settings, topic), partition.partition)] = position
+        settled = await self._read_settled(numbers, logs)
+        for number, producer in zip(numbers, producers, strict=True):
+            self.owned[number] = Owned(Join(starts[number], settled[number]), producer, dict(starts[number]))
+        for partition in inputs:
+            self.consumer.seek(partition, starts[partition.partition][self.topics[partition.topic]])
+
+    async def _fence(self, number: int) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **producing(self.settings),
+            transactional_id=transactional_id(self.settings, number),
+            transaction_timeout_ms=30_000,
+            linger_ms=0,
+        )
+        await producer.start()  # InitProducerId: aborts what an old owner left open, and fences it
+        return producer
+
+    async def _read_settled(self, numbers: Sequence[int], logs: dict[TopicPartition, int]) -> dict[int, list[Settled]]:
+        """What is settled, from the terminal topics, from where the committed metadata says on."""
+        out: dict[int, list[Settled]] = {n: [] for n in numbers}
+        names = {topic_name(self.settings, topic): topic for topic in TERMINAL}
+        partitions = [TopicPartition(topic, n) for topic in names for n in numbers]
+        if not partitions:
+            return out
+        self.rebuilder.assign(partitions)
+        ends = await self.rebuilder.end_offsets(partitions)
+        begins = await self.rebuilder.beginning_offsets(partitions)
+        for partition in partitions:
+            # No metadata for a topic: nothing in it was within the window at the last commit, or there was none.
+            self.rebuilder.seek(partition, max(begins[partition], logs.get(partition, begins[partition])))
+        waiting = {p for p in partitions if await self.rebuilder.position(p) < ends[p]}
+        while waiting:
+            for partition, records in (await self.rebuilder.getmany(timeout_ms=200)).items():
+                for record in records:
+                    entry = _settled(record, names[partition.topic])
+                    if entry is not None:
+                        out[partition.partition].append(entry)
+            waiting = {p for p in waiting if await self.rebuilder.position(p) < ends[p]}
+        self.rebuilder.unsubscribe()
+        return out
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no annotations
+    """What aiokafka calls on a rebalance; whatever goes wrong here ends the process."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._guard(self._verifier.revoke())
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = list(assigned)
+        # Before the first await, or aiokafka hands out records before the state to join them exists.
+        self._verifier.consumer.pause(*partitions)
+        await self._guard(self._verifier.assign(partitions))
+        self._verifier.consumer.resume(*partitions)
+
+    async def _guard(self, work: Any) -> None:
+        try:
+            await work
+        except Exception as error:
+            await self._verifier.crash(error)  # aiokafka would log it and go on
+            raise
+
+
+def _received(record: ConsumerRecord) -> Received:
+    return Received(
+        record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, dict(record.headers)
+    )
+
+
+def _settled(record: ConsumerRecord, topic: str) -> Settled | None:
+    headers = dict(record.headers)
+    try:
+        return Settled(
+            headers["ce_subject"].decode(),
+            headers["ce_digest"].decode(),
+            int(headers["ce_sourceoffset"]),
+            record.timestamp / 1000,
+            topic,
+            record.offset,
+        )
+    except (KeyError, ValueError):
+        log.error("%s %s:%s was not written by a verifier", record.topic, record.partition, record.offset)
+        return None

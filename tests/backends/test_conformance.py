@@ -1,0 +1,40 @@
+"""Every backend that ships passes the public suite."""
+
+from qmosaic.backends.annealing import Annealing
+from qmosaic.backends.base import Backend
+from qmosaic.backends.cirq_statevector import CirqStatevector
+from qmosaic.backends.exact import Exact
+from qmosaic.backends.fake import Fake
+from qmosaic.backends.jax_statevector import JaxStatevector
+from qmosaic.backends.tabu import Tabu
+from qmosaic.backends.testing import BackendConformance, CircuitConformance
+
+
+class TestAnnealing(BackendConformance):
+    def make(self) -> Backend:
+        return Annealing()
+
+
+class TestCirqStatevector(CircuitConformance):
+    def make(self) -> Backend:
+        return CirqStatevector()
+
+
+class TestExact(BackendConformance):
+    def make(self) -> Backend:
+        return Exact()
+
+
+class TestFake(BackendConformance):
+    def make(self) -> Backend:
+        return Fake()
+
+
+class TestJaxStatevector(CircuitConformance):
+    def make(self) -> Backend:
+        return JaxStatevector(warm_qubits=4, warm_layers=(1,), warm_shots=256)
+
+
+class TestTabu(BackendConformance):
+    def make(self) -> Backend:
+        return Tabu()

@@ -1,0 +1,124 @@
+"""JAX and Cirq against whole matrices, and what each does besides sampling."""
+
+from dataclasses import replace
+
+import cirq
+import jax
+import numpy as np
+import pytest
+
+from qmosaic.backends import jax_qaoa
+from qmosaic.backends.base import Job
+from qmosaic.backends.cirq_statevector import CirqStatevector
+from qmosaic.backends.jax_statevector import JaxStatevector
+from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, states
+from qmosaic.codecs.model import Ising
+
+CASES = [(n, layers, fields) for n in (1, 2, 3, 4, 6) for layers in (1, 2) for fields in (True, False)]
+
+
+def jax_probabilities(job: Job) -> np.ndarray:
+    """Of all 2^n states: padding summed away, and a folded kernel's complement given its half."""
+    stack = jax_qaoa.stack([job.kernel], rows=2)
+    angles = (np.tile(a.astype(np.float32), (2, 1)) for a in (job.gammas, job.betas))
+    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
+    shares = np.asarray(jax_qaoa.probabilities(costs, stack.folded, *angles))[0]
+    if not stack.folded[0]:
+        return np.asarray(shares.reshape(2**job.kernel.n, -1).sum(1))
+    half = shares.reshape(2 ** (job.kernel.n - 1), -1).sum(1) / 2
+    return np.concatenate([half, half[::-1]])
+
+
+@pytest.mark.parametrize(("n", "layers", "fields"), CASES)
+def test_both_agree_with_the_dense_reference(n: int, layers: int, fields: bool) -> None:
+    job = job_of(random_kernel(n, seed=n, fields=fields), layers=layers)
+    expected = dense_probabilities(job)
+    circuit = CirqStatevector().prepare(job).circuit
+    by_cirq = np.abs(cirq.final_state_vector(circuit[:-1], qubit_order=cirq.LineQubit.range(n))) ** 2
+    np.testing.assert_allclose(by_cirq, expected, atol=1e-5)
+    np.testing.assert_allclose(jax_probabilities(job), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "layers", "fields"), CASES)
+def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
+    job = job_of(random_kernel(n, seed=n, fields=fields), layers=layers)
+    kernel = job.kernel
+
+    def expectation(angles: np.ndarray) -> float:
+        shares = dense_probabilities(replace(job, gammas=angles[0], betas=angles[1]))
+        return float(shares @ kernel.energy(states(n))) - kernel.offset
+
+    sets = np.stack([np.stack([job.gammas, job.betas]) * scale for scale in (1.0, -0.7, 0.2)])
+    stack = jax_qaoa.stack([kernel], rows=1)
+    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
+    gammas, betas = (sets[None, :, which].astype(np.float32) for which in (0, 1))
+    values, slopes = jax_qaoa.expectations_and_gradients(costs, stack.folded, gammas, betas)
+    np.testing.assert_allclose(values, jax_qaoa.expectations(costs, stack.folded, gammas, betas), atol=1e-5)
+    for place, angles in enumerate(sets):
+        assert values[0, place] == pytest.approx(expectation(angles), abs=1e-5)
+        for which in (0, 1):
+            for layer in range(layers):
+                step = np.zeros_like(angles)
+                step[which, layer] = 1e-4
+                slope = (expectation(angles + step) - expectation(angles - step)) / 2e-4
+                assert slopes[which][0, place, layer] == pytest.approx(slope, abs=1e-4)
+
+
+def test_chunks_do_not_change_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = [random_kernel(6, seed=seed) for seed in range(4)]
+    stack = jax_qaoa.stack(kernels, rows=4)
+    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
+    gammas, betas = np.random.default_rng(0).normal(size=(2, 4, 6, 2)).astype(np.float32)
+    whole = jax_qaoa.expectations(costs, stack.folded, gammas, betas)
+    for limit in (2**6, 2**8, 2**10):
+        monkeypatch.setattr(jax_qaoa, "chunk", lambda limit=limit: limit)
+        parts = jax_qaoa.expectations(costs, stack.folded, gammas, betas)
+        np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [True, False])
+def test_cost_vectors_are_the_energies(fields: bool) -> None:
+    kernel = random_kernel(7, seed=0, fields=fields)
+    core, folded = jax_qaoa.fold(kernel)
+    assert folded is not fields
+    stack = jax_qaoa.stack([kernel], rows=1)
+    bits = states(core.n)
+    whole = np.concatenate([np.zeros((len(bits), 1), np.uint8), bits], axis=1) if folded else bits
+    costs = jax_qaoa.cost_vectors(stack.h, stack.J)[0]
+    np.testing.assert_allclose(costs, kernel.energy(whole) - kernel.offset, atol=1e-4)
+
+
+def test_a_warm_jax_backend_compiles_nothing_new(caplog: pytest.LogCaptureFixture) -> None:
+    backend = JaxStatevector(warm_qubits=6, warm_layers=(1,), warm_shots=256)
+    backend.warm_up()
+    sizes = (1, 2, 3, 4, 5, 6)
+    batch = [backend.prepare(job_of(random_kernel(n, n, fields=f), shots=200)) for n in sizes for f in (True, False)]
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        backend.run(batch)
+        backend.run(batch[:1])
+        assert caplog.messages == []
+        backend.run([backend.prepare(job_of(random_kernel(3, 0), layers=7))])  # no shape that was warmed
+        assert caplog.messages != []
+
+
+def test_the_circuit_that_cirq_reports_is_the_one_it_ran() -> None:
+    ring = Ising.of(6, rows=range(6), cols=[1, 2, 3, 4, 5, 0], J=np.arange(1, 7))
+    backend = CirqStatevector()
+    prepared = backend.prepare(job_of(ring, layers=2))
+    (result,) = backend.run([prepared])
+    gates = [op for op in prepared.circuit.all_operations() if len(op.qubits) == 2]
+    assert result.circuit is not None
+    assert result.circuit.two_qubit_gates == len(gates) == 12
+    # H, then twice: an even ring in two moments of couplings, one of mixers
+    assert result.circuit.depth == len(prepared.circuit) - 1 == 7
+    assert (result.circuit.qubits, result.circuit.shots) == (6, prepared.job.shots)
+
+
+@pytest.mark.parametrize("make", [CirqStatevector, JaxStatevector])
+def test_twenty_qubits(make: type[CirqStatevector] | type[JaxStatevector]) -> None:
+    ring = Ising.of(20, rows=range(20), cols=[*range(1, 20), 0], J=np.ones(20))
+    # angles near the best of a ring at p = 2; a random cut has E = 0, the best -20
+    job = Job(ring, 64, 0, gammas=np.array([0.25, 0.45]), betas=np.array([-0.5, -0.25]))
+    backend = make()
+    (result,) = backend.run([backend.prepare(job)])  # type: ignore[list-item]
+    assert (result.energies * result.counts).sum() / 64 < -7

@@ -1,0 +1,29 @@
+"""The families' problems as Python values: what they put into an event is what the family reads."""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+import pytest
+
+from qmosaic.codecs.problems import Ising, MaxCut, ProblemData, Qubo
+
+CASES: list[tuple[ProblemData, str, dict[str, object]]] = [
+    (MaxCut(edges=[(0, 1), (1, 2, 0.5)]), "maxcut", {"edges": [[0, 1], [1, 2, 0.5]]}),
+    (MaxCut(edges=[("a", "b")], nodes=["a", "b"], sense="min"), "maxcut", {"edges": [["a", "b"]], "nodes": ["a", "b"]}),
+    (Qubo(terms=[(0, 0, -1)], variables=3, offset=2), "qubo", {"terms": [[0, 0, -1]], "variables": 3, "offset": 2}),
+    (Ising(h={"a": 1}, J=[("a", "b", 2)]), "ising", {"h": {"a": 1}, "J": [["a", "b", 2]]}),
+    (Ising(h=[1, 2]), "ising", {"h": [1, 2]}),
+]
+
+
+@pytest.mark.parametrize(("problem", "family", "payload"), CASES)
+def test_payload(problem: ProblemData, family: str, payload: dict[str, object]) -> None:
+    assert problem.family == family
+    assert orjson.loads(orjson.dumps(problem.payload())) == payload
+
+
+@pytest.mark.parametrize(("problem", "family", "payload"), CASES)
+def test_a_payload_reads_back(problem: ProblemData, family: str, payload: dict[str, object]) -> None:
+    back = msgspec.convert(payload, type(problem))
+    assert orjson.loads(orjson.dumps(back.payload())) == payload

@@ -1,0 +1,33 @@
+"""Encode: one event a valid record, in order; an invalid one is left to verify."""
+
+from __future__ import annotations
+
+import orjson
+from hypothesis import given, settings
+
+from qmosaic.codecs import events
+from qmosaic.codecs.events import Encoded
+from qmosaic.codecs.model import unpack_ising
+from qmosaic.processors.admit import Admission, Record
+from qmosaic.processors.encode import encode
+from tests.processors.problems import DEFAULTS, LIMITS, Case, cases, judged
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_what_is_encoded_is_what_verify_admits(case: Case) -> None:
+    value = orjson.dumps({"family": case.family, "problem": case.payload, "sense": case.sense})
+    (encoded,) = encode([Record("problems", 3, 7, 1000.0, value)], LIMITS, DEFAULTS)
+    verdict = judged(value)
+    assert isinstance(verdict, Admission)
+    assert encoded is not None
+    read = events.decode(events.encode(encoded), Encoded)
+    assert read.ref == verdict.ref
+    assert unpack_ising(read.model).digest == verdict.instance.encode().digest
+
+
+def test_an_invalid_record_is_left_out_and_the_order_kept() -> None:
+    good = b'{"family":"maxcut","problem":{"edges":[[0,1]]}}'
+    records = [Record("problems", 0, k, 1000.0, value) for k, value in enumerate([good, b"nope", None, good])]
+    encoded = encode(records, LIMITS, DEFAULTS)
+    assert [event and event.ref.offset for event in encoded] == [0, None, None, 3]

@@ -1,0 +1,170 @@
+"""Execute: equal jobs run once, a refusal fails the jobs it concerns and no others, answers come in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from qmosaic.backends.base import Backend, Capabilities, Circuit, Job, Result
+from qmosaic.codecs.arrays import unpack_bits
+from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.events import JobEvent, Proposal, Route
+from qmosaic.codecs.model import Ising, unpack_ising
+from qmosaic.processors.execute import answer_of, execute
+from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
+from tests.processors.test_route import ALIVE, reduced
+
+
+@dataclass
+class Counting:
+    """A backend that answers every kernel with its lowest state; kernels of some sizes it refuses or fails."""
+
+    name: str = "counting"
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities("quantum", 10, 2, uses_angles=True))
+    refused: tuple[int, ...] = ()
+    failing: tuple[int, ...] = ()
+    prepared: list[Job] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def prepare(self, job: Job) -> Any:
+        if job.kernel.n in self.refused:
+            raise BackendError("too many qubits")
+        self.prepared.append(job)
+        return job
+
+    def run(self, batch: Sequence[Any]) -> list[Result]:
+        self.batches.append(len(batch))
+        if any(job.kernel.n in self.failing for job in batch):
+            raise BackendError("the device is away")
+        return [
+            Result.of_samples(job.kernel, every(job.kernel.n), 0.0, Circuit(job.kernel.n, 3, 2, 9)) for job in batch
+        ]
+
+    def warm_up(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def every(n: int) -> Any:
+    return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.uint8)
+
+
+def job(
+    n: int, *, offset: int = 0, backend: str = "counting", seed: int = 1, shots: int = 1, **changes: Any
+) -> JobEvent:
+    (event,) = route(
+        [reduced(n, offset=offset)], now=0, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=ALIVE
+    )
+    assert isinstance(event, JobEvent)
+    ref = msgspec.structs.replace(event.ref, seed=seed, shots=shots)
+    where = Route(target="quantum", backend=backend, reason="rule", rule="")
+    return msgspec.structs.replace(event, ref=ref, route=where, **changes)
+
+
+def run(jobs: Sequence[JobEvent], **backends: Backend) -> list[Proposal]:
+    def backend_of(name: str) -> Backend:
+        if name not in backends:
+            raise BackendError(f"no backend is called {name}")
+        return backends[name]
+
+    out = execute(jobs, backend_of)
+    assert [p.ref for p in out] == [j.ref for j in jobs]
+    assert [(p.kernel_digest, p.route, p.attempt) for p in out] == [(j.kernel_digest, j.route, j.attempt) for j in jobs]
+    assert all((p.answer is None) != (p.failure is None) for p in out)
+    return out
+
+
+def failed(proposals: Sequence[Proposal]) -> list[str]:
+    return [p.failure.message if p.failure else "" for p in proposals]
+
+
+def test_an_answer_is_the_best_sample() -> None:
+    (proposal,) = run([job(4)], counting=Counting())
+    answer = proposal.answer
+    assert answer is not None
+    kernel = unpack_ising(job(4).kernel)
+    assert answer.energy == kernel.energy(every(4)).min() == float(kernel.energy(unpack_bits(answer.bits)))
+    assert answer.circuit is not None
+    assert (answer.circuit.qubits, answer.circuit.depth) == (4, 3)
+    assert answer.confidence == 2 / 16  # a chain of four has two lowest states
+
+
+def test_equal_jobs_run_once_and_are_all_answered() -> None:
+    backend = Counting()
+    out = run([job(4, offset=1), job(5, offset=2), job(4, offset=3), job(4, offset=4)], counting=backend)
+    assert [j.kernel.n for j in backend.prepared] == [4, 5]
+    assert out[0].answer == out[2].answer == out[3].answer != out[1].answer
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        job(5),
+        job(4, seed=2),
+        job(4, shots=2),
+        job(4, gammas=[0.3]),
+        job(4, betas=[0.3]),
+        job(4, gammas=[0.1, 0.2], betas=[]),
+    ],
+)
+def test_jobs_that_differ_run_each(other: JobEvent) -> None:
+    backend = Counting()
+    run([job(4), other], counting=backend)
+    assert len(backend.prepared) == 2
+
+
+def test_the_same_kernel_on_two_backends_runs_on_both() -> None:
+    one, two = Counting(), Counting()
+    run([job(4, backend="one"), job(4, backend="two")], one=one, two=two)
+    assert [len(b.prepared) for b in (one, two)] == [1, 1]
+
+
+def test_what_the_backend_gets_is_the_job() -> None:
+    backend = Counting()
+    run([job(4, seed=5, shots=77)], counting=backend)
+    (got,) = backend.prepared
+    assert (got.seed, got.shots, got.gammas.tolist(), got.betas.tolist()) == (5, 77, [0.1], [0.2])
+    assert got.kernel.digest == job(4).kernel_digest
+
+
+def test_batches_are_as_large_as_the_backend_likes() -> None:
+    backend = Counting()
+    run([job(n) for n in (2, 3, 4, 5, 6)], counting=backend)
+    assert backend.batches == [2, 2, 1]
+
+
+def test_a_refusal_fails_its_own_jobs() -> None:
+    out = run([job(4), job(5), job(6), job(5)], counting=Counting(refused=(5,)))
+    assert [bool(m) for m in failed(out)] == [False, True, False, True]
+    assert "too many qubits" in failed(out)[1]
+    assert all(p.failure is None or (p.failure.stage, p.failure.reason) == ("execute", "execution_failed") for p in out)
+
+
+def test_a_failed_batch_fails_its_jobs_and_no_others() -> None:
+    out = run([job(2), job(3), job(4), job(5), job(2)], counting=Counting(failing=(3,)))
+    assert [bool(m) for m in failed(out)] == [True, True, False, False, True]  # batches of two: (2, 3), (4, 5)
+    assert "the device is away" in failed(out)[0]
+
+
+def test_an_unknown_backend_fails_its_jobs_and_no_others() -> None:
+    out = run([job(4, backend="nobody"), job(4), job(5, backend="nobody")], counting=Counting())
+    assert [bool(m) for m in failed(out)] == [True, False, True]
+    assert "no backend is called nobody" in failed(out)[0]
+
+
+def test_no_jobs_no_proposals() -> None:
+    assert run([]) == []
+
+
+def test_confidence_counts_shots_of_all_lowest_states() -> None:
+    kernel = Ising.of(2, rows=[0], cols=[1], J=[1.0])
+    samples = np.array([[0, 1]] * 3 + [[1, 0]] * 2 + [[0, 0]] * 5, dtype=np.uint8)
+    answer = answer_of(Result.of_samples(kernel, samples, 0.0))
+    assert (answer.energy, answer.confidence, answer.circuit) == (-1.0, 0.5, None)
