@@ -207,15 +207,21 @@ def _probabilities(
     q = _log2(len(cost))
     left, right = (bits.sum(1).astype(np.float32) for bits in _halves(q))
     ones = (left[:, None] + right).ravel()
+    parity = ((1 - 2 * (left % 2))[:, None] * (1 - 2 * (right % 2))).ravel()
     state = _phase(ones / 4 - gammas[0] * cost / (2 * np.pi)) * np.float32(2 ** (-q / 2))
     for layer in range(len(gammas)):
         if layer:
             state = state * _phase(-gammas[layer] * cost / (2 * np.pi))
-        state = jax.lax.complex(_mix(state.real, betas[layer]), _mix(state.imag, betas[layer]))
-        # exp(-i beta X_0) of a folded kernel: X_0 acts as the flip of all other variables
+        real, imag = _mix(state.real, betas[layer]), _mix(state.imag, betas[layer])
+        # exp(-i beta X) of variable 0 of a folded kernel, cos(beta) - i sin(beta) X: X is the flip of all
+        # other variables, S* X..X S = (-i)^q parity. In real arithmetic, which XLA vectorises here.
         turn = jnp.where(folded, betas[layer], 0.0)
-        sign = (1 - 2 * (left % 2))[:, None] * (1 - 2 * (right % 2))
-        state = jnp.cos(turn) * state + jnp.sin(turn) * np.complex64((-1j) ** (q + 1)) * sign.ravel() * state[::-1]
+        stay, flip = jnp.cos(turn), jnp.sin(turn) * (parity if q % 4 > 1 else -parity)
+        other_real, other_imag = (real, imag) if q % 2 else (-imag, real)
+        state = jax.lax.complex(
+            stay * real + flip * other_real[::-1],
+            stay * imag + flip * other_imag[::-1],
+        )
     return (state * state.conj()).real
 
 
@@ -261,7 +267,7 @@ def _generator(qubits: int) -> Float32[Array, "d d"]:
 def _groups(size: int) -> list[int]:
     """Sizes of the mixer's matrices for a state of `size` amplitudes, in the order of the qubits."""
     whole, rest = divmod(_log2(size), GROUP)
-    return [2**GROUP] * whole + [2**rest] * (rest > 0)
+    return [2**rest] * (rest > 0) + [2**GROUP] * whole
 
 
 def _apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: int) -> Float32[Array, " N"]:

@@ -1,1 +1,1 @@
-"""Benchmarks against named peers; each prints its figure beside its goal. Run with `python -m benchmarks.NAME`."""
+"""Benchmarks against named peers, measured in the same run and printed beside their goals: `python -m benchmarks`."""

@@ -26,7 +26,7 @@ class Packed(msgspec.Struct, frozen=True):
 
 def pack(array: Shaped[np.ndarray, "..."]) -> Packed:
     """Pack a numeric array. Raises ValueError where its dtype, in either byte order, is none of `Dtype`."""
-    little = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    little = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
     return Packed(msgspec.convert(little.dtype.str, Dtype), little.shape, b64encode(little.tobytes()).decode())
 
 

@@ -21,11 +21,11 @@ RejectCode = Literal[
     "empty_value",  # the record has no value at all
     "not_utf8",  # bytes that are not UTF-8
     "not_json",  # text that is not JSON (NaN and Infinity are not JSON either)
-    "invalid_event",  # JSON, but not of the shape of a problem event
+    "invalid_event",  # JSON, but not of the shape of a problem event, or an option out of its range
     "unsupported_schema",  # an unknown schema name or major version
     "unknown_family",
     "invalid_problem",  # the family's own fields: index, self-loop, weight, …
-    "empty_problem",  # nothing to decide
+    "empty_problem",  # no variable at all
     "too_large",  # over a limit of the settings
     "deadline_past",  # the deadline was over when the event arrived
     "id_conflict",  # the id was used before, with other content

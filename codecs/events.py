@@ -38,25 +38,25 @@ OutcomeReason = Literal[
     "deadline",  # fallback: no answer by the deadline, the incumbent was there
     "no_incumbent",  # fallback: not even a usable incumbent by the deadline, the family's quick answer
     "execution_failed",  # fallback: the backend failed the job
-    "no_backend",  # fallback: no worker of the wanted target was alive
+    "no_backend",  # fallback: no live worker takes the job
     "stage_failed",  # fallback: a hop before execution failed on this problem
 ]
 
 RouteReason = Literal[
     "requested",  # the problem names its target
-    "requested_unavailable",  # it names one, and no worker of it is alive
+    "requested_unavailable",  # it names one, and no live worker of it takes the kernel: no route
     "rule",  # a rule of the settings matched and its target is alive
     "rule_unavailable",  # the rule's target or backend is not alive, or no rule matched: the next that is alive
     "too_large",  # the kernel is over what the wanted target takes: the next that takes it
-    "no_backend",  # no target is alive at all
+    "no_backend",  # no live worker of any target takes the kernel: no route
 ]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """What a producer sends. Only `family` and `problem` are required.
 
-    `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` tells how the values are
-    meant where the family leaves it open (qubo). `labels` come back unchanged on the outcome.
+    `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` is the way the
+    objective is meant where it is not the family's own. `labels` come back unchanged on the outcome.
     """
 
     family: str

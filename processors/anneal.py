@@ -9,6 +9,7 @@ scatters of XLA are slower on CPUs than its sparse products.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ MATES = 3
 """Other members a child is recombined with, besides its own parent."""
 LOOSE = 24
 """Mean number of neighbours up to which samples differ by many clusters, so that recombining them pays."""
-HOT, COLD = 0.2, 4.0
+HOT, COLD = 0.4, 4.0
 """First inverse temperature times a typical field, last one times a small coupling."""
 REHEAT = 0.5
 """Where, on the way from hot to cold, a member is annealed again from."""
@@ -71,7 +72,7 @@ class Annealer:
         self._rng = pool.rng
         self._order = np.argsort(colour, kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(colour))]).tolist()
-        self._classes = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self._classes = [slice(a, b) for a, b in pairwise(ends)]
         size = float(np.abs(pool.model.J).max())
         matrix = (pool.matrix / size).astype(np.float32)[self._order][:, self._order].tocsr()
         self._blocks = [matrix[rows] for rows in self._classes]
@@ -88,7 +89,7 @@ class Annealer:
                 break
             share = warm + (1 - warm) * k / max(1, sweeps - 1)
             temperature = 1 / (self._hot * (self._cold / self._hot) ** share)
-            # a flip lowers the energy by 2 s f, and is taken with probability exp(2 s f / T): s f > -T x / 2, x ~ Exp(1)
+            # a flip lowers the energy by 2 s f; probability exp(2 s f / T) is s f > -T x / 2 with x ~ Exp(1)
             bar = self._rng.standard_exponential(spins.shape, dtype=np.float32)
             bar *= np.float32(-temperature / 2)
             self._sweep(spins, bar)

@@ -7,7 +7,7 @@ persistence"): what all good samples agree on is most likely right; what is left
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Int8, Int32
+from jaxtyping import Bool, Float64, Int8, Int32
 
 from qmosaic.codecs.model import Ising
 from qmosaic.processors.pool import Pool
@@ -20,17 +20,18 @@ def choose(pool: Pool, most: int) -> Int32[np.ndarray, " q"]:
     """At most `most` variables, ascending: all, if there are no more, else a cluster of the most contested.
 
     Grown from the most contested variable: next comes the one that is contested most and coupled most
-    strongly to those chosen. Where fewer are contested, those held most weakly (lowest cost of a flip) follow.
+    strongly to those chosen. Where too few are contested, those held most weakly (lowest cost of a flip) and
+    coupled most strongly follow.
     """
     n = pool.model.n
     if n <= most:
         return np.arange(n, dtype=np.int32)
-    worth = _worth(pool)
+    contested, worth = _worth(pool)
     matrix = pool.matrix
     bonds, chosen = np.zeros(n), np.zeros(n, bool)
     for _ in range(most):
         strongest = bonds.max() or 1.0
-        v = int(np.where(chosen, -1.0, worth * (ROOM + bonds / strongest)).argmax())
+        v = int(np.where(chosen, -1.0, 2.0 * contested + worth * (ROOM + bonds / strongest)).argmax())
         chosen[v] = True
         a, b = matrix.indptr[v], matrix.indptr[v + 1]
         bonds[matrix.indices[a:b]] += np.abs(matrix.data[a:b])
@@ -38,17 +39,19 @@ def choose(pool: Pool, most: int) -> Int32[np.ndarray, " q"]:
     return np.flatnonzero(chosen).astype(np.int32)
 
 
-def _worth(pool: Pool) -> Float64[np.ndarray, " n"]:
-    """Up to 1 for those a half of the samples see otherwise; below 1/100 for those all agree on."""
+def _worth(pool: Pool) -> tuple[Bool[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Which variables are contested, and what each is worth: how evenly contested, and how weakly held."""
     samples = pool.aligned(pool.spins, pool.champion[None])
     against = (samples != pool.champion).mean(axis=0)
     held = np.abs(pool.model.h + pool.matrix @ pool.champion)
     weak = 1 / (1 + held / (held.mean() or 1.0))
-    return 4 * against * (1 - against) + 0.01 * weak
+    return against > 0, np.asarray(4 * against * (1 - against) + 0.01 * weak)
 
 
 def restricted(model: Ising, spins: Int8[np.ndarray, " n"], variables: Int32[np.ndarray, " q"]) -> Ising:
     """The model of some variables, the others fixed as in `spins`: same energies, offset included."""
+    if len(variables) == model.n:
+        return model
     place = np.full(model.n, -1)
     place[variables] = np.arange(len(variables))
     a, b = place[model.rows], place[model.cols]

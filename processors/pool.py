@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int8, Int64
+from jaxtyping import Float64, Int8
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -24,7 +24,7 @@ AGREE = 3
 """Populations that must end at the champion before the search stops by itself."""
 EASY = 12
 """Or: members of a population that are there after their first, independent round."""
-TOLERANCE = 1e-10
+TOLERANCE = 1e-13
 """Energies closer than this share of the largest possible one are equal."""
 GATHER = 50_000
 """Products above which energies are cheaper by sparse matrix product than by gathering."""
@@ -136,13 +136,17 @@ class Pool:
 
 def descended(pool: Pool, spins: Int8[np.ndarray, " n"]) -> Int8[np.ndarray, " n"]:
     """One-flip descent in float64: what the float32 searches could not see."""
-    spins = spins.copy()
-    matrix, field = pool.matrix, pool.model.h + pool.matrix @ spins
+    m, spins = pool.model, spins.copy()
+    field, rounding = m.h.copy(), np.abs(m.h)
+    for own, other in ((m.rows, m.cols), (m.cols, m.rows)):
+        field += np.bincount(own, weights=m.J * spins[other], minlength=m.n)
+        rounding += np.bincount(own, weights=np.abs(m.J), minlength=m.n)
+    rounding *= 1e-12  # of each field by itself, so that the scales of others do not hide it
     while True:
-        gains = spins * field
+        gains = spins * field - rounding
         v = int(gains.argmax())
-        if gains[v] <= 1e-15 * pool.scale:
+        if gains[v] <= 0:
             return spins
-        a, b = matrix.indptr[v], matrix.indptr[v + 1]
-        field[matrix.indices[a:b]] -= 2.0 * spins[v] * matrix.data[a:b]
+        a, b = pool.matrix.indptr[v : v + 2]
+        field[pool.matrix.indices[a:b]] -= 2.0 * spins[v] * pool.matrix.data[a:b]
         spins[v] = -spins[v]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,7 @@ def presolve(model: Ising) -> Presolved:
     order = np.argsort(ends, kind="stable")
     bounds = np.concatenate([[0], np.cumsum(degree)]).tolist()
     keys, values = others[order].tolist(), J[order].tolist()
-    near = [
-        dict(zip(keys[a:b], values[a:b], strict=True)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    near = [dict(zip(keys[a:b], values[a:b], strict=True)) for a, b in pairwise(bounds)]
     elimination = _Elimination(model.h.tolist(), near, pull.tolist(), model.offset)
     elimination.run(ready.tolist())
     return elimination.presolved()

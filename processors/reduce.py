@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from qmosaic.codecs.model import Ising, bits_of
-from qmosaic.processors import anneal, angles, search
+from qmosaic.processors import angles, anneal, search
 from qmosaic.processors.kernel import choose, restricted
 from qmosaic.processors.lift import Lift, apply
 from qmosaic.processors.pool import Pool, descended
@@ -146,7 +146,7 @@ def _reduced(
 def warm_up(*, max_kernel_qubits: int = 16, layers: int = 2) -> None:
     """Compile every program that `reduce` may use, or load it from JAX's cache if one is configured."""
     search.warm_up()
-    angles.warm_up(max_kernel_qubits, layers)
+    angles.warm_up(layers)
 
 
 def lane(n: int) -> Literal["small", "large"]:

@@ -126,7 +126,8 @@ def _tabu(
     count: int,
 ) -> tuple[Int32[Array, "b t r"], Int32[Array, "b r"]]:
     """The flips of each step, and after how many of them the best sample was met."""
-    return jax.vmap(partial(_tabu_one, count=count))(h, J, variables, first, seeds)
+    flips, length = jax.vmap(partial(_tabu_one, count=count))(h, J, variables, first, seeds)
+    return flips, length
 
 
 def _tabu_one(h: Any, J: Any, variables: Any, first: Any, seed: Any, *, count: int) -> Any:

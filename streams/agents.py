@@ -74,7 +74,7 @@ class Reduce:
 
     def __init__(self, settings: Settings, stage: str) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="reduce")  # one a lane
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="reduce")  # one a lane
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()

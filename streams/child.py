@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import sys
+import time
 
 from qmosaic.streams import pacing
 from qmosaic.streams.bounded import bounded
@@ -15,8 +16,22 @@ from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Telemetry
 from qmosaic.streams.topology import STAGES, Stage
 
-# Loggers that report as errors what the clients handle by themselves.
-_NOISY = ("aiokafka.consumer.group_coordinator", "aiokafka.conn", "aiokafka.cluster", "aiokafka.producer.sender")
+QUIET_SECONDS = 30.0
+
+
+class _OnceInAWhile(logging.Filter):
+    """While a broker is away, a client says so a hundred times a second: each message once in a while will do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, key = time.monotonic(), (record.name, record.msg)
+        if record.exc_info or now - self._said.get(key, -QUIET_SECONDS) >= QUIET_SECONDS:
+            self._said[key] = now
+            return True
+        return False
 
 
 def main() -> None:
@@ -25,13 +40,10 @@ def main() -> None:
     pacing.install()
     lifeline = Lifeline(fd)
     settings = lifeline.settings()
-    logging.basicConfig(
-        level=settings.log_level,
-        format=f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for noisy in _NOISY:
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
+    handler.addFilter(_OnceInAWhile())
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
     asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))
 
 

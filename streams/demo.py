@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-import networkx as nx
+import networkx
 
 from qmosaic.codecs import events
 
 
 def demo_problems() -> list[dict[str, Any]]:
     """Events: Zachary's karate club (maximum cut 61), the Petersen graph (12), and others."""
-    karate: Any = nx.karate_club_graph()
-    petersen: Any = nx.petersen_graph()
-    florentine: Any = nx.florentine_families_graph()
-    frustrated: Any = nx.triangular_lattice_graph(4, 4)
+    nx: Any = networkx  # its stubs are stricter than its functions
+    karate = nx.karate_club_graph()
+    petersen = nx.petersen_graph()
+    florentine = nx.florentine_families_graph()
+    frustrated = nx.triangular_lattice_graph(4, 4)
     cube = nx.convert_node_labels_to_integers(nx.dodecahedral_graph())
     lattice = nx.convert_node_labels_to_integers(frustrated)
     # Choose far-apart members of the club: a maximum independent set as a QUBO, 20 of 34.

@@ -76,14 +76,14 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
             table.add_row(label_of(one), _status(one), "", f"{one.place}: {one.message}", "")
             continue
         base = f"over {one.baseline.objective:g}" if one.baseline else ""
-        ran = [Text(one.target or "nothing", style="bold"), one.backend or ""]
+        ran = Text.assemble((one.target or "nothing", "bold"), "\n", one.backend or "")
         if one.circuit:
-            ran.append(f"{one.circuit.qubits} qubits, depth {one.circuit.depth}")
+            ran.append(f"\n{one.circuit.qubits} qubits, depth {one.circuit.depth}")
         table.add_row(
             Text.assemble(label_of(one), "\n", (one.family, "dim")),
             _status(one),
             Text.assemble(f"{one.objective:g}", "\n", (f"{one.improvement:+g} {base}", "dim")),
-            Text("\n").join(part if isinstance(part, Text) else Text(part) for part in ran),
+            ran,
             f"{one.timings.total:.2f} s",
         )
     return table

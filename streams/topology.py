@@ -63,8 +63,8 @@ TOPICS: tuple[Topic, ...] = (
 class Stage:
     """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
 
-    `batch`: the most records a micro-batch takes. `large_variables`: problems above go through a lane of
-    their own, so that a long search does not hold up the short ones behind it.
+    `batch`: the most records a micro-batch takes. `lanes`: problems of up to so many variables share a lane,
+    larger ones use the next, so that a long search does not hold up the short ones behind it.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Stage:
     writes: tuple[str, ...]
     handler: Callable[[Settings, str], Handler] | None
     batch: int = 256
-    large_variables: int | None = None
+    lanes: tuple[int, ...] = ()
 
 
 STAGES: dict[str, Stage] = {
@@ -85,7 +85,7 @@ STAGES: dict[str, Stage] = {
             ("incumbents", "problems.reduced"),
             agents.Reduce,
             batch=64,
-            large_variables=128,
+            lanes=(32, 128),
         ),
         Stage(
             "route",

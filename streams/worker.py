@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from base64 import b64encode
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -119,7 +120,7 @@ class Worker:
     async def run(self, lifeline: Lifeline) -> None:
         """Warm up, take partitions, work until told to stop; raises what it cannot live with."""
         self._fatal = asyncio.get_running_loop().create_future()
-        self._lanes = [asyncio.PriorityQueue() for _ in range(1 if self.stage.large_variables is None else 2)]
+        self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
         self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
         await bounded(self.producer.start(), 30, "connecting")
         await self.handler.start()
@@ -155,11 +156,10 @@ class Worker:
         async for event in stream.noack().events():
             await self._pending.acquire()
             held = _Held(event, _received(event))
-            size = int(held.record.headers.get("ce_size", b"0"))
-            large = self.stage.large_variables is not None and size > self.stage.large_variables
+            lane = bisect_left(self.stage.lanes, int(held.record.headers.get("ce_size", b"0")))
             self._arrived += 1
             rank = {b"high": 0, b"low": 2}.get(held.record.headers.get("ce_priority", b""), 1)
-            self._lanes[1 if large else 0].put_nowait((rank, self._arrived, held))
+            self._lanes[lane].put_nowait((rank, self._arrived, held))
 
     async def _lane(self, queue: asyncio.PriorityQueue[tuple[int, int, _Held]]) -> None:
         while True:

@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trace_id = asyncio.run(traced(Path(folder)))
         tree = trace_tree(read_spans(Path(folder) / "spans"), trace_id)
-    console = Console(record=True, highlight=False, width=92, file=io.StringIO())
+    console = Console(record=True, highlight=False, width=108, file=io.StringIO())
     console.print(tree)
     PICTURE.write_text(console.export_svg(title="max-cut of the Petersen graph, --target quantum"))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import orjson
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmosaic.codecs import events
-from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.errors import RejectCode, Rejected
 from qmosaic.codecs.events import Failure, Outcome, Problem, Proposal, Ref, Rejection, Route, Timing
+from qmosaic.codecs.schemas import EVENTS
 
 GOLDEN = Path(__file__).parent / "golden"
 PUBLIC: dict[str, Any] = {"problem-1": Problem, "outcome-1": Outcome, "rejection-1": Rejection}
@@ -169,3 +171,12 @@ def test_an_internal_event_comes_back() -> None:
 )
 def test_a_whole_number_prints_as_one(value: float, text: bytes) -> None:
     assert orjson.dumps(events.number(value)) == text
+
+
+def test_the_documentation_names_every_field_and_every_word_of_the_closed_enums() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+    words = {*get_args(RejectCode), *get_args(events.OutcomeReason), *get_args(events.RouteReason)}
+    fields = {name for kind in PUBLIC.values() for name in kind.__struct_fields__}
+    assert not {word for word in words | fields | set(EVENTS) if f"`{word}`" not in text}
+    rows = set(re.findall(r"^\| (?:accepted \| |fallback \| )?`(\w+)` \|", text, re.MULTILINE))
+    assert rows >= words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ def test_the_order_of_couplings_leaves_no_trace(model: Any, data: st.DataObject)
 def test_repeated_couplings_are_summed_and_a_sum_of_zero_vanishes() -> None:
     summed = Ising.of(3, rows=[0, 1, 2, 1], cols=[1, 0, 1, 2], J=[1.5, 2, 1, -1])
     assert summed.digest == Ising.of(3, rows=[0], cols=[1], J=[3.5]).digest
+
+
+def test_the_rounding_of_a_sum_leaves_no_trace_of_the_order_either() -> None:
+    digests = {Ising.of(2, rows=[0] * 3, cols=[1] * 3, J=J).digest for J in permutations([0.1, 0.2, 0.3])}
+    assert len(digests) == 1
 
 
 @FAST

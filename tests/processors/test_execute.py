@@ -148,9 +148,10 @@ def test_a_refusal_fails_its_own_jobs() -> None:
 
 
 def test_a_failed_batch_fails_its_jobs_and_no_others() -> None:
-    out = run([job(2), job(3), job(4), job(5), job(2)], counting=Counting(failing=(3,)))
-    assert [bool(m) for m in failed(out)] == [True, True, False, False, True]  # batches of two: (2, 3), (4, 5)
-    assert "the device is away" in failed(out)[0]
+    jobs = [job(2), job(3), job(4), job(5), job(6), job(4)]  # batches of two: (2, 3), (4, 5), (6)
+    out = run(jobs, counting=Counting(failing=(5,)))
+    assert [bool(m) for m in failed(out)] == [False, False, True, True, False, True]
+    assert "the device is away" in failed(out)[2]
 
 
 def test_an_unknown_backend_fails_its_jobs_and_no_others() -> None:

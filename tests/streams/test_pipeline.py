@@ -29,7 +29,8 @@ pytestmark = pytest.mark.broker
 
 KARATE: Any = nx.karate_club_graph()
 KARATE_EDGES = [list(edge) for edge in KARATE.edges]
-TRIANGLE = {"edges": [[0, 1], [1, 2], [2, 0]]}
+TRIANGLE = {"edges": [[0, 1], [1, 2], [2, 0]]}  # presolve decides it all
+PETERSEN: Any = {"edges": [list(edge) for edge in nx.petersen_graph().edges]}  # presolve decides nothing
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,9 @@ async def test_karate_club_is_cut_at_61_on_every_target(running: Pipeline, targe
         outcome = await client.solve(
             qmosaic.MaxCut(edges=KARATE_EDGES), deadline=30, target=target, labels={"who": "Zachary"}
         )
-    assert (outcome.status, outcome.objective, outcome.sense, outcome.feasible) == ("accepted", 61, "max", True)
+    # Whatever the sampled kernel gave: what goes out is the optimum that the search found, or better.
+    assert outcome.reason in ("equal", "worse_than_baseline")
+    assert (outcome.objective, outcome.sense, outcome.feasible) == (61, "max", True)
     assert cut_of(outcome.solution) == 61
     assert outcome.target == target
     assert outcome.route_reason == "requested"
@@ -181,7 +184,13 @@ async def test_every_hop_is_in_one_trace_whose_root_is_the_producer(running: Pip
     from qmosaic.streams.render import read_spans
 
     foreign = "0af7651916cd43dd8448eb211c80319c"
-    event = {"family": "maxcut", "problem": TRIANGLE, "deadline": 20, "id": f"traced-{uuid4().hex[:6]}"}
+    event = {
+        "family": "maxcut",
+        "problem": PETERSEN,
+        "deadline": 20,
+        "id": f"traced-{uuid4().hex[:6]}",
+        "target": "quantum",
+    }
     header = f"00-{foreign}-b7ad6b7169203331-01".encode()
     await send_raw(running.settings, json.dumps(event).encode(), headers=[("traceparent", header)])
     (outcome,) = await until(running.settings, 1, {event["id"]})

@@ -1,0 +1,52 @@
+"""A backend of your own, in one file: steepest descent from random states. docs/backends.md tells how to plug it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+
+from qmosaic.backends.base import Capabilities, Job, Result, check
+
+MAX_STARTS = 64
+
+
+class Descent:
+    """Flips the variable that lowers the energy most, until none does."""
+
+    name = "example.descent"
+    capabilities = Capabilities(target="classical", max_qubits=1_000, batch=16, uses_angles=False)
+
+    def prepare(self, job: Job) -> Job:
+        """The job itself, checked. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        return job
+
+    def run(self, batch: Sequence[Job]) -> list[Result]:
+        """At most `MAX_STARTS` descents for each job, from its own seed: no job depends on its neighbours."""
+        return [_descend(job) for job in batch]
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _descend(job: Job) -> Result:
+    start, kernel = perf_counter(), job.kernel
+    couplings = np.zeros((kernel.n, kernel.n))
+    couplings[kernel.rows, kernel.cols] = couplings[kernel.cols, kernel.rows] = kernel.J
+    generator = np.random.default_rng(job.seed)
+    samples = np.empty((min(job.shots, MAX_STARTS), kernel.n), np.uint8)
+    for row in samples:
+        spins = generator.choice([-1.0, 1.0], kernel.n)
+        while True:
+            gain = 2 * spins * (kernel.h + couplings @ spins)  # what flipping each variable would save
+            best = int(gain.argmax())
+            if gain[best] <= 1e-12:
+                break
+            spins[best] = -spins[best]
+        row[:] = spins < 0  # s = 1 - 2x
+    return Result.of_samples(kernel, samples, perf_counter() - start)

@@ -1,0 +1,78 @@
+"""Angles: right convention, independent of scale and batch, and better than no tuning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qmosaic.backends.jax_qaoa import cost_vectors, expectations, stack
+from qmosaic.codecs.model import Ising
+from qmosaic.processors import angles
+
+
+def model(n: int, seed: int, fields: float) -> Ising:
+    rng = np.random.default_rng(seed)
+    rows, cols = np.triu_indices(n, 1)
+    kept = rng.random(len(rows)) < 0.6
+    J = rng.normal(size=int(kept.sum()))
+    return Ising.of(n, h=fields * rng.normal(size=n), rows=rows[kept], cols=cols[kept], J=J)
+
+
+def share(kernel: Ising, tuned: angles.Angles) -> float:
+    """Expected energy over the lowest: 0 for a random guess, 1 at best."""
+    made = stack([kernel], 1)
+    costs = cost_vectors(made.h, made.J)
+    gammas, betas = (np.asarray(angle, np.float32)[None, None] for angle in tuned)
+    return float(expectations(costs, made.folded, gammas, betas)[0, 0]) / float(costs.min())
+
+
+KERNELS = [model(11, seed, fields) for seed in range(3) for fields in (0.0, 1.0, 4.0)]
+
+
+def test_more_layers_are_better() -> None:
+    means = [np.mean([share(k, t) for k, t in zip(KERNELS, angles.tune(KERNELS, p), strict=True)]) for p in (1, 2, 3)]
+    assert means[0] > 0.45
+    assert means[0] + 0.04 < means[1] < means[2] - 0.02
+
+
+def test_tuning_beats_transfer_where_there_are_fields() -> None:
+    strong = [kernel for kernel in KERNELS if kernel.h.any()]
+    tuned = [share(kernel, found) for kernel, found in zip(strong, angles.tune(strong, 2), strict=True)]
+    plain = []
+    for kernel in strong:
+        field = np.sqrt((np.sum(kernel.h**2) + 2 * np.sum(kernel.J**2)) / kernel.n)
+        gammas, betas = angles.transferred(2)
+        plain.append(share(kernel, (gammas / field, betas)))
+    assert np.mean(tuned) > np.mean(plain) + 0.03
+
+
+def test_a_batch_changes_nothing() -> None:
+    mixed = [*KERNELS * 2, model(5, 7, 1.0), Ising.of(1, h=[2.0])]
+    together = angles.tune(mixed, 2)
+    assert len(together) == len(mixed)
+    for kernel, (gammas, betas) in zip(mixed, together, strict=True):
+        ((alone_gammas, alone_betas),) = angles.tune([kernel], 2)
+        np.testing.assert_allclose(gammas, alone_gammas)
+        np.testing.assert_allclose(betas, alone_betas)
+
+
+def test_gammas_scale_with_the_energies() -> None:
+    kernel = KERNELS[1]
+    for factor in (1e-9, 1e9):
+        scaled = Ising(kernel.h * factor, kernel.rows, kernel.cols, kernel.J * factor)
+        ((gammas, betas),), ((scaled_gammas, scaled_betas),) = angles.tune([kernel], 2), angles.tune([scaled], 2)
+        np.testing.assert_allclose(scaled_gammas * factor, gammas)
+        np.testing.assert_allclose(scaled_betas, betas)
+
+
+@pytest.mark.parametrize("layers", [1, 5, 6, 9])
+def test_any_number_of_layers(layers: int) -> None:
+    gammas, betas = angles.transferred(layers)
+    assert gammas.shape == betas.shape == (layers,)
+    assert (np.diff(np.abs(betas)) < 0).all()
+
+
+def test_a_kernel_of_zeros_has_finite_angles_and_no_kernels_none() -> None:
+    ((gammas, betas),) = angles.tune([Ising.of(3)], 2)
+    assert np.isfinite([gammas, betas]).all()
+    assert angles.tune([], 2) == []

@@ -1,0 +1,73 @@
+"""The pages tell everything there is and nothing else: every closed enum, every setting with its default."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import orjson
+import pytest
+
+from qmosaic.codecs import errors, events
+from qmosaic.streams.settings import Settings
+from tests.servers import ROOT
+
+
+def words(kind: type[msgspec.Struct], name: str) -> set[str]:
+    """The values of a field that is an enum."""
+    return set(get_args(get_type_hints(kind)[name]))
+
+
+ENUMS: dict[str, set[str]] = {
+    "Status": words(events.Outcome, "status") | words(events.Rejection, "status"),
+    "Outcome reasons": set(get_args(events.OutcomeReason)),
+    "Route reasons": set(get_args(events.RouteReason)),
+    "Reject codes": set(get_args(errors.RejectCode)),
+    "Failures inside the pipeline": words(events.Failure, "reason"),
+    "Audit events": words(events.AuditEntry, "event"),
+    "Error codes": {kind.code for kind in errors.QmosaicError.__subclasses__() if kind is not errors.ProblemError},
+}
+
+
+def page(name: str) -> str:
+    """A page of docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def rows(section: str) -> list[str]:
+    """What the first column of a section's table holds, between backquotes."""
+    return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+def sections(text: str) -> dict[str, str]:
+    """Heading → what stands under it."""
+    return {part.partition("\n")[0].strip(): part for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]}
+
+
+@pytest.mark.parametrize("heading", ENUMS)
+def test_every_reason_stands_in_its_table(heading: str) -> None:
+    told = rows(sections(page("reasons.md"))[heading])
+    assert sorted(told) == sorted(ENUMS[heading])
+
+
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """`limits.variables` → its default."""
+    out: dict[str, Any] = {}
+    for key, inner in msgspec.structs.asdict(value).items():
+        out |= leaves(inner, f"{prefix}{key}.") if isinstance(inner, msgspec.Struct) else {f"{prefix}{key}": inner}
+    return out
+
+
+def test_every_setting_stands_in_operations_with_its_default() -> None:
+    section = sections(page("operations.md"))["Settings"]
+    told = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", section, re.MULTILINE))
+    settings = leaves(Settings())
+    assert told.keys() == settings.keys()
+    for key, default in settings.items():
+        if not isinstance(default, dict | tuple):  # those are told in words
+            assert told[key].strip() == f"`{orjson.dumps(default).decode()}`", key
+
+
+def test_the_example_is_printed_as_it_is() -> None:
+    assert (ROOT / "examples" / "descent_backend.py").read_text(encoding="utf-8").strip() in page("backends.md")
