@@ -246,11 +246,16 @@ def _mix_forward(part: Any, beta: Any) -> Any:
 
 def _mix_backward(residual: Any, cotangent: Any) -> Any:
     # R' = G R with G the sum over qubits of [[0, -1], [1, 0]]: no derivative of the matrices, and no
-    # state kept but the last, where plain reverse differentiation was two to three times slower
+    # state kept but the last; <c, G m> as the trace of G with the product of c and m over other qubits
     mixed, beta = residual
     slope, before = jnp.float32(0), 1
     for size in _groups(len(mixed)):
-        slope += jnp.dot(cotangent, _apply(_generator(_log2(size)), mixed, before), precision="highest")
+        c, m = (state.reshape(before, size, -1) for state in (cotangent, mixed))
+        if before * size == len(mixed):
+            product = jnp.einsum("me,md->ed", c[..., 0], m[..., 0], precision="highest")
+        else:
+            product = jnp.einsum("men,mdn->med", c, m, precision="highest").sum(0)
+        slope += (product * _generator(_log2(size))).sum()
         before *= size
     return _mix(cotangent, -beta), slope
 

@@ -187,6 +187,7 @@ class Failure(msgspec.Struct, frozen=True):
     stage: str
     reason: Literal["execution_failed", "no_backend", "stage_failed"]
     message: str
+    route_reason: RouteReason | None = None  # of the route stage, where it found no route
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +204,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 class Baseline(msgspec.Struct, frozen=True):
     """The classical incumbent: its objective, what found it, and the seconds it took."""
 
-    objective: float
+    objective: int | float
     solver: str
     seconds: float
 
@@ -226,11 +227,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: OutcomeReason
     sense: Sense
-    objective: float
+    objective: int | float
     solution: Any
     feasible: bool
     baseline: Baseline | None
-    improvement: float
+    improvement: int | float
     target: Target | None
     backend: str | None
     route_reason: RouteReason | None

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from qmosaic.processors.lift import pack_lift
-from qmosaic.processors.reduce import Task, reduce
-
 from qmosaic.codecs.arrays import pack_bits
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
 from qmosaic.codecs.model import pack_ising, unpack_ising
+from qmosaic.processors.lift import pack_lift
+from qmosaic.processors.reduce import Task, reduce
 
 
 def reduce_events(

@@ -130,7 +130,7 @@ def route(
                     route=None,
                     attempt=0,
                     answer=None,
-                    failure=Failure("route", "no_backend", f"{reason}: {sentence}"),
+                    failure=Failure("route", "no_backend", sentence, reason),
                 )
             )
     return out

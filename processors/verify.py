@@ -83,6 +83,7 @@ def settle(
     ref = proposal.ref if proposal is not None else incumbent.ref if incumbent is not None else admission.ref
     route = proposal.route if proposal is not None else None
     answer = proposal.answer if proposal is not None else None
+    failure = proposal.failure if proposal is not None else None
     solved = reason == "solved_in_reduce"
     objective = best.evaluation.objective
     return Outcome(
@@ -98,7 +99,7 @@ def settle(
         improvement=number(gain(instance.sense, objective, baseline.objective)),
         target="classical" if solved else route.target if route else None,
         backend="presolve" if solved else route.backend if route else None,
-        route_reason=route.reason if route else None,
+        route_reason=route.reason if route else failure.route_reason if failure else None,
         circuit=answer.circuit if answer else None,
         confidence=answer.confidence if answer else None,
         timings=Timings(

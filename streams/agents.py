@@ -200,5 +200,6 @@ def _proposal(event: Proposal, cause: int) -> Send:
         "qmosaic__circuit__qubits": circuit.qubits if circuit else None,
         "qmosaic__circuit__depth": circuit.depth if circuit else None,
         "qmosaic__failure__reason": event.failure.reason if event.failure else None,
+        "qmosaic__route__reason": event.failure.route_reason if event.failure else None,
     }
     return Send("proposals", event, cause, key=ref.problem_id, partition=ref.partition, attributes=attributes)

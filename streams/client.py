@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
+import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from opentelemetry.context import Context
@@ -27,6 +29,8 @@ from qmosaic.streams.names import topic_name
 from qmosaic.streams.records import connection, headers_of, producing, record_bytes
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.telemetry import Telemetry, extract, inject
+
+log = logging.getLogger("qmosaic.client")
 
 TERMINAL: dict[str, type[Outcome] | type[Rejection]] = {
     "outcomes.accepted": Outcome,
@@ -171,7 +175,11 @@ class Client:
                     self._take(partition.topic, record)
 
     def _take(self, topic: str, record: ConsumerRecord) -> None:
-        event = parse_terminal(self.settings, topic, record.value)
+        try:
+            event = parse_terminal(self.settings, topic, record.value)
+        except (msgspec.ValidationError, orjson.JSONDecodeError) as error:
+            log.warning("%s %s:%s cannot be read: %s", topic, record.partition, record.offset, error)
+            return
         waiting = self._waiting.pop(event.problem_id, None)
         if waiting is not None:
             if not waiting.done():

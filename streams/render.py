@@ -112,21 +112,22 @@ def trace_tree(spans: Sequence[dict[str, Any]], trace_id: str) -> Tree:
     for span in mine:
         parent = span["parent_id"] if span["parent_id"] in known else None
         children[parent].append(span)
-    origin = min((_seconds(span["start_time"]) for span in mine), default=0.0)
+    origin = min((span["start_time"] / 1e9 for span in mine), default=0.0)
     tree = Tree(f"[bold]trace {trace_id}[/bold]  (start and duration in ms)")
 
     def add(branch: Tree, span: dict[str, Any]) -> None:
-        start = (_seconds(span["start_time"]) - origin) * 1000
-        length = (_seconds(span["end_time"]) - _seconds(span["start_time"])) * 1000
-        service = span["resource"]["attributes"].get("service.name", "").removeprefix("qmosaic-")
+        start = (span["start_time"] / 1e9 - origin) * 1000
+        length = (span["end_time"] / 1e9 - span["start_time"] / 1e9) * 1000
+        service = (span["service"] or "").removeprefix("qmosaic-")
         label = Text.assemble(
             (span["name"], "cyan"), f"  {service}", (f"  @{start:.1f} +{length:.1f}", "dim"), _detail(span)
         )
+        label.no_wrap, label.overflow = True, "ellipsis"
         node = branch.add(label)
-        for child in sorted(children[span["context"]["span_id"]], key=lambda s: str(s["start_time"])):
+        for child in sorted(children[span["context"]["span_id"]], key=lambda s: int(s["start_time"])):
             add(node, child)
 
-    for root in sorted(children[None], key=lambda s: str(s["start_time"])):
+    for root in sorted(children[None], key=lambda s: int(s["start_time"])):
         add(tree, root)
     return tree
 
@@ -135,12 +136,6 @@ def _detail(span: dict[str, Any]) -> str:
     told = ("qmosaic.route.reason", "qmosaic.backend.name", "qmosaic.outcome.status", "qmosaic.outcome.reason")
     values = [str(span["attributes"][key]) for key in told if key in span["attributes"]]
     return f"  {', '.join(values)}" if values else ""
-
-
-def _seconds(stamp: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(stamp).timestamp()
 
 
 def console(stderr: bool = False) -> Console:

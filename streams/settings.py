@@ -88,13 +88,16 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin_seconds: float = 0.25
     repeat_window_seconds: float = 3600.0
     repeat_window_ids: int = 200_000
-    transaction_seconds: float = 0.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka."""
+    """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka.
+
+    `embedded_port`: of the embedded broker, 0 for a free one at each start.
+    """
 
     broker: str = EMBEDDED
+    embedded_port: int = 0
     namespace: str = ""
     data_dir: str = ".qmosaic"
     cache_dir: str = ""

@@ -60,6 +60,7 @@ class Supervisor:
     ) -> None:
         self.settings, self._logs, self._tell, self._create = settings, logs, tell, create
         self.broker: EmbeddedBroker | None = None
+        self._watch: asyncio.Task[None] | None = None
         counts = scale or {}
         self.children = [Child(stage, f"{stage}{suffix}-{k}") for stage in stages for k in range(counts.get(stage, 1))]
 
@@ -79,10 +80,11 @@ class Supervisor:
     async def start(self) -> None:
         """Broker, topics, workers; returns when every worker has its partitions. Raises BrokerError."""
         if self.settings.broker == EMBEDDED:
-            self.broker = EmbeddedBroker(Path(self.settings.data_dir) / "broker")
+            self.broker = EmbeddedBroker(Path(self.settings.data_dir) / "broker", self.settings.embedded_port)
             self.broker.start()  # on the main thread: the broker ends when the thread that started it does
             self.settings = msgspec.structs.replace(self.settings, broker=self.broker.address)
             self._tell(f"embedded broker at {self.broker.address}")
+            self._watch = asyncio.create_task(self._keep_broker(self.broker), name="broker")
         if self._create:
             await create_topics(self.settings)
         for child in self.children:
@@ -110,6 +112,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Drain and stop; every wait bounded."""
+        if self._watch is not None:
+            self._watch.cancel()
         for child in self.children:
             if child.task is not None:
                 child.task.cancel()  # nobody is started again
@@ -117,6 +121,14 @@ class Supervisor:
             await self._end(child)
         if self.broker is not None:
             await asyncio.to_thread(self.broker.stop)
+
+    async def _keep_broker(self, broker: EmbeddedBroker) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            status = broker.poll()
+            if status is not None:
+                self._tell(f"the embedded broker ended with {status}, starting it again at {broker.address}")
+                broker.start()
 
     async def _keep(self, child: Child) -> None:
         pause = 0.0

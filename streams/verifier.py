@@ -364,7 +364,7 @@ class Verifier(mode.Service):
 
     def _trace(self, record: Received) -> SpanContext:
         """Where a problem's trace hangs: the producer's span, or the root that follows from its place."""
-        return span_context(extract(record.headers)) or root_of(record.topic, record.partition, record.offset)
+        return span_context(extract(record.headers)) or root_of(record)
 
     def _spans(self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str) -> tuple[Span, ...]:
         """Open spans: the root where the producer brought none, one a message read, and the send at the end."""
@@ -406,6 +406,7 @@ class Verifier(mode.Service):
     async def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Fence the old owners, rebuild, seek. Bounded; what fails here ends the process."""
         numbers = sorted({p.partition for p in partitions})
+        log.info("assigned %s", numbers)
         async with self._lock:
             self._epoch += 1
             await bounded(self._rebuild(numbers), REBUILD_SECONDS, "rebuilding")
@@ -414,6 +415,7 @@ class Verifier(mode.Service):
 
     async def revoke(self) -> None:
         """Let go of everything: the next assignment rebuilds what comes back."""
+        log.info("revoked %s", sorted(self.owned))
         async with self._lock:
             self._epoch += 1
             producers = [owned.producer for owned in self.owned.values()]
@@ -437,9 +439,15 @@ class Verifier(mode.Service):
             if name == "problems" and known is not None and known.metadata:
                 for topic, position in json.loads(known.metadata).items():
                     logs[TopicPartition(topic_name(self.settings, topic), partition.partition)] = position
-        settled = await self._read_settled(numbers, logs)
+        terminal = {topic_name(self.settings, topic): topic for topic in TERMINAL}
+        settled = await self._read_settled(numbers, logs, terminal)
+        ends = await self.consumer.end_offsets(inputs) if inputs else {}
         for number, producer in zip(numbers, producers, strict=True):
-            self.owned[number] = Owned(Join(starts[number], settled[number]), producer, dict(starts[number]))
+            known_logs = {terminal[tp.topic]: at for tp, at in logs.items() if tp.partition == number}
+            end = ends[TopicPartition(topic_name(self.settings, "problems"), number)]
+            join = Join(starts[number], settled[number], logs=known_logs, end=end)
+            self.owned[number] = Owned(join, producer, dict(starts[number]))
+            log.info("partition %s rebuilt: %s settled, reading from %s", number, len(settled[number]), starts[number])
         for partition in inputs:
             self.consumer.seek(partition, starts[partition.partition][self.topics[partition.topic]])
 
@@ -453,10 +461,11 @@ class Verifier(mode.Service):
         await producer.start()  # InitProducerId: aborts what an old owner left open, and fences it
         return producer
 
-    async def _read_settled(self, numbers: Sequence[int], logs: dict[TopicPartition, int]) -> dict[int, list[Settled]]:
+    async def _read_settled(
+        self, numbers: Sequence[int], logs: dict[TopicPartition, int], names: dict[str, str]
+    ) -> dict[int, list[Settled]]:
         """What is settled, from the terminal topics, from where the committed metadata says on."""
         out: dict[int, list[Settled]] = {n: [] for n in numbers}
-        names = {topic_name(self.settings, topic): topic for topic in TERMINAL}
         partitions = [TopicPartition(topic, n) for topic in names for n in numbers]
         if not partitions:
             return out

@@ -223,7 +223,7 @@ class Worker:
     def _process_span(self, record: Received, started: float) -> Span:
         parent = extract(record.headers)
         if span_context(parent) is None:
-            parent = context_of(root_of(record.topic, record.partition, record.offset))
+            parent = context_of(root_of(record))
         return self.telemetry.span(
             "process",
             record.topic,

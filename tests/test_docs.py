@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -71,3 +72,11 @@ def test_every_setting_stands_in_operations_with_its_default() -> None:
 
 def test_the_example_is_printed_as_it_is() -> None:
     assert (ROOT / "examples" / "descent_backend.py").read_text(encoding="utf-8").strip() in page("backends.md")
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    assert [link for link in targets if "://" not in link and not (path.parent / link).exists()] == []

@@ -85,7 +85,7 @@ async def torment(up: Pipeline, kafka: RealKafka) -> None:
 
 
 async def test_exactly_one_outcome_each_by_its_deadline(kafka: RealKafka, tmp_path: Any) -> None:
-    settings = settings_for(kafka.address, tmp_path, topics=Topics(partitions=4))
+    settings = settings_for(kafka.address, tmp_path, topics=Topics(partitions=4), log_level="INFO")
     found: list[Outcome | Rejection] = []
     with pipeline(settings, list(STAGES), scale={"verify": 2}) as up:
         await asyncio.gather(produce(settings), torment(up, kafka))

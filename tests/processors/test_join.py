@@ -195,6 +195,27 @@ def test_repeats_of_two_bad_records_with_one_id_are_both_known() -> None:
     assert [type(f) for f in found] == [Reject, Reject, Duplicate, Duplicate]
 
 
+def test_an_answer_goes_with_the_incumbent_of_its_kernel() -> None:
+    """Reduce ran twice and found another kernel; the answer is for the first."""
+    join = Join(START)
+    join.problem(0, admission(0), "record")
+    join.incumbent(0, incumbent(0, "k"), "first")
+    join.incumbent(1, incumbent(0, "l"), "second")
+    (decision,) = join.proposal(0, proposal(0, "k"), "p")
+    assert decision.incumbent is not None
+    assert decision.incumbent.record == "first"
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_what_comes_for_a_settled_problem_holds_nothing_back(start: int) -> None:
+    join = Join(START | {"problems": start}, [settled(2)])
+    assert join.incumbent(4, incumbent(2), "late") == []
+    assert join.floors()["incumbents"] == 5
+    join.forget(100.0, most=0)
+    assert join.proposal(4, proposal(2), "later") == []
+    assert join.floors()["proposals"] == 5
+
+
 @pytest.mark.parametrize("verdict", [refusal(), admission(0)])
 def test_what_is_decided_is_needed_until_it_is_in_the_log(verdict: Any) -> None:
     join = Join(START)
