@@ -19,8 +19,9 @@ install: $(INSTALLED) ## a virtual environment in .venv with everything at the l
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'installing into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
@@ -61,7 +62,7 @@ $(CACHE)/jaeger/built: tools/jaeger/build.sh
 	@touch $@
 
 demo: $(INSTALLED) ## the whole pipeline on this machine, with problems to solve
-	$(BIN)/qmosaic demo
+	@$(BIN)/qmosaic demo
 
 bench: $(INSTALLED) ## the benchmarks
 	$(BIN)/python -m benchmarks

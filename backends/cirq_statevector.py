@@ -1,14 +1,11 @@
 """`cirq.statevector` (target quantum): the QAOA circuit gate by gate, on Cirq's state-vector simulator.
 
-The circuit is the one a device would get: a layer of H, then for each pair of angles the couplings as
-ZZ rotations in as few moments as a greedy edge colouring finds, the fields as Z rotations, X rotations as
-the mixer, and a measurement. The figures in `Result.circuit` are counted on it.
+The circuit is the one of `qaoa_circuit`, which also counts it; the tests hold the two together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from math import pi
 from time import perf_counter
 from typing import NamedTuple
@@ -16,7 +13,8 @@ from typing import NamedTuple
 import cirq
 import numpy as np
 
-from qmosaic.backends.base import Capabilities, Circuit, Job, Result, check
+from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.qaoa_circuit import figures, moments_of
 from qmosaic.codecs.model import Ising
 
 KEY = "x"
@@ -58,7 +56,7 @@ def _moments(job: Job) -> Iterator[cirq.Moment]:
     # Numbers and not sympy symbols: resolving a parametrised circuit takes longer than building it.
     kernel = job.kernel
     qubits = cirq.LineQubit.range(kernel.n)
-    layers = _matchings(kernel.n, kernel.rows.tobytes(), kernel.cols.tobytes())
+    layers = moments_of(kernel)
     pairs = list(zip(kernel.rows.tolist(), kernel.cols.tolist(), kernel.J.tolist(), strict=True))
     fields = [(qubit, h) for qubit, h in zip(qubits, kernel.h.tolist(), strict=True) if h]
     yield cirq.Moment(cirq.H.on_each(*qubits))
@@ -76,29 +74,8 @@ def _zz(angle: float) -> cirq.Gate:
     return cirq.ZZPowGate(exponent=2 * angle / pi, global_shift=-0.5)
 
 
-@lru_cache(maxsize=1024)
-def _matchings(n: int, rows: bytes, cols: bytes) -> tuple[tuple[int, ...], ...]:
-    """Couplings (their places in the list) that act at the same time, as no two share a variable."""
-    layers: list[list[int]] = []
-    busy: list[set[int]] = [set() for _ in range(n)]
-    for k, (i, j) in enumerate(zip(*(np.frombuffer(end, np.int32).tolist() for end in (rows, cols)), strict=True)):
-        layer = next(c for c in range(len(layers) + 1) if c not in busy[i] and c not in busy[j])
-        if layer == len(layers):
-            layers.append([])
-        layers[layer].append(k)
-        busy[i].add(layer)
-        busy[j].add(layer)
-    return tuple(map(tuple, layers))
-
-
 def _run(job: Job, circuit: cirq.Circuit) -> Result:
     start = perf_counter()
     simulator = cirq.Simulator(dtype=np.complex64, seed=job.seed % 2**32)
     samples = simulator.run(circuit, repetitions=job.shots).measurements[KEY].astype(np.uint8)
-    figures = Circuit(
-        qubits=job.kernel.n,
-        depth=len(circuit) - 1,  # the measurement is not counted
-        two_qubit_gates=len(job.kernel.J) * len(job.gammas),
-        shots=job.shots,
-    )
-    return Result.of_samples(job.kernel, samples, perf_counter() - start, figures)
+    return Result.of_samples(job.kernel, samples, perf_counter() - start, figures(job))

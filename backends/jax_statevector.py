@@ -17,6 +17,7 @@ import numpy as np
 
 from qmosaic.backends import jax_qaoa
 from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.qaoa_circuit import figures
 from qmosaic.codecs.model import Ising
 
 LEAST_SHOTS = 256
@@ -106,4 +107,4 @@ def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
         samples = ((distinct[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
         answers.append((samples, counts.astype(np.int64), job.kernel.energy(samples)))
     each = (perf_counter() - start) / len(jobs)
-    return [Result(*answer, work_seconds=each) for answer in answers]
+    return [Result(*answer, work_seconds=each, circuit=figures(job)) for answer, job in zip(answers, jobs, strict=True)]

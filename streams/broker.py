@@ -8,22 +8,26 @@ member of a group that dies without a word is never removed). docker-compose.yml
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from qmosaic.codecs.errors import BrokerError
 
 HOST = "127.0.0.1"
-_PR_SET_PDEATHSIG = 1
+# prctl(PR_SET_PDEATHSIG, SIGTERM), unless the parent died before the request took hold.
+_ASK_AND_BECOME = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+os.getppid() == int(sys.argv[1]) or os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class EmbeddedBroker:
@@ -62,12 +66,11 @@ class EmbeddedBroker:
         command = [str(binary), "start", "--only", "kafka", "--kafka-port", str(self.port)]
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own binary, no shell
-                [*command, "--host", HOST, "--data-dir", str(self.data_dir)],
+                with_parent([*command, "--host", HOST, "--data-dir", str(self.data_dir)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent(),
             )
         give_up = time.monotonic() + timeout
         while not answers(HOST, self.port):
@@ -144,15 +147,12 @@ def _claim(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def die_with_parent() -> Callable[[], None] | None:
-    """What the child does before exec: ask the kernel for SIGTERM when the starting thread is gone."""
+def with_parent(command: Sequence[str]) -> list[str]:
+    """The command, told to get SIGTERM from the kernel when the thread that starts it is gone (Linux only).
+
+    By a small program that asks for it and becomes the command: what `preexec_fn` does would fork this process,
+    and a fork of a process with JAX's threads may hang.
+    """
     if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def before_exec() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the request took hold
-            os._exit(1)
-
-    return before_exec
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _ASK_AND_BECOME, str(os.getpid()), *command]

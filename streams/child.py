@@ -20,7 +20,7 @@ QUIET_SECONDS = 30.0
 
 
 class _OnceInAWhile(logging.Filter):
-    """While a broker is away, a client says so a hundred times a second: each message once in a while will do."""
+    """While a broker is away, a client says so a hundred times a second: each complaint once in a while will do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,11 @@ class _OnceInAWhile(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         now, key = time.monotonic(), (record.name, record.msg)
-        if record.exc_info or now - self._said.get(key, -QUIET_SECONDS) >= QUIET_SECONDS:
+        if (
+            record.levelno < logging.WARNING
+            or record.exc_info
+            or now - self._said.get(key, -QUIET_SECONDS) >= QUIET_SECONDS
+        ):
             self._said[key] = now
             return True
         return False

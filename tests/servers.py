@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qmosaic.streams.broker import HOST, answers, die_with_parent
+from qmosaic.streams.broker import HOST, answers, with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 KAFKA_LIBS = ROOT / ".cache" / "kafka" / "libs"
@@ -65,14 +66,15 @@ class Server:
 
     def _run(self, command: list[str], ready: Callable[[], bool], timeout: float, **env: str) -> None:
         with self.log_file.open("ab") as log:
+            path = shutil.which(command[0])
+            assert path is not None, f"{command[0]} is not installed"
             self._process = subprocess.Popen(
-                command,
+                with_parent([path, *command[1:]]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **env},
                 start_new_session=True,
-                preexec_fn=die_with_parent(),
             )
         give_up = time.monotonic() + timeout
         while not ready():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,14 @@ def test_the_same_task_gives_the_same_answer() -> None:
     assert two.kernel is not None
     assert one.kernel.digest == two.kernel.digest
     assert one.gammas.tolist() == two.gammas.tolist()
+
+
+@pytest.mark.parametrize(("n", "couplings"), [(120, 3000), (300, 1200)])
+def test_seconds_end_the_search(n: int, couplings: int) -> None:
+    model = random_model(n, couplings, 3)
+    # a clock that goes on by a second at each look
+    short, long = (reduce([Task(model, 1, seconds)], clock=count().__next__)[0].rounds for seconds in (0.0, 1000.0))
+    assert (short, long > 1) == (1, True)
 
 
 def test_nothing_to_do() -> None:

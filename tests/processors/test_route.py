@@ -137,7 +137,7 @@ def test_a_batch_keeps_its_order_and_says_what_has_no_backend() -> None:
     assert (failed.answer, failed.route, failed.kernel_digest) == (None, None, batch[1].kernel_digest)
     assert failed.failure is not None
     assert (failed.failure.stage, failed.failure.reason) == ("route", "no_backend")
-    assert failed.failure.message.startswith("requested_unavailable: ")
+    assert failed.failure.route_reason == "requested_unavailable"
 
 
 def test_the_time_left_counts_to_the_deadline() -> None:

@@ -72,15 +72,17 @@ def test_padding_is_never_flipped_and_never_counts() -> None:
     model = dense(17, 4)
     padded = search.pad(model)
     assert len(padded.h) == 32
-    start = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (REPLICAS, 17))
+    # from local minima: an idle spin that could be flipped, for free, would keep the search there
+    pool = Pool(model, 0, search.STALL)
+    start = np.stack([descended(pool, spins) for spins in pool.random()])
     (improved,) = search.improve([padded], [start], [5])
     larger = search.Padded(np.pad(padded.h, (0, 32)), np.pad(padded.J, ((0, 32), (0, 32))), 17)
     (as_well,) = search.improve([larger], [start], [5])
     assert improved.shape == (REPLICAS, 17)
     before, after, other = (model.energy(spins < 0) for spins in (start, improved, as_well))
-    assert (after <= before).all()
-    assert after.mean() < before.mean() - 1
-    np.testing.assert_allclose(other.min(), after.min())
+    assert before.mean() > before.min() + 1
+    np.testing.assert_allclose(after, before.min())
+    np.testing.assert_allclose(other, before.min())
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
@@ -101,7 +103,7 @@ def test_descent_sees_what_float32_does_not() -> None:
 def test_anneal_equals_tabu_on_a_torus() -> None:
     model = torus(10, 1)
     annealed, searched = Pool(model, 1, anneal.STALL), Pool(model, 2, search.STALL)
-    anneal.search(annealed, 20.0, lambda: 0.0)
+    anneal.search(annealed, 20_000.0, Ticks())
     search.search([searched], [20.0], lambda: 0.0)
     assert annealed.done
     assert annealed.energy == searched.energy
