@@ -37,10 +37,10 @@ def effort(tuned_on: int = angles.DONOR) -> Effort:
     settings = Settings()
     gammas, betas = angles.transferred(settings.reduce.layers)
     return Effort(
-        replicas=pool.REPLICAS,
+        replicas=search.REPLICAS,
         steps=search.steps(NODES),
-        easy=pool.EASY,
-        populations=pool.AGREE,
+        easy=round(pool.EASY * search.REPLICAS),
+        populations=search.AGREE,
         gammas=gammas,
         betas=betas,
         factors=angles.GRID,

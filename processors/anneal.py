@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from qmosaic.codecs.model import Ising
 from qmosaic.processors.pool import Pool, Spins
 
-STALL = 3
-"""Rounds without a gain after which a population has settled."""
+STALL, AGREE = 3, 3
+"""See `Pool`."""
+REPLICAS = 4, 16
+"""Fewest and most members of a population: fewer where a sweep is long."""
 MATES = 3
 """Other members a child is recombined with, besides its own parent."""
 LOOSE = 24
@@ -27,58 +30,72 @@ HOT, COLD = 0.4, 4.0
 """First inverse temperature times a typical field, last one times a small coupling."""
 REHEAT = 0.5
 """Where, on the way from hot to cold, a member is annealed again from."""
-SWEEPS = 20, 300
+SWEEPS = 30, 300
 """Fewest and most sweeps of the first population; each next one takes twice as many."""
-WORK = 20_000_000
-"""Variables and couplings to visit in a first anneal, within those bounds."""
+WORK = 4_000_000
+"""Couplings of all replicas to visit in a sweep, within the bounds on them."""
+SPEED = 200_000_000
+"""Couplings visited in a second, a careful guess: the first anneal should fit into the time there is."""
 
 
-def search(pool: Pool, seconds: float, clock: Callable[[], float]) -> None:
+def pool(model: Ising, seed: int) -> Pool:
+    """Where the search of a problem begins."""
+    few, many = REPLICAS
+    replicas = min(many, max(few, WORK // visits(model)))
+    return Pool(model, seed, replicas=replicas, stall=STALL, agree=AGREE)
+
+
+def visits(model: Ising) -> int:
+    """What a sweep of one replica looks at."""
+    return model.n + 2 * len(model.J)
+
+
+def search(state: Pool, seconds: float, clock: Callable[[], float]) -> None:
     """Run rounds until the problem is done or the seconds are over (one round at least)."""
     end = clock() + seconds
 
     def over() -> bool:
         return clock() >= end
 
-    model = pool.model
-    annealer = Annealer(pool)
+    model = state.model
+    annealer = Annealer(state)
     few, many = SWEEPS
-    sweeps = min(many, max(few, WORK // (model.n + 2 * len(model.J))))
+    sweeps = min(many, max(few, int(SPEED * seconds) // (visits(model) * state.replicas)))
     loose = 2 * len(model.J) <= LOOSE * model.n
-    while not pool.done and not (pool.rounds and over()):
-        if pool.settled:
-            sweeps *= 1 + (pool.populations > 0)
-            pool.absorb(annealer.run(pool.random(), sweeps, 0.0, over))
+    while not state.done and not (state.rounds and over()):
+        if state.settled:
+            sweeps *= 1 + (state.populations > 0)
+            state.absorb(annealer.run(state.random(), sweeps, 0.0, over))
         else:
-            children = annealer.run(pool.spins, sweeps, REHEAT, over)
-            pool.absorb(_recombined(pool, children) if loose else children)
+            children = annealer.run(state.spins, sweeps, REHEAT, over)
+            state.absorb(_recombined(state, children) if loose else children)
 
 
-def _recombined(pool: Pool, children: Spins) -> Spins:
+def _recombined(state: Pool, children: Spins) -> Spins:
     out = children.copy()
     for i in range(len(children)):
-        others = pool.rng.choice(len(children), MATES, replace=False)
-        mates = pool.aligned(pool.spins[[i, *others]], out[i : i + 1])
+        others = state.rng.choice(len(children), MATES, replace=False)
+        mates = state.aligned(state.spins[[i, *others]], out[i : i + 1])
         for mate in mates:
-            out[i] = pool.recombined(out[i], mate)
+            out[i] = state.recombined(out[i], mate)
     return out
 
 
 class Annealer:
     """The couplings of one problem, sorted by colour."""
 
-    def __init__(self, pool: Pool) -> None:
-        colour = coloured(pool.matrix)
-        self._rng = pool.rng
+    def __init__(self, state: Pool) -> None:
+        colour = coloured(state.matrix)
+        self._rng = state.rng
         self._order = np.argsort(colour, kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(colour))]).tolist()
         self._classes = [slice(a, b) for a, b in pairwise(ends)]
-        size = float(np.abs(pool.model.J).max())
-        matrix = (pool.matrix / size).astype(np.float32)[self._order][:, self._order].tocsr()
+        size = float(np.abs(state.model.J).max())
+        matrix = (state.matrix / size).astype(np.float32)[self._order][:, self._order].tocsr()
         self._blocks = [matrix[rows] for rows in self._classes]
-        self._h = (pool.model.h / size).astype(np.float32)[self._order, None]
+        self._h = (state.model.h / size).astype(np.float32)[self._order, None]
         typical = float(np.sqrt(np.mean(matrix.power(2).sum(axis=1))))
-        small = max(float(np.quantile(np.abs(pool.model.J), 0.25)) / size, 1e-3)
+        small = max(float(np.quantile(np.abs(state.model.J), 0.25)) / size, 1e-3)
         self._hot, self._cold = HOT / typical, COLD / small
 
     def run(self, start: Spins, sweeps: int, warm: float, over: Callable[[], bool]) -> Spins:

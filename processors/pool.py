@@ -18,12 +18,8 @@ from scipy.sparse.csgraph import connected_components
 
 from qmosaic.codecs.model import Ising
 
-REPLICAS = 16
-"""Members of a population."""
-AGREE = 3
-"""Populations that must end at the champion before the search stops by itself."""
-EASY = 12
-"""Or: members of a population that are there after their first, independent round."""
+EASY = 0.75
+"""Share of a new population that must be at the champion after one, independent round to end the search."""
 TOLERANCE = 1e-13
 """Energies closer than this share of the largest possible one are equal."""
 GATHER = 50_000
@@ -33,10 +29,14 @@ Spins = Int8[np.ndarray, "r n"]
 
 
 class Pool:
-    """The search state of one problem of at least one variable. Mutable; belongs to one search."""
+    """The search state of one problem of at least one variable. Mutable; belongs to one search.
 
-    def __init__(self, model: Ising, seed: int, stall: int) -> None:
-        self.model, self.stall = model, stall
+    `replicas`: members of a population; `stall`: rounds without a gain after which it has settled; `agree`:
+    populations that must end at the champion before the problem is done.
+    """
+
+    def __init__(self, model: Ising, seed: int, *, replicas: int, stall: int, agree: int) -> None:
+        self.model, self.replicas, self.stall, self.agree = model, replicas, stall, agree
         self.rng = np.random.default_rng(seed)
         self.scale = float(np.abs(model.J).sum() + np.abs(model.h).sum()) or 1.0
         self.spins: Spins = np.zeros((0, model.n), np.int8)
@@ -74,7 +74,7 @@ class Pool:
 
     def random(self) -> Spins:
         """Where a new population starts."""
-        return (1 - 2 * self.rng.integers(0, 2, (REPLICAS, self.model.n))).astype(np.int8)
+        return (1 - 2 * self.rng.integers(0, 2, (self.replicas, self.model.n))).astype(np.int8)
 
     def aligned(self, spins: Spins, to: Spins) -> Spins:
         """The mirror images, component by component, that are most like `to`."""
@@ -120,7 +120,7 @@ class Pool:
         self._crown(close)
         at_best = int((self.energies <= self.energy + close).sum())
         self.agreed += self.settled and at_best > 0
-        self.done = self.agreed >= AGREE or (fresh and at_best >= EASY)
+        self.done = self.agreed >= self.agree or (fresh and at_best >= EASY * self.replicas)
 
     def _crown(self, close: float) -> None:
         best = self.spins[self.energies.argmin()]

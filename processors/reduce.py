@@ -89,7 +89,7 @@ def _begun(task: Task, clock: Callable[[], float]) -> _Work:
     start = clock()
     presolved = presolve(task.model)
     solver = _solver(presolved.core)
-    pool = Pool(presolved.core, task.seed, anneal.STALL if solver == "anneal" else search.STALL)
+    pool = (anneal if solver == "anneal" else search).pool(presolved.core, task.seed)
     return _Work(task, presolved, solver, pool, clock() - start)
 
 
@@ -143,12 +143,7 @@ def _reduced(
     return Reduced(bits, energy, work.solver, work.seconds, work.pool.rounds, kernel, lift, gammas, betas)
 
 
-def warm_up(*, max_kernel_qubits: int = 16, layers: int = 2) -> None:
+def warm_up(*, layers: int = 2) -> None:
     """Compile every program that `reduce` may use, or load it from JAX's cache if one is configured."""
     search.warm_up()
     angles.warm_up(layers)
-
-
-def lane(n: int) -> Literal["small", "large"]:
-    """Which queue a problem of n variables waits in, so that long searches do not hold up short ones."""
-    return "small" if n <= search.BATCHED else "large"

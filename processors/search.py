@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32, UInt32
 
 from qmosaic.codecs.model import Ising
-from qmosaic.processors.pool import REPLICAS, Pool, Spins
+from qmosaic.processors.pool import Pool, Spins
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 """Variables of the compiled programs; a problem is padded to the next."""
@@ -26,8 +26,8 @@ BATCHED = 128
 """Up to this size problems are searched together, above it one at a time."""
 BATCH = 16
 """Problems in a call of the batched programs; there is one for a single problem, too."""
-STALL = 20
-"""Rounds without a gain after which a population has settled."""
+REPLICAS, STALL, AGREE = 16, 20, 3
+"""See `Pool`."""
 MUTATION = 0.02
 """Share of the variables that a child has from neither parent."""
 NEVER = 2**30
@@ -41,24 +41,29 @@ class Padded(NamedTuple):
     variables: int
 
 
+def pool(model: Ising, seed: int) -> Pool:
+    """Where the search of a problem begins."""
+    return Pool(model, seed, replicas=REPLICAS, stall=STALL, agree=AGREE)
+
+
 def search(pools: Sequence[Pool], seconds: Sequence[float], clock: Callable[[], float]) -> None:
     """Run rounds on problems of one `size`, each until it is done or its seconds are over (one round at least)."""
     start = clock()
-    live = [(pool, pad(pool.model), limit) for pool, limit in zip(pools, seconds, strict=True)]
+    live = [(each, pad(each.model), limit) for each, limit in zip(pools, seconds, strict=True)]
     while live:
         width = BATCH if len(live) > 1 else 1
         for first in range(0, len(live), width):
             batch = live[first : first + width]
             pad_rows = [batch[0]] * (width - len(batch))
-            starts = [pool.random() if pool.settled else _children(pool) for pool, _, _ in batch]
-            seeds = [int(pool.rng.integers(2**32)) for pool, _, _ in batch]
+            starts = [each.random() if each.settled else _children(each) for each, _, _ in batch]
+            seeds = [int(each.rng.integers(2**32)) for each, _, _ in batch]
             improved = improve(
                 [model for _, model, _ in [*batch, *pad_rows]],
                 [*starts, *starts[:1] * len(pad_rows)],
                 [*seeds, *seeds[:1] * len(pad_rows)],
             )
-            for (pool, _, _), spins in zip(batch, improved, strict=False):
-                pool.absorb(spins)
+            for (each, _, _), spins in zip(batch, improved, strict=False):
+                each.absorb(spins)
         spent = clock() - start
         live = [row for row in live if not row[0].done and spent < row[2]]
 
@@ -106,14 +111,14 @@ def steps(n: int) -> int:
     return min(4 * n, 1024)
 
 
-def _children(pool: Pool) -> Spins:
+def _children(parents: Pool) -> Spins:
     """Each member crossed with another: what both have in common, the rest from either, a few mutations."""
-    order = pool.rng.permutation(len(pool.spins))
+    order = parents.rng.permutation(len(parents.spins))
     mates = np.empty_like(order)
     mates[order] = np.roll(order, 1)
-    mate = pool.aligned(pool.spins[mates], pool.spins)
-    child = np.where(pool.rng.random(mate.shape, np.float32) < 0.5, pool.spins, mate)
-    return np.where(pool.rng.random(mate.shape, np.float32) < MUTATION, -child, child).astype(np.int8)
+    mate = parents.aligned(parents.spins[mates], parents.spins)
+    child = np.where(parents.rng.random(mate.shape, np.float32) < 0.5, parents.spins, mate)
+    return np.where(parents.rng.random(mate.shape, np.float32) < MUTATION, -child, child).astype(np.int8)
 
 
 @partial(jax.jit, static_argnums=5)

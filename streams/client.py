@@ -128,6 +128,7 @@ class Client:
             raise BrokerError(f"the broker did not take {problem_id}: {error}", place=self.settings.broker) from None
         finally:
             span.end()
+        pacing.ring([topic])
         return str(problem_id)
 
     async def solve(

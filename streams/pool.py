@@ -48,7 +48,7 @@ def warm_reduce(settings: Settings) -> None:
     use_compilation_cache(str(settings.compilation_cache))
     from qmosaic.processors import reduce
 
-    reduce.warm_up(max_kernel_qubits=settings.reduce.max_kernel_qubits, layers=settings.reduce.layers)
+    reduce.warm_up(layers=settings.reduce.layers)
 
 
 def warm_execute(names: Sequence[str], cache: str) -> dict[str, int]:

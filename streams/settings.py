@@ -19,7 +19,7 @@ from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
 
 EMBEDDED = "embedded"
-_NOT_OURS = frozenset({"QMOSAIC_SETTINGS", "QMOSAIC_INSTANCES", "QMOSAIC_TEST_BROKER"})
+_NOT_OURS = frozenset({"QMOSAIC_SETTINGS", "QMOSAIC_INSTANCES", "QMOSAIC_TEST_BROKER", "QMOSAIC_BELL"})
 SECRETS = frozenset({"sasl_password"})
 
 

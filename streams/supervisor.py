@@ -7,8 +7,10 @@ drain in the order of the flow, then the broker goes.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +21,7 @@ from types import TracebackType
 import msgspec
 
 from qmosaic.codecs.errors import BrokerError
+from qmosaic.streams import pacing
 from qmosaic.streams.admin import create_topics
 from qmosaic.streams.broker import EmbeddedBroker
 from qmosaic.streams.settings import EMBEDDED, Settings
@@ -61,6 +64,7 @@ class Supervisor:
         self.settings, self._logs, self._tell, self._create = settings, logs, tell, create
         self.broker: EmbeddedBroker | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._bell: tempfile.TemporaryDirectory[str] | None = None
         counts = scale or {}
         self.children = [Child(stage, f"{stage}{suffix}-{k}") for stage in stages for k in range(counts.get(stage, 1))]
 
@@ -84,6 +88,8 @@ class Supervisor:
             self.broker.start()  # on the main thread: the broker ends when the thread that started it does
             self.settings = msgspec.structs.replace(self.settings, broker=self.broker.address)
             self._tell(f"embedded broker at {self.broker.address}")
+            self._bell = tempfile.TemporaryDirectory(prefix="qm-")  # a short path: sockets allow 100 characters
+            os.environ[pacing.VARIABLE] = self._bell.name
             self._watch = asyncio.create_task(self._keep_broker(self.broker), name="broker")
         if self._create:
             await create_topics(self.settings)
@@ -121,6 +127,9 @@ class Supervisor:
             await self._end(child)
         if self.broker is not None:
             await asyncio.to_thread(self.broker.stop)
+        if self._bell is not None:
+            os.environ.pop(pacing.VARIABLE, None)
+            self._bell.cleanup()
 
     async def _keep_broker(self, broker: EmbeddedBroker) -> None:
         while True:

@@ -38,6 +38,7 @@ from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, Proposal, Reje
 from qmosaic.processors.admit import Record, admit
 from qmosaic.processors.join import INPUTS, REJECTED, Decision, Duplicate, Input, Join, Reject, Settled
 from qmosaic.processors.verify import settle
+from qmosaic.streams import pacing
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.names import group_id, topic_name, transactional_id
@@ -241,6 +242,8 @@ class Verifier(mode.Service):
                 self.group,
             )
         owned.committed, owned.committed_at = floors, time.time()
+        if writes:
+            pacing.ring({topic_name(self.settings, write.topic) for write in writes})
         for write in writes:
             for span in write.spans:
                 span.end()

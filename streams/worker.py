@@ -27,6 +27,7 @@ from opentelemetry.trace import Link, Span, SpanKind
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import DeadLetter, Failure, Proposal, Ref, Timing
+from qmosaic.streams import pacing
 from qmosaic.streams.agents import Handler
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.lifeline import Lifeline
@@ -215,6 +216,7 @@ class Worker:
             sent.append(span)
         if futures:
             await bounded(asyncio.gather(*futures), PUBLISH_SECONDS, "publishing")
+            pacing.ring({topic_name(self.settings, send.topic) for send in sends})
         for span in (*sent, *spans):
             span.end()
         if len(batch) > 1:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmosaic.codecs.model import Ising
+from qmosaic.processors import search
 from qmosaic.processors.kernel import choose, restricted
 from qmosaic.processors.pool import Pool
 
@@ -35,7 +36,7 @@ def test_kernel_energies_are_whole_energies(n: int, couplings: int, seed: int, d
 
 
 def pool_with(model: Ising, spins: np.ndarray) -> Pool:
-    pool = Pool(model, seed=0, stall=3)
+    pool = search.pool(model, seed=0)
     pool.spins, pool.champion = spins, spins[0]
     return pool
 

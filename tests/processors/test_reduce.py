@@ -11,8 +11,7 @@ import pytest
 
 from qmosaic.codecs.model import Ising
 from qmosaic.processors.lift import apply
-from qmosaic.processors.reduce import Reduced, Task, lane, reduce
-from qmosaic.processors.search import BATCHED
+from qmosaic.processors.reduce import Reduced, Task, reduce
 
 INSTANCES = Path(os.environ.get("QMOSAIC_INSTANCES", Path(__file__).parents[3] / "shared/instances"))
 
@@ -91,10 +90,6 @@ def test_seconds_end_the_search(n: int, couplings: int) -> None:
 
 def test_nothing_to_do() -> None:
     assert reduce([]) == []
-
-
-def test_lanes() -> None:
-    assert (lane(BATCHED), lane(BATCHED + 1)) == ("small", "large")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from qmosaic.codecs.model import Ising
 from qmosaic.processors import anneal, search
-from qmosaic.processors.pool import REPLICAS, Pool, descended
+from qmosaic.processors.pool import descended
 
 
 def dense(n: int, seed: int, fields: bool = True) -> Ising:
@@ -43,7 +43,7 @@ class Ticks:
 @pytest.mark.parametrize("fields", [True, False])
 def test_tabu_finds_the_optimum_of_small_problems(fields: bool) -> None:
     models = [dense(n, seed, fields) for n in (5, 11, 14) for seed in range(4)]
-    pools = [Pool(model, 1, search.STALL) for model in models]
+    pools = [search.pool(model, 1) for model in models]
     search.search(pools, [60.0] * len(pools), lambda: 0.0)
     for pool, model in zip(pools, models, strict=True):
         assert pool.done
@@ -53,17 +53,17 @@ def test_tabu_finds_the_optimum_of_small_problems(fields: bool) -> None:
 
 def test_a_search_does_not_depend_on_its_batch() -> None:
     models = [dense(30, seed) for seed in range(5)]
-    together = [Pool(model, 3, search.STALL) for model in models]
+    together = [search.pool(model, 3) for model in models]
     search.search(together, [3.0] * 5, Ticks())
     for pool, model in zip(together, models, strict=True):
-        alone = Pool(model, 3, search.STALL)
+        alone = search.pool(model, 3)
         search.search([alone], [3.0], Ticks())
         assert (alone.rounds, alone.energy) == (pool.rounds, pool.energy)
         np.testing.assert_array_equal(alone.spins, pool.spins)
 
 
 def test_seconds_are_each_problems_own() -> None:
-    pools = [Pool(dense(120, seed), 3, search.STALL) for seed in range(2)]
+    pools = [search.pool(dense(120, seed), 3) for seed in range(2)]
     search.search(pools, [0.0, 4.0], Ticks())
     assert [pool.rounds for pool in pools] == [1, 4]
 
@@ -73,12 +73,12 @@ def test_padding_is_never_flipped_and_never_counts() -> None:
     padded = search.pad(model)
     assert len(padded.h) == 32
     # from local minima: an idle spin that could be flipped, for free, would keep the search there
-    pool = Pool(model, 0, search.STALL)
+    pool = search.pool(model, 0)
     start = np.stack([descended(pool, spins) for spins in pool.random()])
     (improved,) = search.improve([padded], [start], [5])
     larger = search.Padded(np.pad(padded.h, (0, 32)), np.pad(padded.J, ((0, 32), (0, 32))), 17)
     (as_well,) = search.improve([larger], [start], [5])
-    assert improved.shape == (REPLICAS, 17)
+    assert improved.shape == (search.REPLICAS, 17)
     before, after, other = (model.energy(spins < 0) for spins in (start, improved, as_well))
     assert before.mean() > before.min() + 1
     np.testing.assert_allclose(after, before.min())
@@ -89,20 +89,20 @@ def test_padding_is_never_flipped_and_never_counts() -> None:
 def test_scale_does_not_matter(factor: float) -> None:
     model = dense(14, 8)
     scaled = Ising(model.h * factor, model.rows, model.cols, model.J * factor)
-    pool = Pool(scaled, 1, search.STALL)
+    pool = search.pool(scaled, 1)
     search.search([pool], [60.0], lambda: 0.0)
     np.testing.assert_allclose(pool.energy, lowest(model) * factor)
 
 
 def test_descent_sees_what_float32_does_not() -> None:
     model = Ising.of(4, h=[1e9, 1e-9, 0, 0], rows=[0, 2], cols=[1, 3], J=[1.0, 1e-9])
-    spins = descended(Pool(model, 0, 3), np.ones(4, np.int8))
+    spins = descended(search.pool(model, 0), np.ones(4, np.int8))
     assert spins.tolist() in ([-1, 1, -1, 1], [-1, 1, 1, -1])
 
 
 def test_anneal_equals_tabu_on_a_torus() -> None:
     model = torus(10, 1)
-    annealed, searched = Pool(model, 1, anneal.STALL), Pool(model, 2, search.STALL)
+    annealed, searched = anneal.pool(model, 1), search.pool(model, 2)
     anneal.search(annealed, 20_000.0, Ticks())
     search.search([searched], [20.0], lambda: 0.0)
     assert annealed.done
@@ -112,7 +112,7 @@ def test_anneal_equals_tabu_on_a_torus() -> None:
 def test_anneal_is_deterministic() -> None:
     runs = []
     for _ in range(2):
-        pool = Pool(torus(12, 2), 7, anneal.STALL)
+        pool = anneal.pool(torus(12, 2), 7)
         anneal.search(pool, 400.0, Ticks())
         runs.append((pool.rounds, pool.spins.tolist()))
     assert runs[0] == runs[1]
@@ -123,14 +123,14 @@ def test_colours_differ_between_neighbours() -> None:
     model = dense(12, 0)
     sparse = torus(8, 0)
     for each, most in ((model, 12), (sparse, 5)):
-        colour = anneal.coloured(Pool(each, 0, 3).matrix)
+        colour = anneal.coloured(search.pool(each, 0).matrix)
         assert (colour[each.rows] != colour[each.cols]).all()
         assert colour.max() < most
 
 
 def test_recombining_takes_the_best_clusters_of_both() -> None:
     model = torus(16, 3)
-    pool = Pool(model, 0, 3)
+    pool = search.pool(model, 0)
     base = pool.random()[0]
     mate = base.copy()
     clusters = [np.array(cells) for cells in ([0, 1, 2], [40, 41, 56], [100], [137, 153, 154], [200, 201])]
@@ -149,7 +149,7 @@ def test_recombining_takes_the_best_clusters_of_both() -> None:
 def test_mirror_images_are_aligned_component_by_component() -> None:
     # two free pairs and a bound one
     model = Ising.of(6, h=[0, 0, 0, 0, 1, 0], rows=[0, 2, 4], cols=[1, 3, 5], J=[1.0, 1.0, 1.0])
-    pool = Pool(model, 0, 3)
+    pool = search.pool(model, 0)
     to = np.array([[1, -1, 1, -1, -1, 1]], np.int8)
     other = np.array([[-1, 1, 1, -1, 1, -1]], np.int8)
     assert pool.aligned(other, to).tolist() == [[1, -1, 1, -1, 1, -1]]
@@ -157,6 +157,6 @@ def test_mirror_images_are_aligned_component_by_component() -> None:
 
 def test_energies_by_matrix_and_by_gathering_are_the_same() -> None:
     model = dense(120, 6)
-    pool = Pool(model, 0, 3)
+    pool = search.pool(model, 0)
     many = np.concatenate([pool.random() for _ in range(4)])
     np.testing.assert_allclose(pool.energies_of(many), model.energy(many < 0))
