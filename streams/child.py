@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -12,6 +11,7 @@ import time
 from qmosaic.streams import pacing
 from qmosaic.streams.bounded import bounded
 from qmosaic.streams.lifeline import Lifeline
+from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Telemetry
 from qmosaic.streams.topology import STAGES, Stage
@@ -71,7 +71,7 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
         telemetry = Telemetry(settings, stage.name, instance)
         verifier = Verifier(settings, instance, telemetry, lifeline.ready)
         await verifier.maybe_start()
-        gc.freeze()
+        settle_memory()
         stopping = asyncio.create_task(lifeline.wait())
         ended = asyncio.create_task(verifier.wait_until_stopped())
         done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -31,6 +31,7 @@ from qmosaic.streams import pacing
 from qmosaic.streams.agents import Handler
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.lifeline import Lifeline
+from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.names import group_id, topic_name
 from qmosaic.streams.records import Received, Send, headers_of, kind_of, producing, record_bytes, stamp
 from qmosaic.streams.settings import Settings
@@ -125,6 +126,7 @@ class Worker:
         self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
         await bounded(self.producer.start(), 30, "connecting")
         await self.handler.start()
+        settle_memory()
         background = [asyncio.create_task(self._guard(self._lane(lane))) for lane in self._lanes]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
         self.app.on_partitions_assigned.connect(lambda *_args, **_kwargs: lifeline.ready(), weak=False)

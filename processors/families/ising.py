@@ -31,7 +31,7 @@ class IsingInstance:
     def encode(self) -> Ising:
         sign = -1.0 if self.sense == "max" else 1.0
         t = self.terms
-        return Ising.of(t.n, h=sign * t.linear, rows=t.rows, cols=t.cols, J=sign * t.values, offset=sign * t.offset)
+        return t.ising(sign, 1.0, sign * t.linear, sign * t.offset)
 
     def quick(self) -> UInt8[np.ndarray, " n"]:
         return greedy(self.encode())

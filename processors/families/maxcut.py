@@ -30,10 +30,7 @@ class MaxCutInstance:
 
     def encode(self) -> Ising:
         sign = -1.0 if self.sense == "max" else 1.0
-        half = self.terms.values / 2
-        return Ising.of(
-            self.terms.n, rows=self.terms.rows, cols=self.terms.cols, J=-sign * half, offset=sign * half.sum()
-        )
+        return self.terms.ising(-sign, 0.5, np.zeros(self.terms.n), sign * self.terms.values.sum() / 2)
 
     def quick(self) -> UInt8[np.ndarray, " n"]:
         return greedy(self.encode())

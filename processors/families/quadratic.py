@@ -42,6 +42,11 @@ class Terms:
     def n(self) -> int:
         return len(self.linear)
 
+    def ising(self, sign: float, share: float, h: Any, offset: float) -> Ising:
+        """The model with these pairs, `sign * share` of their values as couplings: canonical already."""
+        coupling = (sign * share) * self.values
+        return Ising(np.asarray(h), self.rows.astype(np.int32), self.cols.astype(np.int32), coupling, float(offset))
+
     def digest(self, *identity: str) -> str:
         """Content digest (hex) of family, sense, names and numbers; the order they came in does not matter."""
         hasher = sha256(msgspec.json.encode(("qmosaic.terms/1", identity, self.n, self.names)))

@@ -35,7 +35,7 @@ class QuboInstance:
             np.concatenate([t.rows, t.cols]), weights=np.concatenate([quarter, quarter]), minlength=t.n
         )
         offset = t.offset + t.linear.sum() / 2 + quarter.sum()
-        return Ising.of(t.n, h=sign * field_, rows=t.rows, cols=t.cols, J=sign * quarter, offset=sign * offset)
+        return t.ising(sign, 0.25, sign * field_, sign * offset)
 
     def quick(self) -> UInt8[np.ndarray, " n"]:
         return greedy(self.encode())
