@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import tempfile
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def main() -> None:
         tree = trace_tree(read_spans(Path(folder) / "spans"), trace_id)
     console = Console(record=True, highlight=False, width=108, file=io.StringIO())
     console.print(tree)
-    PICTURE.write_text(console.export_svg(title="max-cut of the Petersen graph, --target quantum"))
+    svg = console.export_svg(title="max-cut of the Petersen graph, --target quantum")
+    PICTURE.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))  # no fonts from elsewhere
 
 
 if __name__ == "__main__":
