@@ -42,7 +42,6 @@ def main() -> None:
     """Run until told to stop. Exit codes: 0 stopped, 1 ended by an error (start me again)."""
     name, instance, fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
     pacing.install()
-    sys.setswitchinterval(0.001)  # the loop waits that long for a thread at work, not five times as long
     lifeline = Lifeline(fd)
     settings = lifeline.settings()
     handler = logging.StreamHandler(sys.stderr)

@@ -168,9 +168,6 @@ class Supervisor:
                 stdout=log or sys.stderr,
                 stderr=log or sys.stderr,
                 pass_fds=[theirs.fileno()],
-                # One heap for all threads, or nearly: glibc would keep one a thread, and never give it back.
-                env={"MALLOC_ARENA_MAX": "2", **os.environ},
-                start_new_session=True,  # Ctrl-C is ours to handle: they drain in order
             )
         finally:
             theirs.close()
