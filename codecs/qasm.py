@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from qmosaic.codecs import qasm_syntax as syntax
@@ -28,8 +29,10 @@ MAX_STEPS = 1_000_000
 """Statements executed while compiling."""
 MAX_CALLS = 32
 """Gates and subroutines inside each other."""
-MAX_CASES = 64
+MAX_CASES = 256
 """Conditions that one `if` on measured bits may need."""
+MAX_BITS_ASKED = 128
+"""Bits that one condition may depend on."""
 MAX_WHOLE = 2**63
 """No classical integer gets as large."""
 
@@ -47,15 +50,24 @@ class Compiled:
 
 
 @dataclass(eq=False)
-class _Bits:
-    """A register of bits. Element k is `ZERO`, `ONE` or a classical bit; a measurement into it goes to `homes[k]`."""
+class _Bit:
+    """One bit of a program. `now` is `ZERO`, `ONE` or a classical bit; a measurement into it goes to `home`."""
 
-    homes: list[int]
-    elements: list[int]
+    home: int
+    now: int = ZERO
+
+
+@dataclass(frozen=True)
+class _Bits:
+    """A register of bits, or a part of one, which shares its bits."""
+
+    bits: tuple[_Bit, ...]
     output: bool = False
 
-    def part(self, places: Sequence[int]) -> _Bits:
-        return _Bits([self.homes[k] for k in places], [self.elements[k] for k in places])
+    @classmethod
+    def known(cls, digits: str) -> _Bits:
+        """Of a bit string, bit 0 on the right."""
+        return cls(tuple(_Bit(ZERO, ONE if digit == "1" else ZERO) for digit in reversed(digits)))
 
 
 @dataclass(frozen=True)
@@ -263,7 +275,7 @@ class _Compiler:
         if size > 4 * self.max_qubits or self.cells + size > MAX_OPERATIONS:
             raise QasmError(f"{size} bits are too many", at, f"At most {4 * self.max_qubits}.", "too_large")
         self.cells += size
-        return _Bits(list(range(self.cells - size, self.cells)), [ZERO] * size, output)
+        return _Bits(tuple(map(_Bit, range(self.cells - size, self.cells))), output)
 
     def on_gatedef(self, statement: syntax.GateDef) -> None:
         name, at = statement.name, statement.at
@@ -434,6 +446,7 @@ class _Compiler:
         if isinstance(value, syntax.Measure):
             if statement.op != "=":
                 raise QasmError("a measurement can only be assigned with '='", statement.at, "Use '='.")
+            self.qubits_of(value.of)  # first, as it stands first
             self.measure(value, self.bits_of(target, write=True), target.at)
             return
         root = target.base if isinstance(target, syntax.Index) else target
@@ -445,9 +458,7 @@ class _Compiler:
             if statement.op != "=":
                 old = self.value(target)
                 new = self.arithmetic(statement.op[:-1], self.plain(old), self.plain(new), statement.at)
-            part = self.bits_of(target, write=True)
-            self.put(part, new, value.at)
-            self.write_back(target, found, part)
+            self.put(self.bits_of(target, write=True), new, value.at)
         elif isinstance(found, _Variable) and root is target:
             new = self.result_of(value)
             if statement.op != "=":
@@ -456,47 +467,41 @@ class _Compiler:
         else:
             raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
 
-    def write_back(self, target: Expr, whole: _Bits, part: _Bits) -> None:
-        if part is not whole:
-            for place, element in zip(self.places(target, len(whole.homes)), part.elements, strict=True):
-                whole.elements[place] = element
-
     def put(self, target: _Bits, value: Any, at: int) -> None:
         """Assign a value to a register of bits. Measured bits are named, not moved."""
-        size = len(target.homes)
-        elements: Sequence[int]
+        size = len(target.bits)
+        if isinstance(value, str):
+            value = _Bits.known(value)
         if isinstance(value, _Bits):
-            elements = value.elements
-        elif isinstance(value, str):
-            elements = [ONE if digit == "1" else ZERO for digit in reversed(value)]
+            new = [bit.now for bit in value.bits]
         else:
             number = self.plain(value)
             if isinstance(number, float) or (size == 1 and number not in (0, 1)):
                 raise QasmError("expected bits", at, 'Write a bit string: "0101".')
-            elements = [ONE if int(number) >> k & 1 else ZERO for k in range(size)]
-        if len(elements) != size:
-            raise QasmError(f"expected {size} bits, got {len(elements)}", at, "The sizes have to be equal.")
-        if self.conditions and list(elements) != target.elements:
-            raise QasmError(
-                "bits are assigned where a measured bit decides", at, "Only gates, resets and measurements may be there."
-            )
-        self.copied |= {bit for bit in elements if bit >= 0} - set(target.homes)
-        target.elements[:] = elements
+            new = [ONE if int(number) >> k & 1 else ZERO for k in range(size)]
+        if len(new) != size:
+            raise QasmError(f"expected {size} bits, got {len(new)}", at, "The sizes have to be equal.")
+        for bit, now in zip(target.bits, new, strict=True):
+            if self.conditions and bit.now != now:
+                remedy = "Only gates, resets and measurements may be there."
+                raise QasmError("bits are assigned where a measured bit decides", at, remedy)
+            if now not in (ZERO, ONE, bit.home):
+                self.copied.add(now)
+            bit.now = now
 
     def measure(self, measured: syntax.Measure, into: _Bits, at: int) -> None:
         """Emit measurements, and note that the bits are no longer known."""
         qubits = self.qubits_of(measured.of)
-        if len(qubits) != len(into.homes):
-            raise QasmError(
-                f"{len(qubits)} qubits are measured into {len(into.homes)} bits", at, "The sizes have to be equal."
-            )
-        for k, (qubit, home) in enumerate(zip(qubits, into.homes, strict=True)):
-            if home in self.copied:
+        if len(qubits) != len(into.bits):
+            message = f"{len(qubits)} qubits are measured into {len(into.bits)} bits"
+            raise QasmError(message, at, "The sizes have to be equal.")
+        for qubit, bit in zip(qubits, into.bits, strict=True):
+            if bit.home in self.copied:
                 raise QasmError("a measured bit that was copied is measured again", at, "Measure into a bit of its own.")
-            if self.conditions and into.elements[k] not in (ZERO, home):
+            if self.conditions and bit.now not in (ZERO, bit.home):
                 raise QasmError("a bit with a value is measured where a measured bit decides", at, "Use another bit.")
-            self.emit(measured.at, Operation("measure", (qubit,), bits=(home,)))
-            into.elements[k] = home
+            self.emit(measured.at, Operation("measure", (qubit,), bits=(bit.home,)))
+            bit.now = bit.home
 
     def on_evaluate(self, statement: syntax.Evaluate) -> None:
         if isinstance(statement.of, syntax.Measure):
@@ -530,7 +535,9 @@ class _Compiler:
             self.scopes.pop()
 
     def on_if(self, statement: syntax.If) -> None:
-        cases = list(self.cases(statement.condition, {}))
+        cases = list(islice(self.cases(statement.condition, {}), MAX_CASES + 1))
+        if len(cases) > MAX_CASES:
+            raise QasmError("the condition has too many cases", statement.at, "Make it simpler.", "too_large")
         if len(cases) == 1:
             self.block(statement.then if cases[0][1] else statement.otherwise)
             return
@@ -555,21 +562,14 @@ class _Compiler:
 
     def cases(self, condition: Expr, known: dict[int, int]) -> Iterator[tuple[dict[int, int], bool]]:
         """Values of measured bits that decide a condition, none twice, with what it is then."""
-        if len(known) > 512:
+        if len(known) > MAX_BITS_ASKED:
             raise QasmError("the condition depends on too many bits", condition.at, "Use fewer.", "too_large")
         self.asked = known
         try:
             holds = self.truth(self.value(condition), condition.at)
         except _Measured as measured:
-            found = 0
             for value in (0, 1):
-                for case in self.cases(condition, {**known, measured.bit: value}):
-                    found += 1
-                    if found > MAX_CASES * 8:
-                        raise QasmError(
-                            "the condition has too many cases", condition.at, "Make it simpler.", "too_large"
-                        ) from None
-                    yield case
+                yield from self.cases(condition, {**known, measured.bit: value})
         else:
             yield known, holds
         finally:
@@ -585,10 +585,10 @@ class _Compiler:
         else:
             found = self.value(over)
             if isinstance(found, str):
-                found = _known(found)
+                found = _Bits.known(found)
             if not isinstance(found, _Bits):
                 raise QasmError("a loop needs a range, a set or bits", over.at, "Write [0:n] or {1, 2}.")
-            values = [found.part([k]) for k in range(len(found.homes))]
+            values = [_Bits((bit,)) for bit in found.bits]
         kind = statement.type.kind
         for value in values:
             self.step(statement.at)
@@ -705,7 +705,7 @@ class _Compiler:
             raise QasmError(name, operand.at, "Name a bit or a register of bits.")
         if not isinstance(operand, syntax.Index):
             return found
-        return _Part(found, self.places(operand, len(found.homes)))
+        return _Bits(tuple(found.bits[k] for k in self.places(operand, len(found.bits))))
 
     # values
 
@@ -790,8 +790,8 @@ class _Compiler:
                 if op == "!":
                     return not self.truth(inner, of.at)
                 if op == "~" and isinstance(inner, _Bits | str):
-                    bits = _known(inner) if isinstance(inner, str) else inner
-                    return "".join("10"[self.bit(each)] for each in reversed(bits.elements))
+                    bits = _Bits.known(inner) if isinstance(inner, str) else inner
+                    return "".join("10"[self.bit(each)] for each in reversed(bits.bits))
                 plain = self.plain(inner)
                 return ~self.integer(plain, of.at) if op == "~" else -plain if op == "-" else +plain
             case syntax.Binary():
@@ -808,12 +808,12 @@ class _Compiler:
             case syntax.Index(base=base):
                 whole = self.value(base)
                 if isinstance(whole, str):
-                    whole = _known(whole)
+                    whole = _Bits.known(whole)
                 if isinstance(whole, int) and not isinstance(whole, bool):
                     return whole >> self.place(expression.index, 64) & 1  # type: ignore[arg-type]
                 if not isinstance(whole, _Bits):
                     raise QasmError("only bits have elements", expression.at, "Index a register of bits.")
-                return whole.part(self.places(expression, len(whole.homes)))
+                return _Bits(tuple(whole.bits[k] for k in self.places(expression, len(whole.bits))))
         raise QasmError("this is no value", expression.at, "Write a number or bits.")
 
     def binary(self, expression: syntax.Binary) -> Any:
@@ -835,27 +835,25 @@ class _Compiler:
         if not isinstance(left, _Bits):
             return bool(self.plain(left) == self.plain(right))
         if isinstance(right, str):
-            right = _known(right)
-        if isinstance(right, _Bits):
-            if len(left.elements) != len(right.elements):
-                return bool(self.plain(left) == self.plain(right))
-            return all(self.bit(a) == self.bit(b) for a, b in zip(left.elements, right.elements, strict=True))
+            right = _Bits.known(right)
+        if isinstance(right, _Bits) and len(left.bits) == len(right.bits):
+            return all(self.bit(a) == self.bit(b) for a, b in zip(left.bits, right.bits, strict=True))
         number = self.plain(right)
-        if number != int(number) or not 0 <= number < 1 << len(left.elements):
+        if number != int(number) or not 0 <= number < 1 << len(left.bits):
             return False
-        return all(self.bit(each) == int(number) >> k & 1 for k, each in enumerate(left.elements))
+        return all(self.bit(each) == int(number) >> k & 1 for k, each in enumerate(left.bits))
 
-    def bit(self, element: int) -> int:
-        if element < 0:
-            return int(element == ONE)
-        if self.asked is not None and element in self.asked:
-            return self.asked[element]
-        raise _Measured(element)
+    def bit(self, bit: _Bit) -> int:
+        if bit.now < 0:
+            return int(bit.now == ONE)
+        if self.asked is not None and bit.now in self.asked:
+            return self.asked[bit.now]
+        raise _Measured(bit.now)
 
     def plain(self, value: Any) -> Any:
         """As a number; bits are a number with bit 0 the least significant."""
         if isinstance(value, _Bits):
-            return sum(self.bit(each) << k for k, each in enumerate(value.elements))
+            return sum(self.bit(each) << k for k, each in enumerate(value.bits))
         if isinstance(value, str):
             return int(value, 2)
         return int(value) if isinstance(value, bool) else value
@@ -873,7 +871,7 @@ class _Compiler:
         if call.name == "sizeof" and len(call.arguments) == 1:
             found = self.look(call.arguments[0]) if isinstance(call.arguments[0], syntax.Name) else None
             if isinstance(found, _Bits | _Qubits):
-                return len(found.homes if isinstance(found, _Bits) else found.indices)
+                return len(found.bits if isinstance(found, _Bits) else found.indices)
         arguments = [self.plain(self.value(argument)) for argument in call.arguments]
         if call.name == "pow" and len(arguments) == 2:
             return self.arithmetic("**", *arguments, call.at)
@@ -1000,18 +998,20 @@ class _Compiler:
         chosen = {name: found for name, found in registers.items() if found.output} or registers
         if not self.qubits:
             raise QasmError("there is no qubit", 0, "Declare a register and apply gates to it.", "empty_problem")
+        written = {bit for operation in self.operations for bit in operation.bits}
         order: dict[int, int] = {}
         for name, found in chosen.items():
-            for element, home in zip(found.elements, found.homes, strict=True):
-                if element == ONE:
-                    message = f"the output bit of '{name}' is a constant 1"
+            for bit in found.bits:
+                if bit.now == ONE:
+                    message = f"an output bit of '{name}' is a constant 1"
                     raise QasmError(message, 0, "Measure a qubit into it, or leave it out.")
-                bit = element
-                if element == ZERO:  # whatever was measured into its home before does not count
-                    bit = home if not self.measured(home) else self.new_bits(0, 1).homes[0]
-                if bit in order:
+                number = bit.home if bit.now == ZERO else bit.now
+                if bit.now == ZERO and number in written:  # what was measured into it before does not count
+                    number = self.new_bits(0, 1).bits[0].home
+                if number in order:
                     raise QasmError(f"'{name}' repeats another output bit", 0, "Leave one of them out.")
-                order[bit] = len(order)
+                order[number] = len(order)
+        widths = [f"{name}[{len(found.bits)}]" for name, found in chosen.items()]
         hidden = 0
         for operation in self.operations:
             for bit in (*operation.bits, *(operation.condition[0] if operation.condition else ())):
@@ -1032,20 +1032,8 @@ class _Compiler:
             for operation in self.operations
         )
         notes = []
-        if len(chosen) > 1:
-            notes.append(f"bits: {', '.join(_span(name, found, order) for name, found in chosen.items())}")
+        if len(widths) > 1:
+            notes.append(f"classical bits from 0 up, on the right: {', '.join(widths)}")
         if hidden:
-            first = len(order) - hidden
-            notes.append(f"bits {first} to {len(order) - 1} are measurements that no output holds")
+            notes.append(f"the {hidden} leftmost bits are measurements that no output holds")
         return Compiled(Circuit(self.qubits, len(order), operations), tuple(notes))
-
-    def measured(self, bit: int) -> bool:
-        return any(bit in operation.bits for operation in self.operations)
-
-
-class _Part(_Bits):
-    """Some elements of a register, written through to it."""
-
-    def __init__(self, whole: _Bits, places: Sequence[int]) -> None:
-        self.whole, self.places = whole, list(places)
-        super().__init__([whole.homes[k] for k in places], _Through(whole.elements, self.places))
