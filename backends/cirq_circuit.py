@@ -175,7 +175,7 @@ def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]
                 if operation.condition is None:
                     now[q] = fresh
                 else:
-                    out.append(_held(cirq.SWAP, (now[q], fresh), controls, values))
+                    out += _held(cirq.SWAP, (now[q], fresh), controls, values)
         elif operation.gate == "measure":
             for q, bit in zip(on, operation.bits, strict=True):
                 if place in late:
@@ -184,9 +184,9 @@ def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]
                 fresh, count = count, count + 1
                 if operation.condition is not None and bit in holder:
                     # the new value where the condition holds, else the old one: old + condition (old + new)
-                    out.append(_held(cirq.X, (fresh,), [holder[bit]], [1]))
-                    out.append(_held(cirq.X, (fresh,), [*controls, holder[bit]], [*values, 1]))
-                out.append(_held(cirq.X, (fresh,), [*controls, q], [*values, 1]))
+                    out += _held(cirq.X, (fresh,), [holder[bit]], [1])
+                    out += _held(cirq.X, (fresh,), [*controls, holder[bit]], [*values, 1])
+                out += _held(cirq.X, (fresh,), [*controls, q], [*values, 1])
                 holder[bit] = fresh
         else:
             for each in gates(operation, [cirq.LineQubit(q) for q in on]):
@@ -197,9 +197,15 @@ def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]
     return cirq.Circuit(out), (list(holder.values()), list(holder))
 
 
-def _held(gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]) -> cirq.Operation:
+def _held(
+    gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]
+) -> list[cirq.Operation]:
+    """The gate where the controls have these values; nothing where one would need two."""
+    asked = dict(zip(controls, values, strict=True))
+    if any(asked[control] != value for control, value in zip(controls, values, strict=True)):
+        return []
     operation = gate(*map(cirq.LineQubit, on))
-    return operation.controlled_by(*map(cirq.LineQubit, controls), control_values=values) if controls else operation
+    return [operation.controlled_by(*map(cirq.LineQubit, asked), control_values=list(asked.values()))]
 
 
 def _controls(operation: Operation, holder: dict[int, int]) -> tuple[list[int] | None, list[int]]:
@@ -255,7 +261,7 @@ def _native(circuit: Circuit) -> Iterator[cirq.Operation]:
             if any(value for bit, value in values.items() if bit not in known):
                 continue
             controls = [
-                cirq.BitMaskKeyCondition(str(bit), target_value=value) for bit, value in values.items() if bit in known
+                cirq.BitMaskKeyCondition(str(bit), target_value=value, equal_target=True) for bit, value in values.items() if bit in known
             ]
             yield from (one.with_classical_controls(*controls) if controls else one for one in each)
 

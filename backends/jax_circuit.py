@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import jax
@@ -20,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Complex64, Complex128, Float64, UInt8
 
-from qmosaic.backends.circuits import draw, final, marginal, merged, rows_of
+from qmosaic.backends import measurement
+from qmosaic.backends.base import Expectations, Job, Result
+from qmosaic.backends.circuits import draw, final, marginal, merged, result_of, rows_of, unmeasured
 from qmosaic.codecs.circuit import Circuit, Operation, unitary
 from qmosaic.codecs.errors import BackendError
 
@@ -225,7 +228,10 @@ class Branches:
             weight, state, known = self._divided(weight, here + 1, state, known, 1 << (n - 1 - qubit), bit)
         state = advance(state, steps(todo, n), self.going_on)
         found = marginal(probabilities(state, n), [qubit for qubit, _ in ends])
-        return Leaf(weight, known[: self.circuit.bits], tuple(bit for _, bit in ends), found)
+        bits = [bit for _, bit in ends]
+        known = known[: self.circuit.bits].copy()
+        known[bits] = 0  # whatever was measured into them before
+        return Leaf(weight, known, tuple(bits), found)
 
     def _divided(
         self, weight: Any, place: int, state: Any, known: UInt8[np.ndarray, " width"], qubit: int, bit: int
@@ -313,6 +319,22 @@ def distribution(
     if len(rows) == 1:
         return rows[0], shares[0]
     return merged(np.concatenate(rows), np.concatenate(shares))
+
+
+def prepare(job: Job) -> Job:
+    """The job, if its circuit can be run. Raises BackendError."""
+    if job.circuit.observables:
+        unmeasured(job.circuit)
+    return job
+
+
+def run(job: Job) -> Result | Expectations:
+    """The answer to a prepared job. Raises BackendError."""
+    start, circuit = perf_counter(), job.circuit
+    if circuit.observables:
+        return measurement.of_state(job, final_state(unmeasured(circuit)), start)
+    rows, counts = sampled(circuit, job.shots, np.random.default_rng(job.seed))
+    return result_of(circuit, rows, counts, perf_counter() - start)
 
 
 def warm_up(qubits: int) -> None:
