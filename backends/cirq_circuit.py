@@ -15,11 +15,11 @@ from time import perf_counter
 
 import cirq
 import numpy as np
-from jaxtyping import Complex64, UInt8
+from jaxtyping import Complex64, Float64, UInt8
 
 from qmosaic.backends import measurement
 from qmosaic.backends.base import Expectations, Job, Result
-from qmosaic.backends.circuits import final, is_final, measured, result_of, unmeasured
+from qmosaic.backends.circuits import final, is_final, marginal, measured, result_of, rows_of, unmeasured
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
 
@@ -190,16 +190,16 @@ def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]
                 holder[bit] = fresh
         else:
             for each in gates(operation, [cirq.LineQubit(q) for q in on]):
-                out.append(each.controlled_by(*map(cirq.LineQubit, controls), control_values=values) if controls else each)
+                out.append(
+                    each.controlled_by(*map(cirq.LineQubit, controls), control_values=values) if controls else each
+                )
         touched.update(operation.qubits)
         if count > MAX_DEFERRED:
             return None
     return cirq.Circuit(out), (list(holder.values()), list(holder))
 
 
-def _held(
-    gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]
-) -> list[cirq.Operation]:
+def _held(gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]) -> list[cirq.Operation]:
     """The gate where the controls have these values; nothing where one would need two."""
     asked = dict(zip(controls, values, strict=True))
     if any(asked[control] != value for control, value in zip(controls, values, strict=True)):
@@ -261,7 +261,9 @@ def _native(circuit: Circuit) -> Iterator[cirq.Operation]:
             if any(value for bit, value in values.items() if bit not in known):
                 continue
             controls = [
-                cirq.BitMaskKeyCondition(str(bit), target_value=value, equal_target=True) for bit, value in values.items() if bit in known
+                cirq.BitMaskKeyCondition(str(bit), target_value=value, equal_target=True)
+                for bit, value in values.items()
+                if bit in known
             ]
             yield from (one.with_classical_controls(*controls) if controls else one for one in each)
 
@@ -272,3 +274,30 @@ def records_of(result: cirq.Result, circuit: Circuit, shots: int) -> UInt8[np.nd
     for key, values in result.records.items():
         rows[:, int(key)] = values[:, -1, 0]
     return rows
+
+
+def distribution(circuit: Circuit) -> tuple[UInt8[np.ndarray, "k bits"], Float64[np.ndarray, " k"]]:
+    """Values of the classical bits that happen, and their probabilities. Raises BackendError for too many measurements
+    in the middle."""
+    if is_final(circuit):
+        found, (qubits, bits) = unitary_circuit(circuit), measured(circuit)
+    elif (held := deferred(circuit)) is not None:
+        found, (qubits, bits) = held
+    else:
+        raise BackendError("too many measurements in the middle to defer", place="job.kernel")
+    order = cirq.LineQubit.range(1 + max([*qubits, *(q.x for q in found.all_qubits())], default=0))
+    state = cirq.Simulator(dtype=np.complex64).simulate(found, qubit_order=order).final_state_vector
+    states, shares = _joint((np.abs(state) ** 2).astype(np.float64), qubits)
+    return rows_of(states, bits, circuit.bits), shares
+
+
+def _joint(probabilities: np.ndarray, qubits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """States of some qubits that happen, and their probabilities; a qubit may be there twice."""
+    distinct = list(dict.fromkeys(qubits))
+    shares = marginal(probabilities, distinct)
+    happens = np.flatnonzero(shares > 1e-9 / len(shares))
+    values = {q: happens >> (len(distinct) - 1 - k) & 1 for k, q in enumerate(distinct)}
+    states = np.zeros(len(happens), np.int64)
+    for q in qubits:
+        states = states << 1 | values[q]
+    return states, shares[happens]

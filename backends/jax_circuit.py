@@ -102,9 +102,7 @@ def _step(operation: Operation, bits: list[int]) -> Step:
 
 
 @partial(jax.jit, donate_argnums=0)
-def _run(
-    state: Complex64[jax.Array, " N"], count: Any, masks: Any, numbers: Any
-) -> Complex64[jax.Array, " N"]:
+def _run(state: Complex64[jax.Array, " N"], count: Any, masks: Any, numbers: Any) -> Complex64[jax.Array, " N"]:
     index = jnp.arange(state.shape[0], dtype=jnp.int32)
 
     def step(k: Any, psi: Any) -> Any:
@@ -286,9 +284,7 @@ def _single_measurements(circuit: Circuit) -> tuple[list[Operation], int]:
     return out, width
 
 
-def sampled(
-    circuit: Circuit, shots: int, generator: np.random.Generator
-) -> tuple[UInt8[np.ndarray, "k bits"], Any]:
+def sampled(circuit: Circuit, shots: int, generator: np.random.Generator) -> tuple[UInt8[np.ndarray, "k bits"], Any]:
     """Values of the classical bits in `shots` runs, and how often each was seen. Raises BackendError.
 
     A measurement in the middle divides the shots binomially, so no branch is followed that no shot takes.
@@ -337,8 +333,8 @@ def run(job: Job) -> Result | Expectations:
     return result_of(circuit, rows, counts, perf_counter() - start)
 
 
-def warm_up(qubits: int) -> None:
-    """Compile the programs of circuits of up to so many qubits."""
-    for n in sorted({size(each) for each in range(1, qubits + 1)}):
+def warm_up(least: int, most: int) -> None:
+    """Compile the programs of circuits of so many qubits."""
+    for n in sorted({size(each) for each in range(least, most + 1)}):
         state = advance(begin(n), [Step(0, 1, 0, (1, 1), (0, 0))])
         np.asarray(_ones(state, np.int32(1)))

@@ -79,6 +79,7 @@ class JaxStatevector:
 
     def warm_up(self) -> None:
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
+        jax_circuit.warm_up(1, max((shape.qubits for shape in self._warm), default=0))
         for shape in self._warm:
             angles = np.zeros(shape.layers)
             _run(shape, [Job(SpinPolynomial.of(shape.qubits, h=np.ones(shape.qubits)), shape.shots, 0, angles, angles)])

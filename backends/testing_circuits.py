@@ -20,7 +20,7 @@ from qmosaic.backends.base import Backend, Expectations, Job, Result
 from qmosaic.backends.testing import refusal
 from qmosaic.codecs.circuit import GATES, PAULIS, Circuit, Operation, PauliSum, unitary
 
-CLIFFORD = tuple("id x y z h s sdg sx sxdg cx cy cz swap iswap".split())
+CLIFFORD = tuple(["id", "x", "y", "z", "h", "s", "sdg", "sx", "sxdg", "cx", "cy", "cz", "swap", "iswap"])
 SHOTS = 20_000
 
 

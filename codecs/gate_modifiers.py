@@ -81,9 +81,7 @@ def power(operations: Sequence[Operation], exponent: float, most: int) -> list[O
     return _of_matrix((vectors * raised) @ vectors.conj().T, operation.qubits)
 
 
-def controlled(
-    operations: Sequence[Operation], controls: Sequence[int], negative: bool, most: int
-) -> list[Operation]:
+def controlled(operations: Sequence[Operation], controls: Sequence[int], negative: bool, most: int) -> list[Operation]:
     """All of it where the controls are 1 (0, if `negative`). Raises ValueError."""
     out: list[Operation] = []
     for operation in operations:
@@ -157,9 +155,7 @@ def _phase(angle: float, qubits: tuple[int, ...]) -> list[Operation]:
     return out
 
 
-def _controlled_matrix(
-    matrix: Complex128[np.ndarray, "2 2"], qubit: int, controls: tuple[int, ...]
-) -> list[Operation]:
+def _controlled_matrix(matrix: Complex128[np.ndarray, "2 2"], qubit: int, controls: tuple[int, ...]) -> list[Operation]:
     """V diag(a, b) V*: only the phases a and b need the controls."""
     if np.allclose(matrix, np.diag(np.diag(matrix))):
         values, vectors = np.diag(matrix), np.eye(2, dtype=np.complex128)

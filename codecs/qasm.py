@@ -264,7 +264,10 @@ class _Compiler:
             raise QasmError(f"a register of {size} qubits", at, "A register has at least one.")
         if self.qubits + size > self.max_qubits:
             raise QasmError(
-                f"{self.qubits + size} qubits, the limit is {self.max_qubits}", at, "Send a smaller circuit.", "too_large"
+                f"{self.qubits + size} qubits, the limit is {self.max_qubits}",
+                at,
+                "Send a smaller circuit.",
+                "too_large",
             )
         self.qubits += size
         return _Qubits(tuple(range(self.qubits - size, self.qubits)))
@@ -429,7 +432,7 @@ class _Compiler:
                     found = inverse(found)
                 elif each.kind == "pow":
                     if each.value is None:
-                        raise ValueError("pow needs an exponent")  # noqa: TRY301
+                        raise ValueError("pow needs an exponent")
                     found = power(found, float(self.number(each.value)), MAX_OPERATIONS)
                 else:
                     own -= count
@@ -497,7 +500,9 @@ class _Compiler:
             raise QasmError(message, at, "The sizes have to be equal.")
         for qubit, bit in zip(qubits, into.bits, strict=True):
             if bit.home in self.copied:
-                raise QasmError("a measured bit that was copied is measured again", at, "Measure into a bit of its own.")
+                raise QasmError(
+                    "a measured bit that was copied is measured again", at, "Measure into a bit of its own."
+                )
             if self.conditions and bit.now not in (ZERO, bit.home):
                 raise QasmError("a bit with a value is measured where a measured bit decides", at, "Use another bit.")
             self.emit(measured.at, Operation("measure", (qubit,), bits=(bit.home,)))

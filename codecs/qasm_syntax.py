@@ -396,7 +396,7 @@ class _Parser:
             return Block(at, self.rest_of_block())
         elif kind == "physical":
             raise self.unsupported("a physical qubit", text)
-        if self.version == 3 and kind in ("word", "number", "string") or self.sees("("):
+        if (self.version == 3 and kind in ("word", "number", "string")) or self.sees("("):
             expression = self.expression()
             self.need(";")
             return Evaluate(at, expression)

@@ -61,9 +61,7 @@ def dynamic_circuit(seed: int, clifford: bool = False) -> Circuit:
             out.append(Operation("xyz"[rng.integers(3)], (int(rng.integers(3)),), condition=condition))
         else:
             out.append(
-                Operation(
-                    operation.gate, operation.qubits, operation.params, condition=None if clifford else condition
-                )
+                Operation(operation.gate, operation.qubits, operation.params, condition=None if clifford else condition)
             )
     return Circuit(3, 3, (*out, measure(0, 0), measure(2, 2)))
 
