@@ -44,6 +44,7 @@ FORMAT = Format(
     name="bqp",
     title="OR-Library bqp (QUBO, maximised)",
     suffixes=(".bqp",),
-    opening=re.compile(rb"\s*\d+[ \t]*(\n|$)"),
+    # a second line with a decimal point is the means and deviations of `port`
+    opening=re.compile(rb"\s*\d+[ \t]*(\n(?!\s*[^\s.]*\.[^\n]*(\n|$))|$)"),
     read=read,
 )
