@@ -61,9 +61,7 @@ def _lines(text: bytes, name: str) -> list[Line]:
     reader = csv.reader(io.StringIO(text.decode()), strict=True)
     lines: list[Line] = []
     try:
-        for cells in reader:
-            if any(cells):
-                lines.append((reader.line_num, [cell.strip() for cell in cells]))
+        lines.extend((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells))
     except csv.Error as error:
         raise fault(name, reader.line_num, f"expected CSV, got {error}", "Close quotes, and quote commas.") from None
     if len(lines) < 2:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.errors import RejectCode, Rejected
 from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.families.portfolio_universe import Universe
@@ -26,11 +26,11 @@ Floats = Float64[np.ndarray, " n"]
 
 
 class _WrongError(Exception):
-    """Carries the `Rejected` out of the helpers; `read` returns it."""
+    """Carries the `Rejected` out of the helpers; `read` returns it. `place` is inside the payload."""
 
-    def __init__(self, message: str, place: str, remedy: str) -> None:
+    def __init__(self, message: str, place: str, remedy: str, code: RejectCode = "invalid_problem") -> None:
         super().__init__(message)
-        self.rejected = invalid(message, place, remedy)
+        self.rejected = Rejected(code, message, f"$.problem{place}", remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +66,18 @@ class Rules:
 def read(payload: dict[str, Any], limits: Limits) -> tuple[Market, Rules] | Rejected:
     """The market and the rules of a payload. Everything that can be wrong with it is a `Rejected`."""
     try:
+        if "sense" in payload:  # a field of the class, but of the event in an event
+            raise _WrongError("unknown field 'sense'", ".sense", "A portfolio's objective is minimised.")
         given = msgspec.convert(payload, Portfolio)
         market, order, notes = _market(given, limits)
         return market, _rules(given, market, order, notes)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
-        return invalid(message, place.strip("`").removeprefix("$"), "See `qmosaic families show portfolio`.")
-    except _TooLargeError as error:
-        return error.rejected
+        return invalid(
+            message, place.strip("`").removeprefix("$"), "`qmosaic families show portfolio` lists the fields."
+        )
     except _WrongError as error:
         return error.rejected
-
-
-class _TooLargeError(Exception):
-    def __init__(self, n: int, place: str, most: int) -> None:
-        super().__init__(n)
-        remedy = "Send fewer assets, or raise limits.variables and limits.couplings."
-        self.rejected = Rejected("too_large", f"{n} assets, the limit is {most}", f"$.problem{place}", remedy)
 
 
 # --- the market -----------------------------------------------------------------------------------------------------
@@ -93,10 +88,11 @@ def _market(given: Portfolio, limits: Limits) -> tuple[Market, Int64[np.ndarray,
     source = _source(given)
     n = len(given.prices[0]) if given.prices else len(given.returns or ())
     if n == 0:
-        raise _WrongError("there is no asset at all", f".{source}", "Send at least one asset.")
+        raise _WrongError("there is no asset at all", f".{source}", "Send at least one asset.", "empty_problem")
     most = min(limits.variables, int((1 + np.sqrt(1 + 8.0 * limits.couplings)) / 2))
     if n > most:
-        raise _TooLargeError(n, f".{source}", most)
+        remedy = "Send fewer assets, or raise limits.variables and limits.couplings."
+        raise _WrongError(f"{n} assets, the limit is {most}", f".{source}", remedy, "too_large")
     names = _names(given.assets, n)
     history, notes = None, []
     if given.prices is not None:

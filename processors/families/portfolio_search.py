@@ -10,7 +10,6 @@ of the best selections. Selections of a population are crossed: what two have in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +21,8 @@ from qmosaic.processors.families.portfolio_universe import Selection, Universe
 
 ASSETS = (32, 64, 128, 256, 512, 1024, 2048)
 """Assets of the compiled programs; a universe is padded to the next."""
-BATCHED, BATCH = 128, 8
-"""Up to so many assets universes are searched together, so many in a call; there is one for a single one, too."""
+BATCHED, BATCH = 128, 4
+"""Up to so many assets universes are searched together, so many in a call."""
 REPLICAS, STEPS = 32, 128
 """Selections of a population, and exchanges in a round."""
 STALL, AGREE = 4, 3
@@ -54,6 +53,11 @@ def size(m: int) -> int:
     return next(n for n in ASSETS if n >= m)
 
 
+def width_of(n: int) -> int:
+    """How many universes of a compiled size go into one call."""
+    return BATCH if n <= BATCHED else 1
+
+
 class Pool:
     """The search state of one universe. Mutable; belongs to one search.
 
@@ -74,7 +78,8 @@ class Pool:
     @property
     def champion(self) -> Selection:
         """The best selection met."""
-        return self.elite[0]
+        best: Selection = self.elite[0]
+        return best
 
     def starts(self) -> Selections:
         """Where the replicas of the next round begin."""
@@ -136,7 +141,7 @@ def search(pools: Sequence[Pool], seconds: Sequence[float], clock: Callable[[], 
     start = clock()
     live = [(each, pad(each.universe), limit) for each, limit in zip(pools, seconds, strict=True)]
     while live:
-        width = BATCH if len(live) > 1 and len(live[0][1].returns) <= BATCHED else 1
+        width = width_of(len(live[0][1].returns))
         for first in range(0, len(live), width):
             batch = live[first : first + width]
             found = improve(
@@ -144,7 +149,6 @@ def search(pools: Sequence[Pool], seconds: Sequence[float], clock: Callable[[], 
                 [padded for _, padded, _ in batch],
                 [each.starts() for each, _, _ in batch],
                 [int(each.rng.integers(2**32)) for each, _, _ in batch],
-                width,
             )
             for (each, _, _), selections in zip(batch, found, strict=True):
                 each.absorb(selections)
@@ -170,9 +174,8 @@ def improve(
     padded: Sequence[Padded],
     starts: Sequence[Selections],
     seeds: Sequence[int],
-    width: int,
 ) -> list[Selections]:
-    """One round for universes of one size, at most `width`: the best selection on each replica's way."""
+    """One round for universes of one size, at most `width_of` it: the best selection on each replica's way."""
     n = len(padded[0].returns)
     chosen = np.zeros((len(starts), REPLICAS, n), bool)
     room = np.zeros((len(starts), REPLICAS, n), np.float32)  # none for what is padding
@@ -180,7 +183,7 @@ def improve(
         row[:, : universe.m] = start
         rooms = {int(k): universe.room(int(k)) for k in np.unique(start.sum(axis=1))}
         space[:, : universe.m] = [rooms[int(k)] for k in start.sum(axis=1)]
-    idle = [0] * (width - len(starts))  # the first one again
+    idle = [0] * (width_of(n) - len(starts))  # the first one again
     index = np.array([*range(len(starts)), *idle])
     best = _tabu(
         *(np.stack(arrays)[index] for arrays in zip(*padded, strict=True)),
@@ -201,7 +204,8 @@ def _tabu(
     room: Float32[Array, "b r n"],
     seeds: UInt32[Array, " b"],
 ) -> Bool[Array, "b r n"]:
-    return jax.vmap(_tabu_one)(covariance, returns, together, fixed, chosen, room, seeds)
+    best: Array = jax.vmap(_tabu_one)(covariance, returns, together, fixed, chosen, room, seeds)
+    return best
 
 
 def _tabu_one(covariance: Any, returns: Any, together: Any, fixed: Any, chosen: Any, room: Any, seed: Any) -> Any:
@@ -222,7 +226,7 @@ def _tabu_one(covariance: Any, returns: Any, together: Any, fixed: Any, chosen: 
         moment, stay, away = now
         tabu = BARRED * (until > moment)
         leave = risk * (own - 2 * sums) + reward
-        out, left, may = _least(jnp.where((x > 0) & ~fixed, leave + tabu, jnp.inf), index)
+        out, may = _least(jnp.where((x > 0) & ~fixed, leave + tabu, jnp.inf), index)
         gone = (index == out[:, None]) & may
         less = jnp.where(may, sums - covariance[out], sums)
         fewer = jnp.where(may, members - together[out], members)
@@ -231,7 +235,7 @@ def _tabu_one(covariance: Any, returns: Any, together: Any, fixed: Any, chosen: 
         base = value + jnp.where(gone, leave, 0).sum(-1)
         aspires = base[:, None] + enter < lowest[:, None] - 1e-6 * jnp.abs(lowest[:, None])
         open_ = ((x == 0) | gone) & (fewer < room) & may
-        came, _, _ = _least(jnp.where(open_, enter + jnp.where(aspires & ~gone, 0, tabu), jnp.inf), index)
+        came, _ = _least(jnp.where(open_, enter + jnp.where(aspires & ~gone, 0, tabu), jnp.inf), index)
         come = (index == came[:, None]) & may
         value = base + jnp.where(come, enter, 0).sum(-1)
         x = jnp.where(come, 1, jnp.where(gone, 0, x))
@@ -255,17 +259,23 @@ def _tabu_one(covariance: Any, returns: Any, together: Any, fixed: Any, chosen: 
 
 
 def _least(cost: Any, index: Any) -> Any:
-    """Where the least cost of each row is, the cost, and whether there is one: two plain reductions beat argmin."""
+    """Where the least cost of each row is, and whether there is one: two plain reductions beat argmin."""
     least = cost.min(-1, keepdims=True)
-    return jnp.where(cost == least, index, cost.shape[-1] - 1).min(-1), least[:, 0], jnp.isfinite(least)
+    return jnp.where(cost == least, index, cost.shape[-1] - 1).min(-1), jnp.isfinite(least)
 
 
 def warm_up(largest: int = 512) -> None:
     """Compile, or load from JAX's cache, the programs for up to `largest` assets."""
     for n in ASSETS[: ASSETS.index(size(largest)) + 1]:
         universe = Universe(
-            np.zeros(n), np.eye(n), 1.0, np.zeros(n, bool), np.full(n, -1), np.zeros(0), np.zeros(0, bool), np.array([1])
+            np.zeros(n),
+            np.eye(n),
+            1.0,
+            np.zeros(n, bool),
+            np.full(n, -1),
+            np.zeros(0),
+            np.zeros(0, bool),
+            np.array([1]),
         )
         starts = np.tile(np.arange(n) == 0, (REPLICAS, 1))
-        for width in (1, BATCH) if n <= BATCHED else (1,):
-            improve([universe] * width, [pad(universe)] * width, [starts] * width, [0] * width, width)
+        improve([universe], [pad(universe)], [starts], [0])

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from qmosaic.codecs.bundle import Bundle, array, bundle
+
 Selection = Bool[np.ndarray, " m"]
 
 
@@ -47,7 +49,8 @@ class Universe:
 
     def room(self, size: int) -> Int64[np.ndarray, " m"]:
         """For each asset, the most members that its sector may have; `m` where it has none."""
-        return np.append(self.caps_at(size), self.m)[self.sector]
+        room: Int64[np.ndarray, " m"] = np.append(self.caps_at(size), self.m)[self.sector]
+        return room
 
     @cached_property
     def together(self) -> Bool[np.ndarray, "m m"]:
@@ -111,7 +114,7 @@ class Universe:
         return chosen
 
     def swaps(self, chosen: Selection) -> tuple[Int64[np.ndarray, " a"], Int64[np.ndarray, " b"], Any]:
-        """Assets that may go (a), that may come (b), and what each exchange adds to f (a × b, inf where not allowed)."""
+        """Assets that may go (a), that may come (b), and what each exchange adds to f (inf where not allowed)."""
         k = int(chosen.sum())
         out, into = np.flatnonzero(chosen & ~self.held), np.flatnonzero(~chosen)
         risk, reward = self.risk_aversion / k**2, (1 - self.risk_aversion) / k
@@ -157,3 +160,25 @@ class Universe:
                 changed = changed[fits]
                 out.append(changed[self.objective(changed).argmin()])
         return out
+
+
+def pack_universe(universe: Universe) -> Bundle:
+    """To the wire."""
+    u = universe
+    floats = {"returns": u.returns, "covariance": u.covariance, "caps": u.caps}
+    flags = {"held": u.held.astype(np.uint8), "shares": u.shares.astype(np.uint8)}
+    return bundle({**floats, **flags, "sector": u.sector, "sizes": u.sizes}, risk_aversion=u.risk_aversion)
+
+
+def unpack_universe(packed: Bundle) -> Universe:
+    """From the wire."""
+    return Universe(
+        returns=array(packed, "returns"),
+        covariance=array(packed, "covariance"),
+        risk_aversion=float(packed.values["risk_aversion"]),
+        held=array(packed, "held").astype(bool),
+        sector=array(packed, "sector"),
+        caps=array(packed, "caps"),
+        shares=array(packed, "shares").astype(bool),
+        sizes=array(packed, "sizes"),
+    )
