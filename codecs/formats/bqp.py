@@ -44,7 +44,7 @@ FORMAT = Format(
     name="bqp",
     title="OR-Library bqp (QUBO, maximised)",
     suffixes=(".bqp",),
-    # a second line with a decimal point is the means and deviations of `port`
-    opening=re.compile(rb"\s*\d+[ \t]*(\n(?!\s*[^\s.]*\.[^\n]*(\n|$))|$)"),
+    # numbers with a point or an exponent in the second line are the means and deviations of `port`
+    opening=re.compile(rb"\s*\d+[ \t]*(\n(?!\s*[-+.\deE \t]*[.eE])|$)"),
     read=read,
 )

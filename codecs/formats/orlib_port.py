@@ -50,6 +50,6 @@ FORMAT = Format(
     name="port",
     title="OR-Library portfolio",
     suffixes=(".port",),
-    opening=re.compile(rb"\s*\d+[ \t]*\n\s*(?=[^\n]*\.)[-+.\deE]+[ \t]+[-+.\deE]+[ \t]*(\n|$)"),
+    opening=re.compile(rb"\s*\d+[ \t]*\n\s*(?=[^\n]*[.eE])[-+.\deE]+[ \t]+[-+.\deE]+[ \t]*(\n|$)"),
     read=read,
 )
