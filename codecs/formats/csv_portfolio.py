@@ -108,6 +108,7 @@ def _numbers(line: int, cells: list[str], name: str) -> list[float]:
 FORMAT = Format(
     name="csv",
     title="CSV: prices, or returns and covariance",
+    families=("portfolio",),
     suffixes=(".csv",),
     opening=re.compile(rb"\s*[^\s{\[#/][^\n]*,[^\n]*\n\s*[^\n,]*,[ \t]*\"?[-+.\d][^\n]*(\n|$)"),
     read=read,

@@ -49,6 +49,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
 FORMAT = Format(
     name="port",
     title="OR-Library portfolio",
+    families=("portfolio",),
     suffixes=(".port",),
     opening=re.compile(rb"\s*\d+[ \t]*\n\s*(?=[^\n]*[.eE])[-+.\deE]+[ \t]+[-+.\deE]+[ \t]*(\n|$)"),
     read=read,

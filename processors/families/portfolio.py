@@ -49,8 +49,8 @@ class PortfolioInstance:
 
     @property
     def size(self) -> int:
-        # measured: what a max-cut of half as many variables takes
-        return max(1, self.rules.universe.m // 2)
+        # a search takes as long as that of a max-cut of half as many variables (measured)
+        return (self.rules.universe.m + 1) // 2
 
     @cached_property
     def digest(self) -> str:
@@ -198,7 +198,7 @@ class PortfolioFamily:
 
         return portfolio_reduce.reduce(tasks)
 
-    def warm_up(self, layers: int) -> None:
+    def warm_up(self, layers: int, slow: bool) -> None:
         from qmosaic.processors.families import portfolio_reduce
 
-        portfolio_reduce.warm_up(layers)
+        portfolio_reduce.warm_up(layers, slow)

@@ -128,7 +128,7 @@ def _caps(universe: Universe, fixed: Selection, variables: Int32[np.ndarray, " q
     return out
 
 
-def warm_up(layers: int) -> None:
-    """Compile, or load from JAX's cache, the programs of `reduce`."""
-    searching.warm_up()
+def warm_up(layers: int, slow: bool) -> None:
+    """Compile, or load from JAX's cache, the programs of `reduce` for the quick or for the slow lane."""
+    searching.warm_up(slow)
     angles.warm_up(layers)

@@ -23,6 +23,8 @@ ASSETS = (32, 64, 128, 256, 512, 1024, 2048)
 """Assets of the compiled programs; a universe is padded to the next."""
 BATCHED, BATCH = 128, 4
 """Up to so many assets universes are searched together, so many in a call."""
+QUICK, SLOW = 256, 1024
+"""Up to so many assets the programs of the quick lane, and of the other, are compiled before work comes."""
 REPLICAS, STEPS = 32, 128
 """Selections of a population, and exchanges in a round."""
 STALL, AGREE = 4, 3
@@ -264,18 +266,12 @@ def _least(cost: Any, index: Any) -> Any:
     return jnp.where(cost == least, index, cost.shape[-1] - 1).min(-1), jnp.isfinite(least)
 
 
-def warm_up(largest: int = 512) -> None:
-    """Compile, or load from JAX's cache, the programs for up to `largest` assets."""
-    for n in ASSETS[: ASSETS.index(size(largest)) + 1]:
-        universe = Universe(
-            np.zeros(n),
-            np.eye(n),
-            1.0,
-            np.zeros(n, bool),
-            np.full(n, -1),
-            np.zeros(0),
-            np.zeros(0, bool),
-            np.array([1]),
-        )
-        starts = np.tile(np.arange(n) == 0, (REPLICAS, 1))
-        improve([universe], [pad(universe)], [starts], [0])
+def warm_up(slow: bool) -> None:
+    """Compile, or load from JAX's cache, the programs up to `QUICK` assets, or those from there to `SLOW`."""
+    for n in ASSETS:
+        if (QUICK < n <= SLOW) if slow else n <= QUICK:
+            none = np.zeros(n, bool)
+            universe = Universe(
+                np.zeros(n), np.eye(n), 1.0, none, np.full(n, -1), np.zeros(0), none[:0], np.array([1], np.int64)
+            )
+            improve([universe], [pad(universe)], [np.tile(np.arange(n) == 0, (REPLICAS, 1))], [0])

@@ -466,7 +466,9 @@ def test_too_large_and_the_wrong_sense() -> None:
 
 def test_rounded_correlations_of_a_singular_sample_are_taken() -> None:
     rng = np.random.default_rng(6)
-    correlations = np.asarray(np.corrcoef(rng.normal(size=(20, 5)))).round(6)  # rank 4: the others are zero but for rounding
+    correlations = np.asarray(np.corrcoef(rng.normal(size=(20, 5)))).round(
+        6
+    )  # rank 4: the others are zero but for rounding
     assert np.linalg.eigvalsh(correlations)[0] < -1e-7
     market = {"returns": [0.01] * 20, "deviations": [0.1] * 20, "correlations": correlations.tolist()}
     assert parsed(market).notes == []
