@@ -15,7 +15,6 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
 from uuid import uuid4
 
 import numpy as np

@@ -8,7 +8,17 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats import bqp, coo, csv_portfolio, json_file, orlib_port, qbsolv, qplib, rudy
+from qmosaic.codecs.formats import (
+    bqp,
+    coo,
+    csv_portfolio,
+    json_file,
+    orlib_port,
+    qasm,
+    qbsolv,
+    qplib,
+    rudy,
+)
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
 FORMATS: dict[str, Format] = {
@@ -21,6 +31,7 @@ FORMATS: dict[str, Format] = {
         qplib,
         orlib_port,
         csv_portfolio,
+        qasm,
         json_file,
     )
 }
