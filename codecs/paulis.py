@@ -49,9 +49,7 @@ class PauliOperator:
     @classmethod
     def of_strings(cls, n: int, paulis: Sequence[str], coefficients: Any) -> PauliOperator:
         """From strings of n letters I, X, Y, Z; the leftmost is qubit 0."""
-        x = [int(p.translate(_X_BITS), 2) for p in paulis]
-        z = [int(p.translate(_Z_BITS), 2) for p in paulis]
-        return cls.of(n, x, z, coefficients)
+        return cls.of(n, *masks(paulis), coefficients)
 
     def strings(self) -> tuple[str, ...]:
         """The strings, in the order of the coefficients."""
@@ -97,6 +95,12 @@ class PauliOperator:
 
 _X_BITS = str.maketrans("IXYZ", "0110")
 _Z_BITS = str.maketrans("IXYZ", "0011")
+
+
+def masks(paulis: Sequence[str]) -> tuple[Masks, Masks]:
+    """The masks (x, z) of strings of the letters I, X, Y, Z."""
+    x, z = ([int(pauli.translate(bits), 2) for pauli in paulis] for bits in (_X_BITS, _Z_BITS))
+    return np.array(x, np.int64), np.array(z, np.int64)
 
 
 def strings(n: int, x: Any, z: Any) -> tuple[str, ...]:

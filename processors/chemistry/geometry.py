@@ -26,7 +26,7 @@ DEGENERATE = 1e-5
 """Orbitals whose energies are this close, in hartree, are one set."""
 
 
-class GeometryError(Exception):
+class GeometryError(ValueError):
     """What PySCF cannot do; `field` is the field that is wrong."""
 
     def __init__(self, message: str, field: str, remedy: str) -> None:
@@ -34,8 +34,8 @@ class GeometryError(Exception):
         self.message, self.field, self.remedy = message, field, remedy
 
 
-def check(atoms: Sequence[Atom], basis: str) -> None:
-    """Whether PySCF is here and its basis set has all the elements. Raises GeometryError."""
+def basis_functions(atoms: Sequence[Atom], basis: str) -> int:
+    """How many orbitals there will be. Raises GeometryError where PySCF is missing, or its basis set has not all elements."""
     try:
         load = _loader()
     except ImportError:
@@ -44,15 +44,24 @@ def check(atoms: Sequence[Atom], basis: str) -> None:
             "geometry",
             "Install qmosaic[chemistry] where encode and verify run, or send integrals (FCIDUMP).",
         ) from None
+    sizes: dict[str, int] = {}
     for symbol in dict.fromkeys(atom[0] for atom in atoms):
         try:
-            known = bool(load(basis, symbol))
+            shells = load(basis, symbol)
+            # [l, (optional kappa,) [exponent, coefficient of each contraction, ...], ...]
+            sizes[symbol] = sum((2 * shell[0] + 1) * (len(shell[-1]) - 1) for shell in shells)
         except Exception:  # noqa: BLE001  (PySCF raises what its parsers happen to)
-            known = False
-        if not known:
+            sizes[symbol] = 0
+        if not sizes[symbol]:
             raise GeometryError(
                 f"no basis set {basis!r} for {symbol}", "basis", "Name one of PySCF's, such as sto-3g, 6-31g, cc-pvdz."
             )
+    total = sum(sizes[atom[0]] for atom in atoms)
+    if total > MAX_ORBITALS:
+        raise GeometryError(
+            f"{total} basis functions, the limit is {MAX_ORBITALS}", "basis", "Choose a smaller basis."
+        )
+    return total
 
 
 @cache
@@ -63,12 +72,11 @@ def _loader() -> Any:
 
 
 def integrals(
-    atoms: Sequence[Atom], basis: str, alpha: int, beta: int, charge: int, frozen: int, chosen: Sequence[int] | None
+    atoms: Sequence[Atom], basis: str, alpha: int, beta: int, charge: int, frozen: Sequence[int], chosen: Sequence[int]
 ) -> Integrals:
-    """Restricted (open-shell) Hartree-Fock, then the integrals over its orbitals.
+    """Restricted (open-shell) Hartree-Fock, then the integrals over its orbitals, which count from 0 by energy.
 
-    Positions in angstrom. `frozen`: how many of the lowest orbitals are left doubly occupied; `chosen`: the orbitals
-    kept (from 0, by energy), None for all others. Raises GeometryError.
+    Positions in angstrom. `frozen` orbitals are left doubly occupied, `chosen` ones are kept. Raises GeometryError.
     """
     from pyscf import ao2mo, gto, lib, scf
 
@@ -81,10 +89,6 @@ def integrals(
             unit="Angstrom",
             verbose=0,
         )
-        if molecule.nao > MAX_ORBITALS:
-            raise GeometryError(
-                f"{molecule.nao} basis functions, the limit is {MAX_ORBITALS}", "basis", "Choose a smaller basis."
-            )
         field = scf.RHF(molecule) if alpha == beta else scf.ROHF(molecule)
         field.conv_tol, field.conv_tol_grad, field.max_cycle = 1e-11, 1e-7, 200
         field.kernel()
@@ -94,18 +98,16 @@ def integrals(
         if not field.converged:
             raise GeometryError("Hartree-Fock does not converge", "geometry", "Check the geometry, charge and spin.")
         orbitals = _framed(molecule, field)
-        kept = orbitals if chosen is None else orbitals[:, list(chosen)]
-        if chosen is None:
-            kept = orbitals[:, frozen:]
+        kept, inner = orbitals[:, list(chosen)], orbitals[:, list(frozen)]
         one, core = field.get_hcore(), float(molecule.energy_nuc())
         if frozen:
-            density = 2 * orbitals[:, :frozen] @ orbitals[:, :frozen].T
+            density = 2 * inner @ inner.T
             potential = scf.hf.get_veff(molecule, density)
             core += float(np.einsum("ij,ji", one + potential / 2, density))
             one = one + potential
         m = kept.shape[1]
         two = ao2mo.restore(1, ao2mo.kernel(molecule, kept), m).reshape(m, m, m, m)
-        return Integrals(kept.T @ one @ kept, two, core, alpha - frozen, beta - frozen)
+        return Integrals(kept.T @ one @ kept, two, core, alpha - len(frozen), beta - len(frozen))
 
 
 def _framed(molecule: Any, field: Any) -> Float64[np.ndarray, "ao mo"]:

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Float64, Int32
 
 from qmosaic.codecs.paulis import PHASES, Masks, PauliOperator, odd
 from qmosaic.processors.chemistry.fermions import Generator
@@ -30,6 +30,10 @@ GRADIENT = 1e-4
 """ADAPT ends when no generator's derivative is larger, in hartree a radian."""
 GAIN = 1e-9
 """And when the last ones gained less, in hartree."""
+CLOSE = 1e-5
+"""How far above the lowest energy of its sector, in hartree, it may end; else it is stuck, and is kicked."""
+KICKS = 4
+"""How often at most."""
 TOGETHER = 4
 """How many generators ADAPT adds at most before it optimises again, those with at least half the largest derivative."""
 
@@ -90,6 +94,10 @@ class Pool(Protocol):
         """The largest |derivative| at psi, phi = H psi; and those generators with at least half of it, largest first."""
         ...
 
+    def some(self, rng: np.random.Generator, most: int) -> list[Generator]:
+        """Any of them."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Listed:
@@ -108,6 +116,10 @@ class Listed:
         partners = np.array([p for _, p, _ in kept], np.int32).reshape(shape)
         return cls(tuple(g for g, _, _ in kept), partners, np.array([s for _, _, s in kept]).reshape(shape))
 
+    def some(self, rng: np.random.Generator, most: int) -> list[Generator]:
+        chosen = rng.permutation(len(self.generators))[:most]
+        return [self.generators[k] for k in chosen]
+
     def best(self, psi: Any, phi: Any, most: int) -> tuple[float, list[Generator]]:
         if not self.generators:
             return 0.0, []
@@ -125,8 +137,17 @@ class Strings:
     nothing that the Hamiltonian could gain by is out of reach.
     """
 
+    qubits: int
     flips: tuple[int, ...]
     complex: bool
+
+    def some(self, rng: np.random.Generator, most: int) -> list[Generator]:
+        out = []
+        for x in rng.permutation(self.flips)[:most].tolist():
+            z = int(rng.integers(1 << self.qubits))
+            even = (x & z).bit_count() % 2 == 0
+            out.append(Generator(x, z ^ (x & -x) if even and not self.complex else z))
+        return out
 
     def best(self, psi: Any, phi: Any, most: int) -> tuple[float, list[Generator]]:
         if self.complex:
@@ -213,7 +234,8 @@ class Ansatz:
 
     @property
     def full(self) -> bool:
-        return len(self.generators) >= LENGTHS[-1]
+        """Whether there is no room for more."""
+        return len(self.generators) > LENGTHS[-1] - TOGETHER
 
     def add(self, generator: Generator) -> None:
         """One more, applied last."""
@@ -250,39 +272,68 @@ class Found:
 
 
 def search(
-    space: Space, reference: int, pool: Pool, fixed: Sequence[Generator], seconds: float, clock: Callable[[], float]
+    space: Space,
+    reference: int,
+    pool: Pool,
+    fixed: Sequence[Generator],
+    *,
+    lowest: float,
+    seed: int,
+    seconds: float,
+    clock: Callable[[], float],
 ) -> Found:
     """ADAPT from the pool; or, with `fixed` generators (UCCSD), those alone, all at once.
 
-    Deterministic but for the clock, which only says when to stop.
+    `lowest`: the least energy of the sector. Where ADAPT ends above it, all derivatives vanish by some symmetry that
+    the sector does not know, and it goes on from random angles of a few random generators. Deterministic by the seed,
+    but for the clock, which only says when to stop.
     """
-    until = clock() + seconds
+    rng, until = np.random.default_rng(seed), clock() + seconds
     ansatz = Ansatz(space, reference)
     for generator in fixed:
         ansatz.add(generator)
     theta = np.zeros(len(fixed))
+    best, evaluations = Found(np.inf, (), theta, 0), 0
+    for kicks in range(KICKS + 1):
+        theta, count = _optimised(ansatz, theta, until, clock) if fixed else _grown(ansatz, theta, pool, until, clock)
+        evaluations += count
+        energy = ansatz.value(theta)[0]
+        if energy < best.energy:
+            best = Found(energy, tuple(ansatz.generators), theta, evaluations)
+        if fixed or best.energy < lowest + CLOSE or ansatz.full or clock() > until or kicks == KICKS:
+            break
+        for generator in pool.some(rng, TOGETHER):
+            ansatz.add(generator)
+        theta = np.append(theta, rng.uniform(-0.5, 0.5, len(ansatz.generators) - len(theta)))
+    return best
+
+
+def _grown(
+    ansatz: Ansatz, theta: Float64[np.ndarray, " k"], pool: Pool, until: float, clock: Callable[[], float]
+) -> tuple[Float64[np.ndarray, " k"], int]:
+    """ADAPT: the generators with the largest derivatives are added, all angles optimised, and again."""
     energy, _, psi, phi = ansatz.value(theta)
     evaluations = 1
-    while True:
+    while not ansatz.full:
         before = energy
-        if not fixed:
-            slope, chosen = pool.best(psi, phi, TOGETHER)
-            if slope < GRADIENT:
-                break
-            for generator in chosen[: LENGTHS[-1] - len(ansatz.generators)]:
-                ansatz.add(generator)
-            theta = np.append(theta, np.zeros(len(ansatz.generators) - len(theta)))
-        energy, theta, count = _optimised(ansatz, theta, until, clock)
-        evaluations += count
-        energy, _, psi, phi = ansatz.value(theta)
-        if fixed or before - energy < GAIN or ansatz.full or clock() > until:
+        slope, chosen = pool.best(psi, phi, TOGETHER)
+        if slope < GRADIENT:
             break
-    return Found(energy, tuple(ansatz.generators), theta, evaluations)
+        for generator in chosen:
+            ansatz.add(generator)
+        theta, count = _optimised(
+            ansatz, np.append(theta, np.zeros(len(ansatz.generators) - len(theta))), until, clock
+        )
+        energy, _, psi, phi = ansatz.value(theta)
+        evaluations += count + 1
+        if before - energy < GAIN or clock() > until:
+            break
+    return theta, evaluations
 
 
 def _optimised(
     ansatz: Ansatz, theta: Float64[np.ndarray, " k"], until: float, clock: Callable[[], float]
-) -> tuple[float, Float64[np.ndarray, " k"], int]:
+) -> tuple[Float64[np.ndarray, " k"], int]:
     from scipy.optimize import minimize
 
     def stop(_: Any) -> None:
@@ -293,7 +344,7 @@ def _optimised(
     result = minimize(
         lambda angles: ansatz.value(angles)[:2], theta, jac=True, method="L-BFGS-B", callback=stop, options=options
     )
-    return float(result.fun), np.asarray(result.x, np.float64), int(result.nfev)
+    return np.asarray(result.x, np.float64), int(result.nfev)
 
 
 def warm_up() -> None:
@@ -307,5 +358,3 @@ def warm_up() -> None:
             ansatz._reserve(length)
             ansatz.value(np.zeros(0))
 
-
-__all__ = ["Ansatz", "Found", "Int64", "Listed", "Pool", "Space", "Strings", "search", "walsh", "warm_up"]

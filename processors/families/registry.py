@@ -9,9 +9,10 @@ from qmosaic.codecs.errors import Rejected
 from qmosaic.processors.families.base import Family
 from qmosaic.processors.families.ising import IsingFamily
 from qmosaic.processors.families.maxcut import MaxCutFamily
+from qmosaic.processors.families.molecule import MoleculeFamily
 from qmosaic.processors.families.qubo import QuboFamily
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily())}
+FAMILIES: dict[str, Family] = {family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), MoleculeFamily())}
 
 
 @cache
