@@ -61,7 +61,7 @@ class PauliOperator:
         return not odd(self.x & self.z).any()
 
     def parts(self, states: Masks) -> Iterator[tuple[int, Any]]:
-        """By flips: (x, d) for each distinct x; the operator is the sum of all |b ^ x> d(b) <b|, here for b in `states`.
+        """By flips: (x, d) for each distinct x, so that the operator is the sum of |b ^ x> d(b) <b| over b in `states`.
 
         d is real where the operator is.
         """

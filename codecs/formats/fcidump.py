@@ -34,7 +34,9 @@ def read(text: bytes, name: str) -> list[FileProblem]:
     orbitals, electrons = _integer(fields, "NORB", None, text, name), _integer(fields, "NELEC", None, text, name)
     spin = _integer(fields, "MS2", 0, text, name)
     if not 1 <= orbitals <= MAX_ORBITALS:
-        raise fault(name, _line(text, b"NORB"), f"expected NORB from 1 to {MAX_ORBITALS}, got {orbitals}", "Correct it.")
+        raise fault(
+            name, _line(text, b"NORB"), f"expected NORB from 1 to {MAX_ORBITALS}, got {orbitals}", "Correct it."
+        )
     for key in ("UHF", "IUHF"):
         if fields.get(key, b"0").strip(b".,").upper() not in (b"0", b"F", b"FALSE"):
             raise fault(
@@ -58,7 +60,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
         elif not (i or j or k or m):
             core += value
         elif j or k or m:
-            raise fault(name, number, f"expected orbitals i j k l, i j 0 0, i 0 0 0 or four 0, got {i} {j} {k} {m}", _REMEDY)
+            raise fault(name, number, f"expected i j k l, i j 0 0, i 0 0 0 or 0 0 0 0, got {i} {j} {k} {m}", _REMEDY)
     payload = {
         "integrals": {"orbitals": orbitals, "one": one, "two": two, "core": core},
         "electrons": electrons,

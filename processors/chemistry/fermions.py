@@ -106,18 +106,18 @@ def _before(n: int, qubit: Masks) -> Masks:
 
 
 def sector(n: int, spins: int, alpha: int, beta: int) -> Masks:
-    """All determinants with `alpha` electrons in the qubits of the mask `spins`, and `beta` in the others; ascending."""
+    """All determinants with `alpha` electrons in the qubits `spins` and `beta` in the others; ascending."""
     states = np.arange(1 << n, dtype=np.int64)
     others = ((1 << n) - 1) ^ spins
-    return states[(np.bitwise_count(states & spins) == alpha) & (np.bitwise_count(states & others) == beta)]
+    return np.asarray(states[(np.bitwise_count(states & spins) == alpha) & (np.bitwise_count(states & others) == beta)])
 
 
 def restricted(n: int, spins: int, states: Masks) -> Masks:
-    """Of determinants of one sector those with the fewest singly occupied orbitals: what restricted Hartree-Fock can be."""
+    """Of determinants of one sector those with the fewest open shells: what restricted Hartree-Fock can be."""
     others = ((1 << n) - 1) ^ spins
     pairs = zip(orbitals(n, spins), orbitals(n, others), strict=True)
     doubly = sum(((states & (a | b)) == (a | b)).astype(np.int64) for a, b in pairs)
-    return states[doubly == np.max(doubly)]
+    return np.asarray(states[doubly == np.max(doubly)])
 
 
 @dataclass(frozen=True)

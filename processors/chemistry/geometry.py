@@ -16,9 +16,7 @@ from jaxtyping import Float64
 from qmosaic.processors.chemistry.fermions import Integrals
 
 Atom = tuple[str, float, float, float]
-SYMBOLS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr"
-).split()
+SYMBOLS = ("H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr").split()  # noqa: SIM905  (a list of 36 lines says no more)
 """The elements by atomic number, from 1."""
 MAX_ORBITALS = 200
 """The most basis functions: the integrals over them are n^4."""
@@ -35,7 +33,7 @@ class GeometryError(ValueError):
 
 
 def basis_functions(atoms: Sequence[Atom], basis: str) -> int:
-    """How many orbitals there will be. Raises GeometryError where PySCF is missing, or its basis set has not all elements."""
+    """How many orbitals there will be. Raises GeometryError where PySCF, or an element in its basis set, is missing."""
     try:
         load = _loader()
     except ImportError:
@@ -58,9 +56,7 @@ def basis_functions(atoms: Sequence[Atom], basis: str) -> int:
             )
     total = sum(sizes[atom[0]] for atom in atoms)
     if total > MAX_ORBITALS:
-        raise GeometryError(
-            f"{total} basis functions, the limit is {MAX_ORBITALS}", "basis", "Choose a smaller basis."
-        )
+        raise GeometryError(f"{total} basis functions, the limit is {MAX_ORBITALS}", "basis", "Choose a smaller basis.")
     return total
 
 

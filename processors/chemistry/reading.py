@@ -110,7 +110,9 @@ def _spins(electrons: int, multiplicity: int | None, orbitals: int, place: str) 
     most = 2 * orbitals
     if not 1 <= electrons <= most:
         raise _wrong(
-            f"{electrons} electrons, but {orbitals} orbitals hold 1 to {most}", place, "Correct the number of electrons."
+            f"{electrons} electrons, but {orbitals} orbitals hold 1 to {most}",
+            place,
+            "Correct the number of electrons.",
         )
     unpaired = (multiplicity or electrons % 2 + 1) - 1
     if (electrons - unpaired) % 2 or unpaired > min(electrons, most - electrons):
@@ -216,9 +218,11 @@ def _tensor(entries: Sequence[tuple[Any, ...]], m: int, rank: int, name: str) ->
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])
             raise _wrong(f"{message}: {list(entries[k])}", f".integrals.{name}[{k}]", "Orbitals count from 0.")
-    orders = [(0, 1), (1, 0)]
+    pairs = [(0, 1), (1, 0)]
+    orders: list[tuple[int, ...]] = list(pairs)
     if rank == 4:
-        orders = [(*a, *b) for p, q in (((0, 1), (2, 3)), ((2, 3), (0, 1))) for a in (p, p[::-1]) for b in (q, q[::-1])]
+        orders = [(a, b, c + 2, d + 2) for a, b in pairs for c, d in pairs]
+        orders += [(*order[2:], *order[:2]) for order in orders]
     tensor = np.full((m,) * rank, np.nan)
     for order in orders:
         places = tuple(index[:, order].T)
@@ -246,9 +250,7 @@ def _hamiltonian(found: Molecule, limits: Limits) -> Read:
     if not terms:
         raise _Wrong("there is no term at all", ".hamiltonian", "Send at least one.", "invalid_problem")
     if len(terms) > limits.couplings:
-        raise _Wrong(
-            f"{len(terms)} terms, the limit is {limits.couplings}", ".hamiltonian", "Send fewer.", "too_large"
-        )
+        raise _Wrong(f"{len(terms)} terms, the limit is {limits.couplings}", ".hamiltonian", "Send fewer.", "too_large")
     n = found.qubits if found.qubits is not None else len(terms[0][0])
     most = MAX_BARE_QUBITS if found.electrons is None else MAX_QUBITS
     if not 1 <= n <= most:

@@ -1,4 +1,4 @@
-"""From the qubit Hamiltonian to the kernel: the sector, tapering, the variational search, and the circuit to measure."""
+"""From the qubit Hamiltonian to the kernel: sector, tapering, variational search, and the circuit to measure."""
 
 from __future__ import annotations
 

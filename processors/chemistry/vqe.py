@@ -91,7 +91,7 @@ class Pool(Protocol):
     """What ADAPT chooses from."""
 
     def best(self, psi: Any, phi: Any, most: int) -> tuple[float, list[Generator]]:
-        """The largest |derivative| at psi, phi = H psi; and those generators with at least half of it, largest first."""
+        """The largest |derivative| at psi, phi = H psi; and the generators with at least half of it, largest first."""
         ...
 
     def some(self, rng: np.random.Generator, most: int) -> list[Generator]:
@@ -321,9 +321,7 @@ def _grown(
             break
         for generator in chosen:
             ansatz.add(generator)
-        theta, count = _optimised(
-            ansatz, np.append(theta, np.zeros(len(ansatz.generators) - len(theta))), until, clock
-        )
+        theta, count = _optimised(ansatz, np.append(theta, np.zeros(len(ansatz.generators) - len(theta))), until, clock)
         energy, _, psi, phi = ansatz.value(theta)
         evaluations += count + 1
         if before - energy < GAIN or clock() > until:
@@ -357,4 +355,3 @@ def warm_up() -> None:
         for length in LENGTHS[:2]:
             ansatz._reserve(length)
             ansatz.value(np.zeros(0))
-

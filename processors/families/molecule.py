@@ -83,7 +83,7 @@ class MoleculeInstance:
 
     @cached_property
     def reference(self) -> int:
-        """The Hartree-Fock determinant: that of least energy with the fewest open shells; of equals the first orbitals."""
+        """The Hartree-Fock determinant: least in energy of those with the fewest open shells; of equals the first."""
         states = self.states if self.electrons is None else restricted(self.qubits, self.spins, self.states)
         energies = self.energies[np.searchsorted(self.states, states)]
         return int(states[np.flatnonzero(energies <= energies.min() + 1e-9)[-1]])
@@ -127,7 +127,7 @@ class MoleculeInstance:
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
         (energy,), (error,) = answer.values, answer.errors
         names = strings(self.qubits, array(lift, "x"), array(lift, "z"))
-        rotations = [list(pair) for pair in zip(names, array(lift, "angles").tolist(), strict=True)]
+        rotations: list[Any] = [list(pair) for pair in zip(names, array(lift, "angles").tolist(), strict=True)]
         return self._solution(energy, error, int(lift.values["reference"]), rotations)
 
     def _solution(self, energy: float, error: float, reference: int, rotations: list[Any]) -> dict[str, Any]:
@@ -160,12 +160,9 @@ class MoleculeInstance:
                 (shown or found, f"the state has {prepared} hartree, not {energy}"),
             ]
         )
-        if error > 0:
-            objective = energy
-        else:
-            objective = prepared if shown else self.exact
+        objective = energy if error > 0 else prepared if shown else self.exact
         hartree_fock = self.energy(self.reference)
-        details = {
+        details: dict[str, Any] = {
             "hartree_fock": hartree_fock,
             "correlation": objective - hartree_fock,
             "exact": self.exact,

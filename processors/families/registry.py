@@ -12,7 +12,9 @@ from qmosaic.processors.families.maxcut import MaxCutFamily
 from qmosaic.processors.families.molecule import MoleculeFamily
 from qmosaic.processors.families.qubo import QuboFamily
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), MoleculeFamily())}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), MoleculeFamily())
+}
 
 
 @cache
