@@ -98,7 +98,7 @@ class SpinPolynomial:
         cols: Any = (),
         J: Any = (),
         offset: float = 0.0,
-        higher: Mapping[tuple[int, ...], float] | Iterable[tuple[Sequence[int], float]] = (),
+        higher: Mapping[Any, float] | Iterable[tuple[Sequence[int], float]] = (),
         constraints: Iterable[Linear] = (),
     ) -> SpinPolynomial:
         """Canonical form of any list of terms: order of indices free, repeated ones summed.
@@ -195,9 +195,7 @@ class SpinPolynomial:
 Terms = dict[tuple[int, ...], float]
 
 
-def _reduced_terms(
-    n: int, given: Mapping[tuple[int, ...], float] | Iterable[tuple[Sequence[int], float]]
-) -> dict[int, Terms]:
+def _reduced_terms(n: int, given: Mapping[Any, float] | Iterable[tuple[Sequence[int], float]]) -> dict[int, Terms]:
     """By order: ascending indices to the sum of their values."""
     parts: dict[tuple[int, ...], list[float]] = defaultdict(list)
     for indices, value in given.items() if isinstance(given, Mapping) else given:

@@ -127,7 +127,7 @@ class Worker:
         await bounded(self.producer.start(), 30, "connecting")
         await self.handler.start()
         settle_memory()
-        background = [asyncio.create_task(self._guard(self._lane(lane))) for lane in self._lanes]
+        background = [asyncio.create_task(self._guard(self._lane(k))) for k in range(len(self._lanes))]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
         self.app.on_partitions_assigned.connect(lambda *_args, **_kwargs: lifeline.ready(), weak=False)
         self.app.finalize()
@@ -164,25 +164,26 @@ class Worker:
             rank = {b"high": 0, b"low": 2}.get(held.record.headers.get("ce_priority", b""), 1)
             self._lanes[lane].put_nowait((rank, self._arrived, held))
 
-    async def _lane(self, queue: asyncio.PriorityQueue[tuple[int, int, _Held]]) -> None:
+    async def _lane(self, lane: int) -> None:
+        queue = self._lanes[lane]
         while True:
             batch = [(await queue.get())[2]]
             while len(batch) < self.stage.batch and not queue.empty():
                 batch.append(queue.get_nowait()[2])
-            await self._process([held.record for held in batch])
+            await self._process([held.record for held in batch], lane)
             for held in batch:
                 held.event.ack()
                 self._pending.release()
 
-    async def _process(self, batch: Sequence[Received]) -> None:
+    async def _process(self, batch: Sequence[Received], lane: int) -> None:
         """Handle and publish a batch; if the handler fails, each event alone, and the culprit is put aside."""
         started = time.time()
         try:
-            sends = await self.handler.handle(batch)
+            sends = await self.handler.handle(batch, lane)
         except Exception as error:
             if len(batch) > 1:
                 for record in batch:
-                    await self._process([record])
+                    await self._process([record], lane)
                 return
             log.exception("%s cannot handle %s", self.stage.name, batch[0])
             sends = self._put_aside(batch[0], error)

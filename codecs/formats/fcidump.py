@@ -102,6 +102,7 @@ def _line(text: bytes, key: bytes) -> int:
 FORMAT = Format(
     name="fcidump",
     title="FCIDUMP (integrals of a molecule)",
+    families=("molecule",),
     suffixes=(".fcidump",),
     opening=re.compile(rb"\s*[&$]FCI\b", re.IGNORECASE),
     read=read,

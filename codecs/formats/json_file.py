@@ -258,6 +258,7 @@ def _coefficient(key: str, value: Any) -> float:
 FORMAT = Format(
     name="json",
     title="JSON: problem events, dimod BQM, networkx graph, Pauli list, Ising terms",
+    families=("maxcut", "qubo", "ising", "molecule"),
     suffixes=(".json", ".jsonl", ".ndjson"),
     opening=re.compile(rb"\s*[\[{]"),
     read=read,

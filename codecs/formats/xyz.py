@@ -37,6 +37,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
 FORMAT = Format(
     name="xyz",
     title="XYZ (geometry of a molecule)",
+    families=("molecule",),
     suffixes=(".xyz",),
     opening=re.compile(rb"\s*\d+[ \t]*\n[^\n]*\n[ \t]*[A-Za-z]{1,2}[ \t]+[-+.\d]"),
     read=read,
