@@ -66,7 +66,8 @@ class PauliOperator:
         d is real where the operator is.
         """
         flips, first = np.unique(self.x, return_index=True)
-        for x, a, b in zip(flips.tolist(), first.tolist(), [*first[1:].tolist(), len(self.x)], strict=True):
+        edges = [*first.tolist(), len(self.x)]
+        for x, a, b in zip(flips.tolist(), edges[:-1], edges[1:], strict=True):
             z = self.z[a:b]
             weights = self.coefficients[a:b] * PHASES[np.bitwise_count(x & z) & 3]
             signs = 1 - 2 * odd(z[:, None] & states)

@@ -218,24 +218,25 @@ def _tensor(entries: Sequence[tuple[Any, ...]], m: int, rank: int, name: str) ->
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])
             raise _wrong(f"{message}: {list(entries[k])}", f".integrals.{name}[{k}]", "Orbitals count from 0.")
-    pairs = [(0, 1), (1, 0)]
-    orders: list[tuple[int, ...]] = list(pairs)
+    pairs = -np.sort(-index.reshape(-1, rank // 2, 2), axis=2) @ [m, 1]  # each pair as one number, its larger first
+    keys = np.sort(pairs, axis=1) @ [m * m, 1][-rank // 2 :]
+    _, first, of = np.unique(keys, return_index=True, return_inverse=True)
+    if len(at := np.flatnonzero(np.abs(values - values[first[of]]) > EQUAL)):
+        k = int(at[0])
+        raise _wrong(
+            f"{list(entries[k])} must equal {list(entries[first[of[k]]])}: it is not Hermitian",
+            f".integrals.{name}[{k}]",
+            "Give each integral once, or all that are equal by symmetry alike.",
+        )
+    tensor = np.zeros((m,) * rank)
+    swaps = [(0, 1), (1, 0)]
+    orders: list[tuple[int, ...]] = list(swaps)
     if rank == 4:
-        orders = [(a, b, c + 2, d + 2) for a, b in pairs for c, d in pairs]
+        orders = [(a, b, c + 2, d + 2) for a, b in swaps for c, d in swaps]
         orders += [(*order[2:], *order[:2]) for order in orders]
-    tensor = np.full((m,) * rank, np.nan)
     for order in orders:
-        places = tuple(index[:, order].T)
-        known = ~np.isnan(tensor[places])
-        tensor[places] = np.where(known, tensor[places], values)
-        if len(at := np.flatnonzero(np.abs(tensor[places] - values) > EQUAL)):
-            k = int(at[0])
-            raise _wrong(
-                f"{list(entries[k])} differs from {tensor[places][k]}, which it must equal: it is not Hermitian",
-                f".integrals.{name}[{k}]",
-                "Give each integral once, or all that are equal by symmetry alike.",
-            )
-    return np.nan_to_num(tensor)
+        tensor[tuple(index[:, order].T)] = values[first[of]]
+    return tensor
 
 
 def _sparse(tensor: Any) -> str:

@@ -83,7 +83,7 @@ def reduced(task: Task, clock: Callable[[], float] = monotonic) -> Reduction:
         "hartree_fock",
         clock() - started,
         kernel,
-        bundle({"x": x, "z": z, "angles": angles}, reference=start),
+        bundle({"x": x, "z": z, "angles": angles}, reference=start, energy=found.energy),
     )
 
 

@@ -345,13 +345,13 @@ def _optimised(
     return np.asarray(result.x, np.float64), int(result.nfev)
 
 
-def warm_up() -> None:
-    """Compile the usual shapes: sectors up to 256 states, up to 32 generators."""
+def warm_up(slow: bool) -> None:
+    """Compile the usual shapes: sectors of up to 1024 states and up to 128 generators; not `slow`, the smallest."""
     from scipy.sparse import csr_array
 
-    for size in SIZES[:3]:
+    for size in SIZES[:4] if slow else SIZES[:1]:
         space = Space(np.arange(size, dtype=np.int64), csr_array((size, size)), False)
         ansatz = Ansatz(space, 0)
-        for length in LENGTHS[:2]:
+        for length in LENGTHS[:3] if slow else LENGTHS[:1]:
             ansatz._reserve(length)
             ansatz.value(np.zeros(0))
