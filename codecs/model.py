@@ -30,11 +30,17 @@ def summed(
 
     Each sum is taken in the order of its values, so that rounding leaves no trace of the order given.
     """
-    order = np.lexsort((values, keys))
-    distinct, where = np.unique(keys[order], return_inverse=True)
-    total = np.bincount(where, weights=values[order], minlength=len(distinct))
+    order = keys.argsort(kind="stable")
+    distinct, total = keys[order], values[order]
+    differs = distinct[1:] != distinct[:-1]
+    if not differs.all():
+        order = np.lexsort((values, keys))
+        where = np.concatenate([[0], np.cumsum(differs)])
+        distinct = distinct[np.concatenate([[True], differs])]
+        total = np.bincount(where, weights=values[order], minlength=len(distinct))
+    repeats = len(keys) - len(distinct)
     keep = total != 0
-    return distinct[keep], total[keep], len(keys) - len(distinct)
+    return (distinct, total, repeats) if keep.all() else (distinct[keep], total[keep], repeats)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +74,12 @@ class Linear:
 
     def holds(self, bits: Shaped[np.ndarray, "*batch n"]) -> Bool[np.ndarray, "*batch"]:
         """Whether samples keep it, up to rounding."""
-        total = np.asarray(bits, dtype=np.float64)[..., self.variables] @ self.coefficients
+        return self.allows(np.asarray(bits, dtype=np.float64)[..., self.variables] @ self.coefficients)
+
+    def allows(self, totals: Float64[np.ndarray, "*batch"]) -> Bool[np.ndarray, "*batch"]:
+        """Whether sums of its coefficients are within its bounds, up to rounding."""
         close = 1e-9 * (1.0 + np.abs(self.coefficients).sum())
-        return np.asarray((total >= self.lower - close) & (total <= self.upper + close))
+        return np.asarray((totals >= self.lower - close) & (totals <= self.upper + close))
 
 
 @dataclass(frozen=True, eq=False)

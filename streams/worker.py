@@ -23,7 +23,7 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaProducer
 from faust.types import EventT
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import Link, SpanKind
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import DeadLetter, Failure, Proposal, Ref, Timing
@@ -33,16 +33,18 @@ from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.lifeline import Lifeline
 from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.names import group_id, topic_name
-from qmosaic.streams.records import Received, Send, headers_of, kind_of, producing, record_bytes, stamp
+from qmosaic.streams.records import Received, Send, headers_of, kind_of, place_of, producing, record_bytes, stamp
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.telemetry import Telemetry, context_of, extract, inject, root_of, span_context
+from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.topology import Stage
+from qmosaic.streams.transport import Transport
 
 log = logging.getLogger("qmosaic.worker")
 
 PENDING = 4096  # events a worker holds that are not acknowledged yet
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS = 1.0
+RANKS = {b"high": 0, b"low": 2}
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -50,6 +52,15 @@ class _Held(msgspec.Struct, frozen=True):
 
     event: Any
     record: Received
+
+
+class _Handled(msgspec.Struct, frozen=True):
+    """A batch and what is to be sent for it."""
+
+    batch: Sequence[Received]
+    sends: Sequence[Send]
+    started: float
+    ended: float
 
 
 def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
@@ -71,7 +82,7 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         from faust.auth import SSLCredentials
 
         credentials = SSLCredentials(context=_ssl(settings))
-    return faust.App(
+    app = faust.App(
         group_id(settings, stage.name),
         broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
         broker_credentials=credentials,
@@ -92,6 +103,8 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         stream_buffer_maxsize=PENDING,
         datadir=data / instance,
     )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
 
 
 def _ssl(settings: Settings) -> Any:
@@ -106,7 +119,7 @@ class Worker:
     def __init__(self, settings: Settings, stage: Stage, instance: str) -> None:
         assert stage.handler is not None
         self.settings, self.stage, self.instance = settings, stage, instance
-        self.source = f"/qmosaic/{stage.name}/{instance}"
+        self.source, self.group = f"/qmosaic/{stage.name}/{instance}", group_id(settings, stage.name)
         self.telemetry = Telemetry(settings, stage.name, instance)
         self.handler: Handler = stage.handler(settings, stage.name)
         self.app = faust_app(settings, stage, f"{group_id(settings, instance)}")
@@ -156,69 +169,85 @@ class Worker:
 
     async def _agent(self, stream: Any) -> None:
         """The agent: hand every event to its lane; a lane acknowledges it when it is done."""
+        waiting = stream.channel.queue
         async for event in stream.noack().events():
-            await self._pending.acquire()
-            held = _Held(event, _received(event))
-            lane = bisect_left(self.stage.lanes, int(held.record.headers.get("ce_size", b"0")))
-            self._arrived += 1
-            rank = {b"high": 0, b"low": 2}.get(held.record.headers.get("ce_priority", b""), 1)
-            self._lanes[lane].put_nowait((rank, self._arrived, held))
+            await self._take(event)
+            # The stream goes once around the event loop for each event; what waits behind it is taken along.
+            while not waiting.empty():
+                event = waiting.get_nowait()
+                if event.message.generation_id == self.app.consumer_generation_id:
+                    await self._take(event)
+
+    async def _take(self, event: EventT[Any]) -> None:
+        await self._pending.acquire()
+        held = _Held(event, _received(event))
+        lane = bisect_left(self.stage.lanes, int(held.record.headers.get("ce_size", b"0")))
+        self._arrived += 1
+        rank = RANKS.get(held.record.headers.get("ce_priority", b""), 1)
+        self._lanes[lane].put_nowait((rank, self._arrived, held))
 
     async def _lane(self, lane: int) -> None:
         queue = self._lanes[lane]
+        publishing: asyncio.Task[None] | None = None
         while True:
             batch = [(await queue.get())[2]]
             while len(batch) < self.stage.batch and not queue.empty():
                 batch.append(queue.get_nowait()[2])
-            await self._process([held.record for held in batch], lane)
-            for held in batch:
-                held.event.ack()
-                self._pending.release()
+            handled = await self._handle([held.record for held in batch], lane)
+            if publishing is not None:
+                await publishing
+            # The next batch is worked on while the broker takes this one.
+            publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
 
-    async def _process(self, batch: Sequence[Received], lane: int) -> None:
-        """Handle and publish a batch; if the handler fails, each event alone, and the culprit is put aside."""
+    async def _finish(self, batch: Sequence[_Held], handled: Sequence[_Handled]) -> None:
+        """Publish what follows from a batch, then acknowledge its events."""
+        for part in handled:
+            await self._publish(part)
+        for held in batch:
+            held.event.ack()
+            self._pending.release()
+
+    async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
+        """Handle a batch; if the handler fails, each event alone, and the culprit is put aside."""
         started = time.time()
         try:
             sends = await self.handler.handle(batch, lane)
         except Exception as error:
             if len(batch) > 1:
-                for record in batch:
-                    await self._process([record], lane)
-                return
+                return [part for record in batch for part in await self._handle([record], lane)]
             log.exception("%s cannot handle %s", self.stage.name, batch[0])
             sends = self._put_aside(batch[0], error)
-        await self._publish(batch, sends, started)
+        return [_Handled(batch, sends, started, time.time())]
 
-    async def _publish(self, batch: Sequence[Received], sends: Sequence[Send], started: float) -> None:
-        now = time.time()
+    async def _publish(self, handled: _Handled) -> None:
+        batch, sends, started, now = handled.batch, handled.sends, handled.started, handled.ended
         spans = [self._process_span(record, started) for record in batch]
-        for send in sends:
-            for key, value in send.attributes.items():
-                if value is not None and key.startswith("qmosaic__"):
-                    spans[send.cause].set_attribute(key.replace("__", "."), value)
         futures, sent = [], []
         for send in sends:
-            _record, event = batch[send.cause], send.event
+            cause, event = spans[send.cause], send.event
+            said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
+            cause.attributes.update(said)
+            extra: dict[str, str] = {}
             if hasattr(event, "ref"):
                 queue = started - (event.ref.sent_at or event.ref.received_at)
                 timing = Timing(round(max(queue, 0.0), 6), round(now - started, 6))
                 event = stamp(event, {self.stage.name.partition(".")[0]: timing}, time.time())
-            span = self._send_span(send, spans[send.cause])
-            extra = {"ce_priority": event.ref.priority} if hasattr(event, "ref") else {}
+                extra["ce_priority"] = event.ref.priority
             if send.size is not None:
                 extra["ce_size"] = str(send.size)
-            headers = headers_of(kind_of(event), self.source, send.key or "", inject(span), extra)
+            topic = topic_name(self.settings, send.topic)
+            span = self.telemetry.span("send", topic, parent=cause.context, kind=SpanKind.PRODUCER, attributes=said)
             future = await self.producer.send(
-                topic_name(self.settings, send.topic),
+                topic,
                 value=events.encode(event),
                 key=None if send.key is None else send.key.encode(),
                 partition=send.partition,
-                headers=headers,
+                headers=headers_of(kind_of(event), self.source, send.key or "", inject(span.context), extra),
             )
             futures.append(future)
             sent.append(span)
         if futures:
-            await bounded(asyncio.gather(*futures), PUBLISH_SECONDS, "publishing")
+            await bounded(_all(futures), PUBLISH_SECONDS, "publishing")
             pacing.ring({topic_name(self.settings, send.topic) for send in sends})
         for span in (*sent, *spans):
             span.end()
@@ -226,37 +255,24 @@ class Worker:
             self._batch_span(spans, started)
 
     def _process_span(self, record: Received, started: float) -> Span:
-        parent = extract(record.headers)
-        if span_context(parent) is None:
-            parent = context_of(root_of(record))
         return self.telemetry.span(
             "process",
             record.topic,
-            parent=parent,
+            parent=extract(record.headers) or root_of(record),
             kind=SpanKind.CONSUMER,
             start=started,
-            messaging__consumer__group__name=group_id(self.settings, self.stage.name),
-            **record.attributes,
-        )
-
-    def _send_span(self, send: Send, parent: Span) -> Span:
-        return self.telemetry.span(
-            "send",
-            topic_name(self.settings, send.topic),
-            parent=context_of(parent.get_span_context()),
-            kind=SpanKind.PRODUCER,
-            **{key: value for key, value in send.attributes.items() if value is not None},
+            attributes={"messaging.consumer.group.name": self.group, **place_of(record)},
         )
 
     def _batch_span(self, spans: Sequence[Span], started: float) -> None:
         self.telemetry.span(
             "process",
             f"batch {topic_name(self.settings, self.stage.reads[0])}",
-            parent=context_of(spans[0].get_span_context().__class__(0, 0, is_remote=False)),
+            parent=None,
             kind=SpanKind.INTERNAL,
             start=started,
-            links=[Link(span.get_span_context()) for span in spans],
-            messaging__batch__message_count=len(spans),
+            links=[Link(span.context) for span in spans],
+            attributes={"messaging.batch.message_count": len(spans)},
         ).end()
 
     def _put_aside(self, record: Received, error: Exception) -> list[Send]:
@@ -289,6 +305,12 @@ class Worker:
             )
             await bounded(future, PUBLISH_SECONDS, "publishing")
             await asyncio.sleep(STATUS_SECONDS)
+
+
+async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for each. As `gather`, which calls back for every single one of them; these come in a few batches."""
+    for future in futures:
+        await future
 
 
 def _received(event: EventT[Any]) -> Received:

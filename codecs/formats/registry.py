@@ -8,7 +8,18 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats import bqp, coo, fcidump, json_file, qbsolv, qplib, rudy, xyz
+from qmosaic.codecs.formats import (
+    bqp,
+    coo,
+    csv_portfolio,
+    fcidump,
+    json_file,
+    orlib_port,
+    qbsolv,
+    qplib,
+    rudy,
+    xyz,
+)
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
 FORMATS: dict[str, Format] = {
@@ -21,6 +32,8 @@ FORMATS: dict[str, Format] = {
         qplib,
         fcidump,
         xyz,
+        orlib_port,
+        csv_portfolio,
         json_file,
     )
 }

@@ -4,8 +4,9 @@ from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.ising import Ising
 from qmosaic.codecs.problems.maxcut import MaxCut
 from qmosaic.codecs.problems.molecule import Molecule, OrbitalIntegrals
+from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.codecs.problems.qubo import Qubo
 
-FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising, Molecule)}
+FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising, Portfolio, Molecule)}
 
-__all__ = ["Ising", "MaxCut", "Molecule", "OrbitalIntegrals", "Qubo"]
+__all__ = ["Ising", "MaxCut", "Molecule", "OrbitalIntegrals", "Portfolio", "Qubo"]
