@@ -86,7 +86,7 @@ def integrals(
             verbose=0,
         )
         field = scf.RHF(molecule) if alpha == beta else scf.ROHF(molecule)
-        field.conv_tol, field.conv_tol_grad, field.max_cycle = 1e-11, 1e-7, 200
+        field.conv_tol, field.conv_tol_grad, field.max_cycle, field.chkfile = 1e-11, 1e-7, 200, None
         field.kernel()
         if not field.converged:
             field = field.newton()
