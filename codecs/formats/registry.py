@@ -12,12 +12,14 @@ from qmosaic.codecs.formats import (
     bqp,
     coo,
     csv_portfolio,
+    fcidump,
     json_file,
     orlib_port,
     qasm,
     qbsolv,
     qplib,
     rudy,
+    xyz,
 )
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
@@ -29,6 +31,8 @@ FORMATS: dict[str, Format] = {
         qbsolv,
         coo,
         qplib,
+        fcidump,
+        xyz,
         orlib_port,
         csv_portfolio,
         qasm,

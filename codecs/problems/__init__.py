@@ -4,6 +4,7 @@ from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.circuit import Circuit
 from qmosaic.codecs.problems.ising import Ising
 from qmosaic.codecs.problems.maxcut import MaxCut
+from qmosaic.codecs.problems.molecule import Molecule, OrbitalIntegrals
 from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.codecs.problems.qubo import Qubo
 
@@ -14,6 +15,7 @@ FAMILIES: dict[str, type[ProblemData]] = {
         Qubo,
         Ising,
         Portfolio,
+        Molecule,
         Circuit,
     )
 }
@@ -22,6 +24,8 @@ __all__ = [
     "Circuit",
     "Ising",
     "MaxCut",
+    "Molecule",
+    "OrbitalIntegrals",
     "Portfolio",
     "Qubo",
 ]

@@ -10,6 +10,7 @@ from qmosaic.processors.families.base import Family
 from qmosaic.processors.families.circuit import CircuitFamily
 from qmosaic.processors.families.ising import IsingFamily
 from qmosaic.processors.families.maxcut import MaxCutFamily
+from qmosaic.processors.families.molecule import MoleculeFamily
 from qmosaic.processors.families.portfolio import PortfolioFamily
 from qmosaic.processors.families.qubo import QuboFamily
 
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Family] = {
         QuboFamily(),
         IsingFamily(),
         PortfolioFamily(),
+        MoleculeFamily(),
         CircuitFamily(),
     )
 }
