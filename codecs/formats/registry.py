@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats import bqp, coo, json_file, qbsolv, qplib, rudy
+from qmosaic.codecs.formats import bqp, coo, json_file, qbsolv, qplib, rudy, tsplib
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
 FORMATS: dict[str, Format] = {
@@ -19,6 +19,7 @@ FORMATS: dict[str, Format] = {
         qbsolv,
         coo,
         qplib,
+        tsplib,
         json_file,
     )
 }
