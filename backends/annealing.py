@@ -13,7 +13,7 @@ from dwave.samplers import SimulatedAnnealingSampler
 from jaxtyping import UInt8
 
 from qmosaic.backends.base import Capabilities, Job, Result, check
-from qmosaic.codecs.model import Ising, bits_of
+from qmosaic.codecs.model import SpinPolynomial, bits_of
 
 MAX_READS = 64
 """A read is a whole annealing run, worth far more than a shot: at most this many, whatever `shots` says."""
@@ -44,7 +44,7 @@ class Annealing:
         """Nothing to give back."""
 
 
-def samples_by(sampler: Any, kernel: Ising, **options: Any) -> UInt8[np.ndarray, "reads n"]:
+def samples_by(sampler: Any, kernel: SpinPolynomial, **options: Any) -> UInt8[np.ndarray, "reads n"]:
     """Samples of a kernel by a dimod sampler class, with that sampler's own options."""
     couplings = (kernel.rows, kernel.cols, kernel.J)
     model = BinaryQuadraticModel.from_numpy_vectors(kernel.h, couplings, kernel.offset, SPIN)
@@ -52,7 +52,7 @@ def samples_by(sampler: Any, kernel: Ising, **options: Any) -> UInt8[np.ndarray,
     return np.asarray(bits_of(found.samples(sorted_by=None)[:, list(range(kernel.n))]))
 
 
-def temperatures(kernel: Ising) -> tuple[float, float]:
+def temperatures(kernel: SpinPolynomial) -> tuple[float, float]:
     """First and last inverse temperature.
 
     Hot: a flip against the strongest possible local field is taken half the time. Cold: of the flips
@@ -72,13 +72,13 @@ def temperatures(kernel: Ising) -> tuple[float, float]:
 
 def _anneal(job: Job) -> Result:
     start = perf_counter()
-    reads = max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * job.kernel.n)))
+    reads = max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * job.polynomial.n)))
     samples = samples_by(
         SimulatedAnnealingSampler,
-        job.kernel,
-        beta_range=temperatures(job.kernel),
+        job.polynomial,
+        beta_range=temperatures(job.polynomial),
         num_reads=reads,
         num_sweeps=SWEEPS,
         seed=job.seed % 2**31,
     )
-    return Result.of_samples(job.kernel, samples, perf_counter() - start)
+    return Result.of_samples(job.polynomial, samples, perf_counter() - start)

@@ -1,8 +1,8 @@
 """The interface of every execution target: two stages (prepare, run), batches, no Kafka.
 
 Conventions, checked at the boundary by `Result`'s constructor:
-- a kernel is an `Ising`; energies include its offset and are minimised;
-- QAOA state: prod_l exp(-i beta_l sum_q X_q) exp(-i gamma_l C) |+>, C = sum h_i Z_i + sum J_ij Z_i Z_j
+- a kernel is a `SpinPolynomial` to minimise, whose energies include its offset, or a `Circuit` to run;
+- QAOA state: prod_l exp(-i beta_l sum_q X_q) exp(-i gamma_l C) |+>, C = sum h_i Z_i + sum J_ij Z_i Z_j + …
   (Farhi, Goldstone, Gutmann 2014; the offset is left out of C, a global phase);
 - samples are uint8 of shape (k, n), bit i of a sample is variable i, |0> is x = 0 is s = +1.
 """
@@ -16,25 +16,48 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.kernels import Kernel, Kind, kind_of, size_of
+from qmosaic.codecs.model import SpinPolynomial
 
 Target = Literal["classical", "gpu", "quantum"]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One kernel for one backend. `gammas`, `betas`: QAOA angles in radians, shape (p,), p may be 0."""
+    """One kernel for one backend. `gammas`, `betas`: QAOA angles in radians, shape (p,), p may be 0.
 
-    kernel: Ising
+    `shots` 0 asks for the exact expectation values of a circuit with observables.
+    """
+
+    kernel: Kernel
     shots: int
     seed: int
     gammas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
     betas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def polynomial(self) -> SpinPolynomial:
+        """The kernel, where it is one to minimise. Raises BackendError."""
+        if not isinstance(self.kernel, SpinPolynomial):
+            raise _unfit("a polynomial", "a circuit")
+        return self.kernel
+
+    @property
+    def circuit(self) -> Circuit:
+        """The kernel, where it is one to run. Raises BackendError."""
+        if not isinstance(self.kernel, Circuit):
+            raise _unfit("a circuit", "a polynomial")
+        return self.kernel
+
+
+def _unfit(expected: str, got: str) -> BackendError:
+    return BackendError(f"expected {expected}, got {got}", place="job.kernel", remedy="Choose a backend that takes it.")
+
 
 @dataclass(frozen=True)
-class Circuit:
+class Figures:
     """What was run, where it was a circuit: counts after compilation."""
 
     qubits: int
@@ -45,13 +68,16 @@ class Circuit:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Distinct samples, how often each was seen, and their energies (offset included)."""
+    """Distinct samples, how often each was seen, and their energies (offset included).
+
+    Of a circuit: distinct values of its classical bits, bit i in column i, and energies of 0.
+    """
 
     samples: UInt8[np.ndarray, "k n"]
     counts: Int64[np.ndarray, " k"]
     energies: Float64[np.ndarray, " k"]
     work_seconds: float
-    circuit: Circuit | None = None
+    circuit: Figures | None = None
 
     def __post_init__(self) -> None:
         k = len(self.samples)
@@ -70,10 +96,10 @@ class Result:
     @classmethod
     def of_samples(
         cls,
-        kernel: Ising,
+        kernel: SpinPolynomial,
         samples: UInt8[np.ndarray, "shots n"],
         work_seconds: float,
-        circuit: Circuit | None = None,
+        circuit: Figures | None = None,
     ) -> Result:
         """From raw samples: equal ones merged, energies computed here from the kernel."""
         # rows compared as packed bits: an eighth of the bytes to sort, in the same order
@@ -82,30 +108,60 @@ class Result:
         return cls(distinct, counts.astype(np.int64), kernel.energy(distinct), work_seconds, circuit)
 
 
+@dataclass(frozen=True, eq=False)
+class Expectations:
+    """Of each observable of a circuit: its expectation value, and the standard error of that (0: exact)."""
+
+    values: Float64[np.ndarray, " v"]
+    errors: Float64[np.ndarray, " v"]
+    work_seconds: float
+    circuit: Figures | None = None
+
+    def __post_init__(self) -> None:
+        for name, array in (("values", self.values), ("errors", self.errors)):
+            if array.dtype != np.float64 or array.shape != (len(self.values),):
+                raise BackendError(f"{name}: expected float64[{len(self.values)}], got {array.dtype}{array.shape}")
+
+
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend takes. `max_qubits` is of the kernel; `batch` the most jobs worth giving it at once."""
+    """What a backend takes. `max_qubits`: the largest polynomial (its variables), `max_circuit_qubits` the largest
+    circuit, 0 for none; `batch`: the most jobs worth giving it at once."""
 
     target: Target
     max_qubits: int
     batch: int
     uses_angles: bool
+    max_circuit_qubits: int = 0
+
+    @property
+    def sizes(self) -> dict[Kind, int]:
+        """The most qubits by kind of kernel; a kind it does not take is not there."""
+        both: dict[Kind, int] = {"spins": self.max_qubits, "circuit": self.max_circuit_qubits}
+        return {kind: most for kind, most in both.items() if most}
 
 
 def check(job: Job, name: str, capabilities: Capabilities) -> None:
     """What every `prepare` refuses. Raises BackendError; `name` is the backend's."""
-    n = job.kernel.n
-    if not 1 <= n <= capabilities.max_qubits:
+    kind, size = kind_of(job.kernel), size_of(job.kernel)
+    most = capabilities.sizes.get(kind)
+    if most is None:
+        takes = " and ".join(capabilities.sizes)
         raise BackendError(
-            f"{name} takes kernels of 1 to {capabilities.max_qubits} variables, got {n}",
-            place="job.kernel",
-            remedy="Reduce the problem further or choose a backend with a higher max_qubits.",
+            f"{name} takes {takes}, got {kind}", place="job.kernel", remedy="Choose a backend that takes it."
         )
-    if job.shots < 1:
+    if not 1 <= size <= most:
+        raise BackendError(
+            f"{name} takes {kind} of 1 to {most} qubits, got {size}",
+            place="job.kernel",
+            remedy="Reduce the problem further or choose a backend that takes more.",
+        )
+    exact = isinstance(job.kernel, Circuit) and bool(job.kernel.observables)
+    if job.shots < (0 if exact else 1):
         raise BackendError(
             f"expected at least 1 shot, got {job.shots}", place="job.shots", remedy="Ask for one or more."
         )
-    if not capabilities.uses_angles:
+    if not capabilities.uses_angles or kind != "spins":
         return
     p = len(job.gammas)
     if p == 0 or job.gammas.shape != (p,) or job.betas.shape != (p,):
@@ -128,8 +184,9 @@ class Backend(Protocol):
         """Compile and place one job; what it returns is opaque and goes to `run`. Raises BackendError."""
         ...
 
-    def run(self, batch: Sequence[Any]) -> list[Result]:
-        """Run prepared jobs, results in their order. Raises BackendError for the batch as a whole.
+    def run(self, batch: Sequence[Any]) -> Sequence[Result | Expectations]:
+        """Run prepared jobs, results in their order: `Expectations` for a circuit with
+        observables. Raises BackendError for the batch as a whole.
 
         The same jobs with the same seeds give the same samples, whatever batch they are in.
         """

@@ -15,7 +15,7 @@ import numpy as np
 
 from qmosaic.backends.base import Capabilities, Job, Result, check
 from qmosaic.backends.qaoa_circuit import figures, moments_of
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 KEY = "x"
 """Measurement key."""
@@ -46,7 +46,7 @@ class CirqStatevector:
     def warm_up(self) -> None:
         """The first circuit pays for Cirq's own caches."""
         angle = np.ones(1)
-        self.run([self.prepare(Job(Ising.of(2, h=[1, 1], rows=[0], cols=[1], J=[1]), 1, 0, angle, angle))])
+        self.run([self.prepare(Job(SpinPolynomial.of(2, h=[1, 1], rows=[0], cols=[1], J=[1]), 1, 0, angle, angle))])
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -54,7 +54,7 @@ class CirqStatevector:
 
 def _moments(job: Job) -> Iterator[cirq.Moment]:
     # Numbers and not sympy symbols: resolving a parametrised circuit takes longer than building it.
-    kernel = job.kernel
+    kernel = job.polynomial
     qubits = cirq.LineQubit.range(kernel.n)
     layers = moments_of(kernel)
     pairs = list(zip(kernel.rows.tolist(), kernel.cols.tolist(), kernel.J.tolist(), strict=True))
@@ -78,4 +78,4 @@ def _run(job: Job, circuit: cirq.Circuit) -> Result:
     start = perf_counter()
     simulator = cirq.Simulator(dtype=np.complex64, seed=job.seed % 2**32)
     samples = simulator.run(circuit, repetitions=job.shots).measurements[KEY].astype(np.uint8)
-    return Result.of_samples(job.kernel, samples, perf_counter() - start, figures(job))
+    return Result.of_samples(job.polynomial, samples, perf_counter() - start, figures(job))

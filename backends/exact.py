@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from qmosaic.backends.base import Capabilities, Job, Result, check
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 MAX_OPTIMA = 64
 """The most optima a result lists."""
@@ -18,7 +18,7 @@ TIE = 1e-9
 """States this close to the least energy, in units of the largest |E|, count as optima."""
 
 
-def energies(kernel: Ising) -> Float64[np.ndarray, " states"]:
+def energies(kernel: SpinPolynomial) -> Float64[np.ndarray, " states"]:
     """E of all 2^n states, offset included; state x at index x read as a binary number, bit 0 first.
 
     E = A(left half of the bits) + B(right half) + the couplings across, which are one matrix product.
@@ -50,7 +50,7 @@ class Exact:
 
     def run(self, batch: Sequence[Job]) -> list[Result]:
         """One enumeration for each job; seed and shots do not matter."""
-        return [_solve(job.kernel) for job in batch]
+        return [_solve(job.polynomial) for job in batch]
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -59,7 +59,7 @@ class Exact:
         """Nothing to give back."""
 
 
-def _solve(kernel: Ising) -> Result:
+def _solve(kernel: SpinPolynomial) -> Result:
     start = perf_counter()
     values = energies(kernel)
     least = values.min()

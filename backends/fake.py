@@ -15,7 +15,7 @@ Answer = Callable[[Job], UInt8[np.ndarray, "shots n"]]
 
 def random_samples(job: Job) -> UInt8[np.ndarray, "shots n"]:
     """`shots` uniformly random samples from the job's seed."""
-    return np.random.default_rng(job.seed).integers(2, size=(job.shots, job.kernel.n), dtype=np.uint8)
+    return np.random.default_rng(job.seed).integers(2, size=(job.shots, job.polynomial.n), dtype=np.uint8)
 
 
 class Fake:
@@ -48,7 +48,7 @@ class Fake:
         self.batches.append(list(batch))
         if failure := next(self._failures, None):
             raise failure
-        return [Result.of_samples(job.kernel, self._answer(job), work_seconds=0.0) for job in batch]
+        return [Result.of_samples(job.polynomial, self._answer(job), work_seconds=0.0) for job in batch]
 
     def warm_up(self) -> None:
         """Nothing to warm."""

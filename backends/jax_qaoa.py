@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 GROUP = 4
 """Qubits per mixer matrix: 16x16 was the fastest of 8 to 64 on CPUs."""
@@ -44,7 +44,7 @@ class Stack(NamedTuple):
     folded: Bool[np.ndarray, " k"]
 
 
-def fold(kernel: Ising) -> tuple[Ising, bool]:
+def fold(kernel: SpinPolynomial) -> tuple[SpinPolynomial, bool]:
     """A kernel without fields, with variable 0 fixed to x = 0 (s = +1), and True; any other as it is."""
     if kernel.n < 2 or kernel.h.any():
         return kernel, False
@@ -52,15 +52,15 @@ def fold(kernel: Ising) -> tuple[Ising, bool]:
     h = np.zeros(kernel.n - 1)
     h[kernel.cols[first] - 1] = kernel.J[first]
     rest = ~first
-    return Ising(h, kernel.rows[rest] - 1, kernel.cols[rest] - 1, kernel.J[rest], kernel.offset), True
+    return SpinPolynomial(h, kernel.rows[rest] - 1, kernel.cols[rest] - 1, kernel.J[rest], kernel.offset), True
 
 
-def qubits_of(kernel: Ising) -> int:
+def qubits_of(kernel: SpinPolynomial) -> int:
     """Qubits the state vector of a kernel takes here: its shape bucket, after folding and padding."""
     return max(LEAST_QUBITS, fold(kernel)[0].n)
 
 
-def stack(kernels: Sequence[Ising], rows: int) -> Stack:
+def stack(kernels: Sequence[SpinPolynomial], rows: int) -> Stack:
     """Kernels of the same `qubits_of`, padded with zero kernels to `rows` rows (the compiled shape)."""
     q = qubits_of(kernels[0])
     h, J = np.zeros((rows, q), np.float32), np.zeros((rows, q, q), np.float32)

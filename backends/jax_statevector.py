@@ -18,7 +18,7 @@ import numpy as np
 from qmosaic.backends import jax_qaoa
 from qmosaic.backends.base import Capabilities, Job, Result, check
 from qmosaic.backends.qaoa_circuit import figures
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 LEAST_SHOTS = 256
 
@@ -56,7 +56,7 @@ class JaxStatevector:
     def prepare(self, job: Job) -> tuple[Shape, Job]:
         """The job with the shape it runs in. Raises BackendError."""
         check(job, self.name, self.capabilities)
-        return Shape(jax_qaoa.qubits_of(job.kernel), len(job.gammas), _shots(job.shots)), job
+        return Shape(jax_qaoa.qubits_of(job.polynomial), len(job.gammas), _shots(job.shots)), job
 
     def run(self, batch: Sequence[tuple[Shape, Job]]) -> list[Result]:
         """Jobs of one shape together, `Shape.rows` at a time."""
@@ -74,7 +74,7 @@ class JaxStatevector:
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
         for shape in self._warm:
             angles = np.zeros(shape.layers)
-            _run(shape, [Job(Ising.of(shape.qubits, h=np.ones(shape.qubits)), shape.shots, 0, angles, angles)])
+            _run(shape, [Job(SpinPolynomial.of(shape.qubits, h=np.ones(shape.qubits)), shape.shots, 0, angles, angles)])
 
     def close(self) -> None:
         """Nothing to give back: compiled programs belong to the process."""
@@ -86,7 +86,7 @@ def _shots(shots: int) -> int:
 
 def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
     start = perf_counter()
-    stack = jax_qaoa.stack([job.kernel for job in jobs], shape.rows)
+    stack = jax_qaoa.stack([job.polynomial for job in jobs], shape.rows)
     angles = np.zeros((2, shape.rows, shape.layers), np.float32)
     uniforms = np.zeros((shape.rows, shape.shots, 2), np.float32)
     flips = []
@@ -98,13 +98,13 @@ def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
     drawn = np.asarray(jax_qaoa.sample(*stack, *angles, uniforms), np.int64)
     answers = []
     for row, job in enumerate(jobs):
-        n = job.kernel.n
+        n = job.polynomial.n
         free = n - int(stack.folded[row])
         states = drawn[row, : job.shots] >> (shape.qubits - free)
         if stack.folded[row]:  # variable 0 was held at 0: half of the shots belong to the complement
             states = np.where(flips[row], 2**n - 1 - states, states)
         distinct, counts = np.unique(states, return_counts=True)
         samples = ((distinct[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
-        answers.append((samples, counts.astype(np.int64), job.kernel.energy(samples)))
+        answers.append((samples, counts.astype(np.int64), job.polynomial.energy(samples)))
     each = (perf_counter() - start) / len(jobs)
     return [Result(*answer, work_seconds=each, circuit=figures(job)) for answer, job in zip(answers, jobs, strict=True)]

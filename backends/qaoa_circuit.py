@@ -10,20 +10,20 @@ from functools import lru_cache
 
 import numpy as np
 
-from qmosaic.backends.base import Circuit, Job
-from qmosaic.codecs.model import Ising
+from qmosaic.backends.base import Figures, Job
+from qmosaic.codecs.model import SpinPolynomial
 
 
-def moments_of(kernel: Ising) -> tuple[tuple[int, ...], ...]:
+def moments_of(kernel: SpinPolynomial) -> tuple[tuple[int, ...], ...]:
     """Couplings (their places in the list) that act at the same time, as no two share a variable."""
     return _matchings(kernel.n, kernel.rows.tobytes(), kernel.cols.tobytes())
 
 
-def figures(job: Job) -> Circuit:
+def figures(job: Job) -> Figures:
     """Qubits, depth (the measurement is not counted), two-qubit gates and shots of a job's circuit."""
-    kernel, layers = job.kernel, len(job.gammas)
+    kernel, layers = job.polynomial, len(job.gammas)
     depth = 1 + layers * (len(moments_of(kernel)) + bool(kernel.h.any()) + 1)
-    return Circuit(kernel.n, depth, len(kernel.J) * layers, job.shots)
+    return Figures(kernel.n, depth, len(kernel.J) * layers, job.shots)
 
 
 @lru_cache(maxsize=1024)

@@ -42,10 +42,10 @@ class Tabu:
 
 def _search(job: Job) -> Result:
     start = perf_counter()
-    steps = max(4, min(STEPS, MAX_WORK // job.kernel.n**2))
+    steps = max(4, min(STEPS, MAX_WORK // job.polynomial.n**2))
     samples = samples_by(
         TabuSampler,
-        job.kernel,
+        job.polynomial,
         num_reads=min(job.shots, MAX_READS),
         seed=job.seed % 2**32,
         timeout=None,
@@ -54,4 +54,4 @@ def _search(job: Job) -> Result:
         coefficient_z_restart=steps // 4,
         lower_bound_z=0,
     )
-    return Result.of_samples(job.kernel, samples, perf_counter() - start)
+    return Result.of_samples(job.polynomial, samples, perf_counter() - start)

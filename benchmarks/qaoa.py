@@ -31,7 +31,7 @@ from qmosaic.backends import jax_qaoa
 from qmosaic.backends.base import Job
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.exact import energies
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 LAYERS = 2
 GOALS = {8: 100.0, 12: 30.0, 16: 4.0, 20: 1.0}
@@ -40,13 +40,13 @@ BATCH = {8: 256, 12: 16, 16: 2, 20: 1}
 ROUND_SECONDS = 0.3
 
 
-def regular_graph(n: int) -> Ising:
+def regular_graph(n: int) -> SpinPolynomial:
     """Max-cut on a random 3-regular graph: one coupling of 1 for each edge."""
     rows, cols = zip(*nx.random_regular_graph(3, n, seed=n).edges, strict=True)
-    return Ising.of(n, rows=rows, cols=cols, J=np.ones(len(rows)))
+    return SpinPolynomial.of(n, rows=rows, cols=cols, J=np.ones(len(rows)))
 
 
-def ours(kernel: Ising, angles: np.ndarray) -> Callable[[], float]:
+def ours(kernel: SpinPolynomial, angles: np.ndarray) -> Callable[[], float]:
     """One call of it evaluates `BATCH` angle sets; the diagonal is computed once, as for the peers."""
     stack = jax_qaoa.stack([kernel], rows=1)
     costs = jax_qaoa.cost_vectors(stack.h, stack.J)
@@ -59,7 +59,7 @@ def ours(kernel: Ising, angles: np.ndarray) -> Callable[[], float]:
     return evaluate
 
 
-def peer(kernel: Ising, angles: np.ndarray, simulator: Any) -> Callable[[], float]:
+def peer(kernel: SpinPolynomial, angles: np.ndarray, simulator: Any) -> Callable[[], float]:
     """One call of it evaluates one angle set, the next of the list; returns the first's energy first."""
     diagonal = energies(kernel).astype(np.float32)
     prepare = CirqStatevector().prepare
@@ -74,7 +74,7 @@ def peer(kernel: Ising, angles: np.ndarray, simulator: Any) -> Callable[[], floa
     return evaluate
 
 
-def contenders(kernel: Ising, angles: np.ndarray) -> dict[str, tuple[int, Callable[[], float]]]:
+def contenders(kernel: SpinPolynomial, angles: np.ndarray) -> dict[str, tuple[int, Callable[[], float]]]:
     """Name to (evaluations in a call, call)."""
     found = {"jax": (BATCH[kernel.n], ours(kernel, angles))}
     found["cirq"] = (1, peer(kernel, angles, cirq.Simulator(dtype=np.complex64)))

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole, _ = naive_seconds(problems[: peers // 2], effort(tuned_on=NODES))
     rate, outcomes = asyncio.run(ours(problems, window))
     tell(f"{count} outcomes: {dict(Counter(f'{o.status} ({o.reason}) by {o.backend}' for o in outcomes))}")
-    found = [(outcome.objective, cut) for outcome, cut in zip(outcomes, cuts, strict=False)]
+    found = [(outcome.objective or 0, cut) for outcome, cut in zip(outcomes, cuts, strict=False)]
     tell(f"cuts of the first {peers}: {sum(a > b for a, b in found)} better, {sum(a < b for a, b in found)} worse")
     row = Row("script that does the same", rate, len(seconds) / sum(seconds))
     rows = [

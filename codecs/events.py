@@ -13,8 +13,9 @@ import msgspec
 import orjson
 
 from qmosaic.codecs.arrays import Packed
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.model import PackedIsing
+from qmosaic.codecs.kernels import Kind, PackedKernel
 
 Sense = Literal["min", "max"]
 Target = Literal["classical", "gpu", "quantum"]
@@ -31,12 +32,16 @@ REJECTION_SCHEMA: Final = "qmosaic.rejection/1"
 OutcomeReason = Literal[
     "improved",  # accepted: better than the incumbent
     "equal",  # accepted: as good as the incumbent
+    "verified",  # accepted: agrees with an independent simulation (circuits)
+    "unverified",  # accepted, but nothing independent could check it; `details` say why (circuits)
     "solved_in_reduce",  # accepted: presolve left nothing to decide, the answer is optimal
     "worse_than_baseline",  # fallback: the answer is valid but worse than the incumbent
+    "within_error",  # fallback: no better than the incumbent by more than its own standard error
     "infeasible",  # fallback: the answer breaks a constraint of the problem
+    "mismatch",  # fallback: the answer contradicts an independent simulation (circuits)
     "invalid_answer",  # fallback: the proposal does not fit the kernel
     "deadline",  # fallback: no answer by the deadline, the incumbent was there
-    "no_incumbent",  # fallback: not even a usable incumbent by the deadline, the family's quick answer
+    "no_incumbent",  # fallback: not even a usable incumbent by the deadline; the family's quick answer, if it has one
     "execution_failed",  # fallback: the backend failed the job
     "no_backend",  # fallback: no live worker takes the job
     "stage_failed",  # fallback: a hop before execution failed on this problem
@@ -100,38 +105,37 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Encoded(msgspec.Struct, frozen=True, kw_only=True):
-    """encode → reduce."""
+    """encode → reduce: the compact model; a `Bundle` where only the family knows what it is.
+
+    `size`: how much work reduce has with it, in variables of a max-cut.
+    """
 
     ref: Ref
-    model: PackedIsing
-
-
-class PackedLift(msgspec.Struct, frozen=True, kw_only=True):
-    """How a kernel sample becomes a whole-problem sample; see `processors.lift`."""
-
-    variables: Packed
-    eliminated: Packed
-    neighbours: Packed
-    coefficients: Packed
+    model: PackedKernel | Bundle
+    size: int
 
 
 class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
-    """reduce → verify: the best classical solution, and how to lift a kernel's answer. `bits`: packed bits."""
+    """reduce → verify: the best classical solution, and how to lift a kernel's answer, in the family's terms.
+
+    `kernel_digest` None: there is no kernel, the incumbent is proven optimal.
+    """
 
     ref: Ref
-    bits: Packed
+    state: Bundle
     solver: str
     seconds: float
     kernel_digest: str | None
-    lift: PackedLift | None
+    lift: Bundle | None
 
 
 class Reduced(msgspec.Struct, frozen=True, kw_only=True):
-    """reduce → route: the kernel and its tuned angles (radians)."""
+    """reduce → route: the kernel, its size for the policy, and its tuned angles (radians) if it is a polynomial."""
 
     ref: Ref
-    kernel: PackedIsing
+    kernel: PackedKernel
     kernel_digest: str
+    kind: Kind
     variables: int
     couplings: int
     gammas: list[float]
@@ -154,7 +158,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     attempt: int
     route: Route
-    kernel: PackedIsing
+    kernel: PackedKernel
     kernel_digest: str
     gammas: list[float]
     betas: list[float]
@@ -170,15 +174,21 @@ class CircuitInfo(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend's best sample for a kernel (bits packed), and how sure it is of it.
+    """What a backend says of a kernel, by the kind of the kernel.
 
-    `confidence` is the share of the samples whose energy equals the best one's.
+    A polynomial: `bits`, the best sample (packed bits), its `energy`, and `confidence`, the share of the samples
+    whose energy equals it. A circuit: `samples` of its classical bits (uint8, a row each) and their `counts`
+    (int64); or, where it has observables, their expectation `values` and standard `errors` (0: exact).
     """
 
-    bits: Packed
-    energy: float
-    confidence: float
     circuit: CircuitInfo | None
+    bits: Packed | None = None
+    energy: float | None = None
+    confidence: float | None = None
+    samples: Packed | None = None
+    counts: Packed | None = None
+    values: list[float] = []
+    errors: list[float] = []
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -201,12 +211,13 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None
 
 
-class Baseline(msgspec.Struct, frozen=True):
-    """The classical incumbent: its objective, what found it, and the seconds it took."""
+class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it."""
 
-    objective: int | float
+    objective: int | float | None
     solver: str
     seconds: float
+    details: dict[str, Any] = {}
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -220,6 +231,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The verified end of a problem. `objective` is in the sense and scale of what the producer sent.
 
     `improvement` is how much better than the baseline, in the problem's sense: never negative when accepted.
+    `error` is the objective's standard error where it was measured. `details` are the family's. `solution` None:
+    there is none, nobody could run it. Objective and improvement are None where there is nothing to compare.
     """
 
     problem_id: str
@@ -227,11 +240,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: OutcomeReason
     sense: Sense
-    objective: int | float
+    objective: int | float | None
     solution: Any
     feasible: bool
     baseline: Baseline | None
-    improvement: int | float
+    improvement: int | float | None
     target: Target | None
     backend: str | None
     route_reason: RouteReason | None
@@ -246,6 +259,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     labels: dict[str, Any]
     notes: list[str]
+    error: float = 0.0
+    details: dict[str, Any] = {}
     schema: Literal["qmosaic.outcome/1"] = OUTCOME_SCHEMA
 
 
@@ -281,11 +296,11 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """An execute worker's sign of life, every second: what it runs and up to which kernel size."""
+    """An execute worker's sign of life, every second: what it runs, of which kind and up to which size."""
 
     worker: str
     target: Target
-    backends: dict[str, int]  # name → max qubits
+    backends: dict[str, dict[Kind, int]]  # name → kind of kernel → max qubits
     at: float
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from qmosaic.codecs.events import OUTCOME_SCHEMA, PROBLEM_SCHEMA, REJECTION_SCHEMA, Outcome, Problem, Rejection
-from qmosaic.codecs.problems import Ising, MaxCut, ProblemData, Qubo
+from qmosaic.codecs.problems import FAMILIES
+from qmosaic.codecs.problems.base import ProblemData
 
-FAMILIES: tuple[type[ProblemData], ...] = (MaxCut, Qubo, Ising)
 EVENTS: dict[str, type[msgspec.Struct]] = {
     PROBLEM_SCHEMA: Problem,
     OUTCOME_SCHEMA: Outcome,
@@ -36,7 +36,7 @@ def event_schema(name: str) -> dict[str, Any]:
                 "if": {"properties": {"family": {"const": family.family}}},
                 "then": {"properties": {"problem": payload_schema(family)}},
             }
-            for family in FAMILIES
+            for family in FAMILIES.values()
         ]
     return schema
 

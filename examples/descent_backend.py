@@ -35,7 +35,7 @@ class Descent:
 
 
 def _descend(job: Job) -> Result:
-    start, kernel = perf_counter(), job.kernel
+    start, kernel = perf_counter(), job.polynomial
     couplings = np.zeros((kernel.n, kernel.n))
     couplings[kernel.rows, kernel.cols] = couplings[kernel.cols, kernel.rows] = kernel.J
     generator = np.random.default_rng(job.seed)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Problem, Ref, claimed_id, parse_problem
 from qmosaic.processors.families.base import Instance, Limits
-from qmosaic.processors.families.registry import family
+from qmosaic.processors.families.registry import family, known
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
     instance = kind if isinstance(kind, Rejected) else kind.parse(problem, limits)
     if isinstance(instance, Rejected):
         return Refusal(problem_id, raw_digest, instance, problem)
+    if problem.shots == 0 and not known(problem.family).exact_shots:
+        return Refusal(problem_id, raw_digest, _no_shots(problem.family), problem)
     seed = problem.seed if problem.seed is not None else int(instance.digest[:8], 16) & 0x7FFFFFFF
     ref = Ref(
         problem_id=problem_id,
@@ -82,7 +84,7 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
         tenant=problem.tenant,
         priority=problem.priority,
         target=problem.target,
-        shots=problem.shots or defaults.shots,
+        shots=problem.shots if problem.shots is not None else defaults.shots,
         seed=seed,
         received_at=record.timestamp,
         deadline_at=deadline_at,
@@ -100,11 +102,16 @@ def _check_options(problem: Problem, limits: Limits) -> Rejected | None:
             "$.tenant",
             "Use 1 to 128 characters.",
         )
-    if problem.shots is not None and not 1 <= problem.shots <= limits.shots:
+    if problem.shots is not None and not 0 <= problem.shots <= limits.shots:
         return Rejected("invalid_event", f"{problem.shots} shots", "$.shots", f"Ask for 1 to {limits.shots} shots.")
     if problem.seed is not None and not 0 <= problem.seed < 2**31:
         return Rejected("invalid_event", f"seed {problem.seed}", "$.seed", "Use a seed from 0 to 2147483647.")
     return None
+
+
+def _no_shots(family: str) -> Rejected:
+    message = f"0 shots, but {family} has no exact expectation to ask for"
+    return Rejected("invalid_event", message, "$.shots", "Ask for 1 or more.")
 
 
 def _deadline(given: float | str | None, timestamp: float, limits: Limits, defaults: Defaults) -> float | Rejected:

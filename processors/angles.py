@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from qmosaic.backends.jax_qaoa import cost_vectors, expectations
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 Angles = tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]
 
@@ -40,7 +40,7 @@ GRID = np.array([(g, b) for g in (0.75, 0.95, 1.15) for b in (0.8, 1.0, 1.2, 1.4
 """Factors on the gammas and on the betas."""
 
 
-def tune(kernels: Sequence[Ising], layers: int) -> list[Angles]:
+def tune(kernels: Sequence[SpinPolynomial], layers: int) -> list[Angles]:
     """Gammas and betas of each kernel, in the convention of `backends.base`; `layers` at least 1."""
     out: list[Angles] = []
     width = BATCH if len(kernels) > 1 else 1
@@ -58,7 +58,7 @@ def transferred(layers: int) -> Angles:
     return np.interp(at, nodes, gammas), -np.interp(at, nodes, betas)
 
 
-def _tuned(kernels: Sequence[Ising], width: int, layers: int) -> list[Angles]:
+def _tuned(kernels: Sequence[SpinPolynomial], width: int, layers: int) -> list[Angles]:
     h, J = _dense(kernels)
     typical = _typical(h, J)
     h, J = _donors(h / typical[:, None], J / typical[:, None, None])
@@ -76,7 +76,7 @@ def _tuned(kernels: Sequence[Ising], width: int, layers: int) -> list[Angles]:
     return [(g * gammas / scale, b * betas) for (g, b), scale in zip(best, typical, strict=True)]
 
 
-def _dense(kernels: Sequence[Ising]) -> tuple[Any, Any]:
+def _dense(kernels: Sequence[SpinPolynomial]) -> tuple[Any, Any]:
     """Fields (k, n) and symmetric couplings (k, n, n), n the largest number of variables, at least `DONOR`."""
     n = max(DONOR, *(kernel.n for kernel in kernels))
     h, J = np.zeros((len(kernels), n)), np.zeros((len(kernels), n, n))
@@ -112,6 +112,6 @@ def _float32(array: Any) -> Any:
 
 def warm_up(layers: int) -> None:
     """Compile, or load from JAX's cache, the two programs for a number of layers."""
-    pair = Ising.of(2, rows=[0], cols=[1], J=[1.0])
+    pair = SpinPolynomial.of(2, rows=[0], cols=[1], J=[1.0])
     tune([pair], layers)
     tune([pair, pair], layers)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.pool import Pool, Spins
 
 STALL, AGREE = 3, 3
@@ -38,14 +38,14 @@ SPEED = 200_000_000
 """Couplings visited in a second, a careful guess: the first anneal should fit into the time there is."""
 
 
-def pool(model: Ising, seed: int) -> Pool:
+def pool(model: SpinPolynomial, seed: int) -> Pool:
     """Where the search of a problem begins."""
     few, many = REPLICAS
     replicas = min(many, max(few, WORK // visits(model)))
     return Pool(model, seed, replicas=replicas, stall=STALL, agree=AGREE)
 
 
-def visits(model: Ising) -> int:
+def visits(model: SpinPolynomial) -> int:
     """What a sweep of one replica looks at."""
     return model.n + 2 * len(model.J)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qmosaic.codecs.events import Encoded
-from qmosaic.codecs.model import pack_ising
+from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.families.base import Limits
 
@@ -13,9 +13,10 @@ from qmosaic.processors.families.base import Limits
 def encode(records: Sequence[Record], limits: Limits, defaults: Defaults) -> list[Encoded | None]:
     """One event a record, None for an invalid one."""
     admissions = [admit(record, limits, defaults) for record in records]
-    return [
-        Encoded(ref=admission.ref, model=pack_ising(admission.instance.encode()))
-        if isinstance(admission, Admission)
-        else None
-        for admission in admissions
-    ]
+    return [_encoded(admission) if isinstance(admission, Admission) else None for admission in admissions]
+
+
+def _encoded(admission: Admission) -> Encoded:
+    model = admission.instance.encode()
+    packed = pack_polynomial(model) if isinstance(model, SpinPolynomial) else model
+    return Encoded(ref=admission.ref, model=packed, size=admission.instance.size)

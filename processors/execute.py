@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qmosaic.backends.base import Backend, Job, Result
-from qmosaic.codecs.arrays import pack_bits
+from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result
+from qmosaic.codecs.arrays import pack, pack_bits
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import Answer, CircuitInfo, Failure, JobEvent, Proposal
-from qmosaic.codecs.model import unpack_ising
+from qmosaic.codecs.kernels import Kernel, unpack_kernel
+from qmosaic.codecs.model import SpinPolynomial
 
 
 def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> list[Proposal]:
@@ -39,42 +40,59 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
     prepared = []
     for k, event in enumerate(jobs):
         job = Job(
-            kernel=unpack_ising(event.kernel),
+            kernel=unpack_kernel(event.kernel),
             shots=event.ref.shots,
             seed=event.ref.seed,
             gammas=np.array(event.gammas, dtype=np.float64),
             betas=np.array(event.betas, dtype=np.float64),
         )
         try:
-            prepared.append((k, backend.prepare(job)))
+            prepared.append((k, job.kernel, backend.prepare(job)))
         except BackendError as error:
             out[k] = Failure("execute", "execution_failed", str(error))
     size = max(1, backend.capabilities.batch)
     for start in range(0, len(prepared), size):
         chunk = prepared[start : start + size]
         try:
-            results = backend.run([item for _, item in chunk])
+            results = backend.run([item for *_, item in chunk])
         except BackendError as error:
-            for k, _ in chunk:
+            for k, *_ in chunk:
                 out[k] = Failure("execute", "execution_failed", str(error))
             continue
-        for (k, _), result in zip(chunk, results, strict=True):
-            out[k] = answer_of(result)
+        for (k, kernel, _), result in zip(chunk, results, strict=True):
+            out[k] = answer_of(kernel, result)
     return [item for item in out if item is not None]
 
 
-def answer_of(result: Result) -> Answer:
-    """The best sample; `confidence` is the share of the shots that reached its energy."""
-    best = int(np.argmin(result.energies))
-    lowest = float(result.energies[best])
-    close = result.energies <= lowest + 1e-9 * max(1.0, abs(lowest))
-    circuit = result.circuit
+def answer_of(kernel: Kernel, result: Result | Expectations) -> Answer:
+    """What a backend found, on the wire."""
+    circuit = _info(result.circuit)
+    if isinstance(result, Expectations):
+        return Answer(circuit=circuit, values=result.values.tolist(), errors=result.errors.tolist())
+    if not isinstance(kernel, SpinPolynomial):
+        return Answer(circuit=circuit, samples=pack(result.samples), counts=pack(result.counts))
+    return _best(kernel, result, circuit)
+
+
+def _best(kernel: SpinPolynomial, result: Result, circuit: CircuitInfo | None) -> Answer:
+    """The best sample, of those that keep the constraints if any does; `confidence` is its energy's share."""
+    kept = kernel.feasible(result.samples)
+    energies = np.where(kept, result.energies, np.inf) if kept.any() else result.energies
+    best = int(np.argmin(energies))
+    lowest = float(energies[best])
+    close = energies <= lowest + 1e-9 * max(1.0, abs(lowest))
     return Answer(
+        circuit=circuit,
         bits=pack_bits(result.samples[best]),
         energy=lowest,
         confidence=float(result.counts[close].sum() / result.counts.sum()),
-        circuit=CircuitInfo(circuit.qubits, circuit.depth, circuit.two_qubit_gates, circuit.shots) if circuit else None,
     )
+
+
+def _info(circuit: Figures | None) -> CircuitInfo | None:
+    if circuit is None:
+        return None
+    return CircuitInfo(circuit.qubits, circuit.depth, circuit.two_qubit_gates, circuit.shots)
 
 
 def _proposal(job: JobEvent, answer: Answer | Failure) -> Proposal:

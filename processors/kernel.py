@@ -6,10 +6,12 @@ persistence"): what all good samples agree on is most likely right; what is left
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int32
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import Linear, SpinPolynomial
 from qmosaic.processors.pool import Pool
 
 ROOM = 1e-3
@@ -48,8 +50,13 @@ def _worth(pool: Pool) -> tuple[Bool[np.ndarray, " n"], Float64[np.ndarray, " n"
     return against > 0, np.asarray(4 * against * (1 - against) + 0.01 * weak)
 
 
-def restricted(model: Ising, spins: Int8[np.ndarray, " n"], variables: Int32[np.ndarray, " q"]) -> Ising:
-    """The model of some variables, the others fixed as in `spins`: same energies, offset included."""
+def restricted(
+    model: SpinPolynomial, spins: Int8[np.ndarray, " n"], variables: Int32[np.ndarray, " q"]
+) -> SpinPolynomial:
+    """The model of some variables, the others fixed as in `spins`: same energies, offset included.
+
+    A constraint that is left without variables is kept: the fixed ones may break it.
+    """
     if len(variables) == model.n:
         return model
     place = np.full(model.n, -1)
@@ -64,11 +71,33 @@ def restricted(model: Ising, spins: Int8[np.ndarray, " n"], variables: Int32[np.
     fixed = model.h[place < 0] @ spins[place < 0] + model.J[outside] @ (
         spins[model.rows[outside]] * spins[model.cols[outside]]
     )
-    return Ising.of(
+    return SpinPolynomial.of(
         len(variables),
         h=field,
         rows=a[inside],
         cols=b[inside],
         J=model.J[inside],
         offset=model.offset + float(fixed),
+        higher=_restricted_terms(model, spins, place),
+        constraints=[_restricted_constraint(one, spins, place) for one in model.constraints],
+    )
+
+
+def _restricted_terms(model: SpinPolynomial, spins: Any, place: Any) -> list[tuple[list[int], float]]:
+    """The terms of higher order on the variables that are left, the spins of the others multiplied in."""
+    out: list[tuple[list[int], float]] = []
+    for terms in model.higher:
+        inside = place[terms.index]
+        values = terms.values * np.where(inside < 0, spins[terms.index], 1).prod(axis=1)
+        out += [
+            ([i for i in row if i >= 0], value) for row, value in zip(inside.tolist(), values.tolist(), strict=True)
+        ]
+    return out
+
+
+def _restricted_constraint(one: Linear, spins: Any, place: Any) -> Linear:
+    inside = place[one.variables] >= 0
+    fixed = float(one.coefficients[~inside] @ (spins[one.variables[~inside]] < 0))
+    return Linear(
+        place[one.variables[inside]].astype(np.int32), one.coefficients[inside], one.lower - fixed, one.upper - fixed
     )

@@ -7,13 +7,12 @@ they have in the incumbent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float64, Int32, UInt8
 
-from qmosaic.codecs.arrays import pack, unpack
-from qmosaic.codecs.events import PackedLift
+from qmosaic.codecs.bundle import Bundle, array, bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +50,11 @@ def apply(
     return bits
 
 
-def pack_lift(lift: Lift) -> PackedLift:
+def pack_lift(lift: Lift) -> Bundle:
     """To the wire."""
-    return PackedLift(
-        variables=pack(lift.variables),
-        eliminated=pack(lift.eliminated),
-        neighbours=pack(lift.neighbours),
-        coefficients=pack(lift.coefficients),
-    )
+    return bundle(vars(lift))
 
 
-def unpack_lift(packed: PackedLift) -> Lift:
-    """From the wire. Raises ValueError where bytes and shape of an array disagree."""
-    return Lift(
-        unpack(packed.variables),
-        unpack(packed.eliminated),
-        unpack(packed.neighbours),
-        unpack(packed.coefficients),
-    )
+def unpack_lift(packed: Bundle) -> Lift:
+    """From the wire. Raises LookupError or ValueError where an array is missing or broken."""
+    return Lift(*(array(packed, one.name) for one in fields(Lift)))

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int8
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 EASY = 0.75
 """Share of a new population that must be at the champion after one, independent round to end the search."""
@@ -35,7 +35,7 @@ class Pool:
     populations that must end at the champion before the problem is done.
     """
 
-    def __init__(self, model: Ising, seed: int, *, replicas: int, stall: int, agree: int) -> None:
+    def __init__(self, model: SpinPolynomial, seed: int, *, replicas: int, stall: int, agree: int) -> None:
         self.model, self.replicas, self.stall, self.agree = model, replicas, stall, agree
         self.rng = np.random.default_rng(seed)
         self.scale = float(np.abs(model.J).sum() + np.abs(model.h).sum()) or 1.0

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.lift import Lift
 
 ROUNDING = 1e-14
@@ -27,13 +27,19 @@ ROUNDING = 1e-14
 class Presolved:
     """What is left: every sample of `core`, lifted, has the same energy in the model."""
 
-    core: Ising
+    core: SpinPolynomial
     lift: Lift
 
 
-def presolve(model: Ising) -> Presolved:
-    """The core that is left, in time linear in the couplings (about 1 s for a million)."""
+def presolve(model: SpinPolynomial) -> Presolved:
+    """The core that is left, in time linear in the couplings (about 1 s for a million).
+
+    A model of higher order, or with constraints, is its own core.
+    """
     n = model.n
+    if model.higher or model.constraints:
+        # The rules look at two variables at a time and would decide against a constraint.
+        return Presolved(model, _lift(np.arange(n), [], [], []))
     ends, others = np.concatenate([model.rows, model.cols]), np.concatenate([model.cols, model.rows])
     J = np.concatenate([model.J, model.J])
     degree = np.bincount(ends, minlength=n)
@@ -132,7 +138,7 @@ class _Elimination:
         cols = place[np.fromiter((u for v in variables for u in self.near[v]), np.int64, len(rows))]
         J = np.fromiter((J for v in variables for J in self.near[v].values()), np.float64, len(rows))
         once = rows < cols
-        core = Ising.of(
+        core = SpinPolynomial.of(
             len(variables),
             h=np.array(self.h)[variables],
             rows=rows[once],

@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from qmosaic.codecs.model import Ising, bits_of
+from qmosaic.codecs.model import SpinPolynomial, bits_of
 from qmosaic.processors import angles, anneal, search
+from qmosaic.processors.families.base import Task
 from qmosaic.processors.kernel import choose, restricted
 from qmosaic.processors.lift import Lift, apply
 from qmosaic.processors.pool import Pool, descended
@@ -26,15 +27,6 @@ from qmosaic.processors.presolve import Presolved, presolve
 Solver = Literal["presolve", "tabu", "anneal"]
 SPARSE = 1 / 20
 """Share of the others that are neighbours, below which annealing beats tabu search (measured)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One problem. `seconds`: what its search may take; a round that has begun is finished."""
-
-    model: Ising
-    seed: int
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +43,7 @@ class Reduced:
     solver: Solver
     seconds: float
     rounds: int
-    kernel: Ising | None
+    kernel: SpinPolynomial | None
     lift: Lift
     gammas: Float64[np.ndarray, " p"]
     betas: Float64[np.ndarray, " p"]
@@ -87,13 +79,19 @@ class _Work:
 
 def _begun(task: Task, clock: Callable[[], float]) -> _Work:
     start = clock()
-    presolved = presolve(task.model)
+    presolved = presolve(model_of(task))
     solver = _solver(presolved.core)
     pool = (anneal if solver == "anneal" else search).pool(presolved.core, task.seed)
     return _Work(task, presolved, solver, pool, clock() - start)
 
 
-def _solver(core: Ising) -> Solver:
+def model_of(task: Task) -> SpinPolynomial:
+    """The polynomial of a task; there is no other kind here."""
+    assert isinstance(task.model, SpinPolynomial)
+    return task.model
+
+
+def _solver(core: SpinPolynomial) -> Solver:
     if core.n == 0:
         return "presolve"
     few_neighbours = 2 * len(core.J) / core.n < core.n * SPARSE
@@ -121,7 +119,7 @@ def _found(works: Sequence[_Work], clock: Callable[[], float]) -> list[_Work]:
     return out
 
 
-def _kernel(work: _Work, most: int) -> tuple[Ising | None, Lift]:
+def _kernel(work: _Work, most: int) -> tuple[SpinPolynomial | None, Lift]:
     """The kernel around the champion, and the lift from its samples."""
     pool, lift = work.pool, work.presolved.lift
     if work.solver == "presolve":
@@ -133,13 +131,13 @@ def _kernel(work: _Work, most: int) -> tuple[Ising | None, Lift]:
 
 def _reduced(
     work: _Work,
-    kernel: Ising | None,
+    kernel: SpinPolynomial | None,
     lift: Lift,
     gammas: Float64[np.ndarray, " p"],
     betas: Float64[np.ndarray, " p"],
 ) -> Reduced:
-    bits = apply(work.presolved.lift, np.zeros(work.task.model.n, np.uint8), bits_of(work.pool.champion))
-    energy = float(work.task.model.energy(bits))
+    bits = apply(work.presolved.lift, np.zeros(model_of(work.task).n, np.uint8), bits_of(work.pool.champion))
+    energy = float(model_of(work.task).energy(bits))
     return Reduced(bits, energy, work.solver, work.seconds, work.pool.rounds, kernel, lift, gammas, betas)
 
 

@@ -1,15 +1,18 @@
-"""Reduce, on events: encoded problems in, incumbents and kernels out. The numerical work is in `reduce`."""
+"""Reduce, on events: encoded problems in, incumbents and kernels out. The numerical work is the families'."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
 
-from qmosaic.codecs.arrays import pack_bits
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
-from qmosaic.codecs.model import pack_ising, unpack_ising
-from qmosaic.processors.lift import pack_lift
-from qmosaic.processors.reduce import Task, reduce
+from qmosaic.codecs.kernels import kind_of, pack_kernel, size_of
+from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, unpack_polynomial
+from qmosaic.processors.families.base import Family, Model, Reduction, Task
+from qmosaic.processors.families.registry import known
+
+Pair = tuple[Incumbent, Reduced | None]
 
 
 def reduce_events(
@@ -20,46 +23,71 @@ def reduce_events(
     layers: int,
     share: float,
     max_seconds: float,
-) -> list[tuple[Incumbent, Reduced | None]]:
-    """The incumbent of each problem, and its kernel unless presolve left nothing to decide.
+) -> list[Pair]:
+    """The incumbent of each problem, and its kernel unless reduce left nothing to decide.
 
     `share` of the time left to a problem's deadline may be searched, `max_seconds` at most; `now` is in
     seconds since the epoch. Seeds follow from the problem's digest and seed: twice the same event, twice the
-    same search.
+    same search. Problems whose model is a polynomial are reduced together, whatever their families are.
     """
-    tasks = [
-        Task(
-            model=unpack_ising(event.model),
-            seed=_seed(event.ref.digest, event.ref.seed),
-            seconds=min(max_seconds, max(0.05, share * (event.ref.deadline_at - now))),
-        )
-        for event in batch
-    ]
-    out: list[tuple[Incumbent, Reduced | None]] = []
-    for event, reduced in zip(batch, reduce(tasks, max_kernel_qubits=max_kernel_qubits, layers=layers), strict=True):
-        kernel = reduced.kernel
-        incumbent = Incumbent(
-            ref=event.ref,
-            bits=pack_bits(reduced.bits),
-            solver=reduced.solver,
-            seconds=reduced.seconds,
-            kernel_digest=kernel.digest if kernel is not None else None,
-            lift=pack_lift(reduced.lift) if kernel is not None else None,
-        )
-        if kernel is None:
-            out.append((incumbent, None))
-            continue
-        job = Reduced(
-            ref=event.ref,
-            kernel=pack_ising(kernel),
-            kernel_digest=kernel.digest,
-            variables=kernel.n,
-            couplings=len(kernel.J),
-            gammas=[float(angle) for angle in reduced.gammas],
-            betas=[float(angle) for angle in reduced.betas],
-        )
-        out.append((incumbent, job))
-    return out
+    groups: dict[str, list[int]] = {}
+    for k, event in enumerate(batch):
+        together = "spins" if isinstance(event.model, PackedPolynomial) else event.ref.family
+        groups.setdefault(together, []).append(k)
+    out: dict[int, Pair] = {}
+    for members in groups.values():
+        tasks = [
+            Task(
+                model=_model(event),
+                seed=_seed(event.ref.digest, event.ref.seed),
+                seconds=min(max_seconds, max(0.05, share * (event.ref.deadline_at - now))),
+                shots=event.ref.shots,
+                target=event.ref.target,
+                max_qubits=max_kernel_qubits,
+                layers=layers,
+            )
+            for event in (batch[k] for k in members)
+        ]
+        family = _family(batch[members[0]])
+        for k, reduction in zip(members, family.reduce(tasks), strict=True):
+            out[k] = _events(batch[k], reduction)
+    return [out[k] for k in range(len(batch))]
+
+
+def _family(event: Encoded) -> Family:
+    return known(event.ref.family)
+
+
+def _model(event: Encoded) -> Model:
+    return unpack_polynomial(event.model) if isinstance(event.model, PackedPolynomial) else event.model
+
+
+def _events(event: Encoded, reduction: Reduction) -> Pair:
+    kernel = reduction.kernel
+    incumbent = Incumbent(
+        ref=event.ref,
+        state=reduction.state,
+        solver=reduction.solver,
+        seconds=reduction.seconds,
+        kernel_digest=kernel.digest if kernel is not None else None,
+        lift=reduction.lift if kernel is not None else None,
+    )
+    if kernel is None:
+        return incumbent, None
+    return incumbent, Reduced(
+        ref=event.ref,
+        kernel=pack_kernel(kernel),
+        kernel_digest=kernel.digest,
+        kind=kind_of(kernel),
+        variables=size_of(kernel),
+        couplings=_couplings(kernel),
+        gammas=[float(angle) for angle in reduction.gammas],
+        betas=[float(angle) for angle in reduction.betas],
+    )
+
+
+def _couplings(kernel: SpinPolynomial | Circuit) -> int:
+    return len(kernel.J) if isinstance(kernel, SpinPolynomial) else 0
 
 
 def _seed(digest: str, seed: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from qmosaic.codecs.events import Failure, JobEvent, Proposal, Reduced, Route, RouteReason, Target
+from qmosaic.codecs.kernels import Kind
 
 TARGETS: tuple[Target, ...] = ("classical", "gpu", "quantum")
 
@@ -21,6 +22,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     target: Target
     backend: str | None = None
+    kinds: tuple[Kind, ...] = ("spins", "circuit")
     min_qubits: int = 0
     max_qubits: int = 1_000_000
     min_density: float = 0.0
@@ -28,16 +30,18 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_seconds_left: float = 0.0
     max_seconds_left: float = 1e12
 
-    def matches(self, qubits: int, density: float, seconds_left: float) -> bool:
+    def matches(self, kind: Kind, qubits: int, density: float, seconds_left: float) -> bool:
         """Whether this line is about such a kernel."""
         return (
-            self.min_qubits <= qubits <= self.max_qubits
+            kind in self.kinds
+            and self.min_qubits <= qubits <= self.max_qubits
             and self.min_density <= density <= self.max_density
             and self.min_seconds_left <= seconds_left <= self.max_seconds_left
         )
 
 
 DEFAULT_RULES = (
+    Rule("circuit", "quantum", kinds=("circuit",)),
     Rule("hurry", "classical", max_seconds_left=1.0),
     Rule("small", "quantum", max_qubits=12),
     Rule("medium", "gpu", max_qubits=20),
@@ -51,8 +55,8 @@ DEFAULT_PREFERENCE: dict[str, tuple[str, ...]] = {
     "quantum": ("cirq.statevector",),
 }
 
-# Alive: target → backend → the most qubits it takes.
-Alive = Mapping[Target, Mapping[str, int]]
+# Alive: target → backend → kind of kernel → the most qubits it takes.
+Alive = Mapping[Target, Mapping[str, Mapping[Kind, int]]]
 
 
 def decide(
@@ -64,21 +68,21 @@ def decide(
     alive: Alive,
 ) -> Route | tuple[RouteReason, str]:
     """The route of one kernel, or the reason and a sentence why there is none."""
-    qubits = reduced.variables
+    kind, qubits = reduced.kind, reduced.variables
     density = 2 * reduced.couplings / (qubits * (qubits - 1)) if qubits > 1 else 0.0
 
     def pick(target: Target, backend: str | None = None) -> str | None:
         takes = alive.get(target, {})
         order = [backend] if backend else [*preference.get(target, ()), *takes]
-        return next((name for name in order if qubits <= takes.get(name, -1)), None)
+        return next((name for name in order if qubits <= takes.get(name, {}).get(kind, -1)), None)
 
     requested = reduced.ref.target
     if requested != "auto":
         found = pick(requested)
         if found:
             return Route(target=requested, backend=found, reason="requested", rule="")
-        return "requested_unavailable", f"no live {requested} backend takes {qubits} qubits"
-    rule = next((rule for rule in rules if rule.matches(qubits, density, max(0.0, seconds_left))), None)
+        return "requested_unavailable", f"no live {requested} backend takes {kind} of {qubits} qubits"
+    rule = next((rule for rule in rules if rule.matches(kind, qubits, density, max(0.0, seconds_left))), None)
     if rule is not None and (found := pick(rule.target, rule.backend)):
         return Route(target=rule.target, backend=found, reason="rule", rule=rule.name)
     live = alive.get(rule.target, {}) if rule is not None else {}
@@ -87,7 +91,7 @@ def decide(
     for target in TARGETS:
         if found := pick(target):
             return Route(target=target, backend=found, reason=reason, rule=rule.name if rule else "")
-    return "no_backend", f"no live backend takes {qubits} qubits"
+    return "no_backend", f"no live backend takes {kind} of {qubits} qubits"
 
 
 def route(

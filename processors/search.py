@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32, UInt32
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.pool import Pool, Spins
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -41,7 +41,7 @@ class Padded(NamedTuple):
     variables: int
 
 
-def pool(model: Ising, seed: int) -> Pool:
+def pool(model: SpinPolynomial, seed: int) -> Pool:
     """Where the search of a problem begins."""
     return Pool(model, seed, replicas=REPLICAS, stall=STALL, agree=AGREE)
 
@@ -73,7 +73,7 @@ def size(n: int) -> int:
     return next(size for size in SIZES if size >= n)
 
 
-def pad(model: Ising) -> Padded:
+def pad(model: SpinPolynomial) -> Padded:
     """The dense form of a model."""
     n = size(model.n)
     largest = max(np.abs(model.h).max(initial=0), np.abs(model.J).max(initial=0)) or 1.0

@@ -6,12 +6,8 @@ incumbent goes out, else the family's quick answer. Imports neither JAX nor Cirq
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from qmosaic.codecs.arrays import unpack_bits
 from qmosaic.codecs.events import (
     Baseline,
     Incumbent,
@@ -25,7 +21,6 @@ from qmosaic.codecs.events import (
 )
 from qmosaic.processors.admit import Admission
 from qmosaic.processors.families.base import Evaluation, Instance
-from qmosaic.processors.lift import apply, unpack_lift
 
 # Two objectives closer than this, relative to their size, are equal: float64 sums differ by their order.
 TOLERANCE = 1e-9
@@ -44,6 +39,9 @@ def gain(sense: Sense, objective: float, baseline: float) -> float:
     """How much better `objective` is than `baseline`, in the problem's sense; 0.0 within `TOLERANCE`."""
     difference = objective - baseline if sense == "max" else baseline - objective
     return 0.0 if abs(difference) <= TOLERANCE * max(1.0, abs(objective), abs(baseline)) else difference
+
+
+ACCEPTED = frozenset({"improved", "equal", "verified", "unverified"})
 
 
 def settle(
@@ -68,7 +66,7 @@ def settle(
     known = _incumbent(instance, incumbent)
     base, baseline = known or _quick(instance)
     reason: OutcomeReason
-    best, reason = base, "deadline" if known else "no_incumbent"
+    best, reason = base, "deadline" if incumbent is not None and (known or base is None) else "no_incumbent"
     accepted = False
     if proposal is None and known and incumbent is not None and incumbent.kernel_digest is None:
         accepted, reason = True, "solved_in_reduce"
@@ -77,7 +75,7 @@ def settle(
     elif proposal is not None:
         candidate = _lifted(instance, incumbent, proposal)
         reason = _judge(instance.sense, candidate, base)
-        accepted = reason in ("improved", "equal")
+        accepted = reason in ACCEPTED
         if accepted and candidate is not None:
             best = candidate
     ref = proposal.ref if proposal is not None else incumbent.ref if incumbent is not None else admission.ref
@@ -85,20 +83,20 @@ def settle(
     answer = proposal.answer if proposal is not None else None
     failure = proposal.failure if proposal is not None else None
     solved = reason == "solved_in_reduce"
-    objective = best.evaluation.objective
+    found = best.evaluation if best else Evaluation(None, False)
     return Outcome(
         problem_id=admission.ref.problem_id,
         family=admission.ref.family,
         status="accepted" if accepted else "fallback",
         reason=reason,
         sense=instance.sense,
-        objective=number(objective),
-        solution=best.solution,
-        feasible=best.evaluation.feasible,
+        objective=_number(found.objective),
+        solution=best.solution if best else None,
+        feasible=found.feasible,
         baseline=baseline,
-        improvement=number(gain(instance.sense, objective, baseline.objective)),
+        improvement=_improvement(instance.sense, found, baseline),
         target="classical" if solved else route.target if route else None,
-        backend="presolve" if solved else route.backend if route else None,
+        backend=incumbent.solver if solved and incumbent else route.backend if route else None,
         route_reason=route.reason if route else failure.route_reason if failure else None,
         circuit=answer.circuit if answer else None,
         confidence=answer.confidence if answer else None,
@@ -113,13 +111,20 @@ def settle(
         trace_id=trace_id,
         tenant=admission.ref.tenant,
         labels=admission.problem.labels,
-        notes=[*instance.notes, *best.evaluation.violations],
+        notes=[*instance.notes, *found.violations],
+        error=found.error,
+        details=found.details,
     )
 
 
-def _candidate(instance: Instance, bits: UInt8[np.ndarray, " n"]) -> _Candidate:
-    solution = instance.decode(bits)
-    return _Candidate(solution, instance.evaluate(solution))
+def _number(value: float | None) -> int | float | None:
+    return None if value is None else number(value)
+
+
+def _improvement(sense: Sense, found: Evaluation, baseline: Baseline | None) -> int | float | None:
+    if found.objective is None or baseline is None or baseline.objective is None:
+        return None
+    return number(gain(sense, found.objective, baseline.objective))
 
 
 def _incumbent(instance: Instance, incumbent: Incumbent | None) -> tuple[_Candidate, Baseline] | None:
@@ -127,18 +132,27 @@ def _incumbent(instance: Instance, incumbent: Incumbent | None) -> tuple[_Candid
     if incumbent is None:
         return None
     try:
-        candidate = _candidate(instance, unpack_bits(incumbent.bits))
+        solution = instance.solution(incumbent.state)
+        if solution is None:
+            return None
+        candidate = _Candidate(solution, instance.evaluate(solution, incumbent.state))
     except UNFIT:
         return None
     if not candidate.evaluation.feasible:
         return None
-    objective = number(candidate.evaluation.objective)
-    return candidate, Baseline(objective, incumbent.solver, round(incumbent.seconds, 6))
+    return candidate, _baseline(candidate.evaluation, incumbent.solver, round(incumbent.seconds, 6))
 
 
-def _quick(instance: Instance) -> tuple[_Candidate, Baseline]:
-    candidate = _candidate(instance, instance.quick())
-    return candidate, Baseline(number(candidate.evaluation.objective), "quick", 0.0)
+def _quick(instance: Instance) -> tuple[_Candidate | None, Baseline | None]:
+    solution = instance.quick()
+    if solution is None:
+        return None, None
+    candidate = _Candidate(solution, instance.evaluate(solution))
+    return candidate, _baseline(candidate.evaluation, "quick", 0.0)
+
+
+def _baseline(found: Evaluation, solver: str, seconds: float) -> Baseline:
+    return Baseline(_number(found.objective), solver, seconds, found.details)
 
 
 def _lifted(instance: Instance, incumbent: Incumbent | None, proposal: Proposal) -> _Candidate | None:
@@ -148,23 +162,25 @@ def _lifted(instance: Instance, incumbent: Incumbent | None, proposal: Proposal)
     if proposal.kernel_digest != incumbent.kernel_digest:
         return None
     try:
-        lift = unpack_lift(incumbent.lift)
-        kernel_bits = unpack_bits(proposal.answer.bits)
-        if len(kernel_bits) != lift.kernel_size:
-            return None
-        return _candidate(instance, apply(lift, unpack_bits(incumbent.bits), kernel_bits))
+        solution = instance.answered(incumbent.state, incumbent.lift, proposal.answer)
+        return _Candidate(solution, instance.evaluate(solution, incumbent.state))
     except UNFIT:
         return None
 
 
-def _judge(
-    sense: Sense, candidate: _Candidate | None, base: _Candidate
-) -> Literal["improved", "equal", "worse_than_baseline", "infeasible", "invalid_answer"]:
+def _judge(sense: Sense, candidate: _Candidate | None, base: _Candidate | None) -> OutcomeReason:
     if candidate is None:
         return "invalid_answer"
-    if not candidate.evaluation.feasible:
+    found = candidate.evaluation
+    if not found.feasible:
         return "infeasible"
-    if not base.evaluation.feasible:
+    if found.verdict is not None:
+        return found.verdict
+    if found.objective is None:
+        return "invalid_answer"
+    if base is None or not base.evaluation.feasible or base.evaluation.objective is None:
         return "improved"
-    better = gain(sense, candidate.evaluation.objective, base.evaluation.objective)
+    better = gain(sense, found.objective, base.evaluation.objective)
+    if found.error > 0 and abs(better) <= found.error:
+        return "within_error"
     return "improved" if better > 0 else "equal" if better == 0 else "worse_than_baseline"

@@ -18,6 +18,7 @@ import msgspec
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import BackendStatus, Encoded, JobEvent, Proposal, Reduced
+from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.admit import Record
 from qmosaic.processors.encode import encode
 from qmosaic.processors.route import route
@@ -57,7 +58,7 @@ class Encode:
         records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
         encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
         return [
-            Send("problems.encoded", event, cause, key=event.ref.problem_id, size=event.model.h.shape[0])
+            Send("problems.encoded", event, cause, key=event.ref.problem_id, size=event.size)
             for cause, event in enumerate(encoded)
             if event is not None
         ]
@@ -157,7 +158,7 @@ class Execute:
         self._settings = settings
         self._target = msgspec.convert(stage.removeprefix("execute."), events.Target)
         self._backends = settings.execute.backends.get(self._target, ())
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[str, dict[Kind, int]] = {}
         self._executor: Executor = self._new_executor()
 
     def _new_executor(self) -> Executor:

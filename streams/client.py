@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import BrokerError, ProblemError, RejectCode, Rejected
 from qmosaic.codecs.events import Outcome, Problem, Rejection
-from qmosaic.codecs.problems import ProblemData
+from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams import pacing
 from qmosaic.streams import settings as settings_module
 from qmosaic.streams.bounded import closing

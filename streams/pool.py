@@ -13,6 +13,7 @@ from qmosaic.backends.base import Backend
 from qmosaic.backends.registry import create
 from qmosaic.codecs import events
 from qmosaic.codecs.events import JobEvent
+from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.execute import execute
 from qmosaic.streams.settings import Settings
 
@@ -46,18 +47,19 @@ def use_compilation_cache(directory: str) -> None:
 def warm_reduce(settings: Settings) -> None:
     """Compile, or load, every program the reduce stage uses, before it takes partitions."""
     use_compilation_cache(str(settings.compilation_cache))
-    from qmosaic.processors import reduce
+    from qmosaic.processors.families.registry import FAMILIES
 
-    reduce.warm_up(layers=settings.reduce.layers)
+    for family in FAMILIES.values():
+        family.warm_up(settings.reduce.layers)
 
 
-def warm_execute(names: Sequence[str], cache: str) -> dict[str, int]:
-    """Load and warm the backends; what they are called and the largest kernel each takes."""
+def warm_execute(names: Sequence[str], cache: str) -> dict[str, dict[Kind, int]]:
+    """Load and warm the backends; what they are called and the largest kernel each takes, by kind."""
     if any(name.startswith("jax.") for name in names):
         use_compilation_cache(cache)
     for name in names:
         _backend(name).warm_up()
-    return {name: _backend(name).capabilities.max_qubits for name in names}
+    return {name: _backend(name).capabilities.sizes for name in names}
 
 
 def run_jobs(values: Sequence[bytes]) -> list[bytes]:

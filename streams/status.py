@@ -12,6 +12,8 @@ from aiokafka.errors import KafkaError
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import BackendStatus, Target
+from qmosaic.codecs.kernels import Kind
+from qmosaic.processors.route import Alive
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.names import topic_name
 from qmosaic.streams.records import connection
@@ -58,20 +60,22 @@ class StatusReader:
             status = events.decode(value or b"", BackendStatus)
             self._seen[status.worker] = (status, sent)
 
-    def alive(self, at: float) -> dict[Target, dict[str, int]]:
-        """Target → backend → the most qubits it takes, of workers that were heard of shortly before `at`.
+    def alive(self, at: float) -> Alive:
+        """Target → backend → kind of kernel → the most qubits, of workers that were heard of shortly before `at`.
 
         `at` is a record's timestamp in seconds since the epoch, not the time now: after a broker's outage the
         records that waited for it are judged by who was alive when they were written.
         """
         latest = at - self._settings.route.stale_seconds
-        found: dict[Target, dict[str, int]] = {}
+        found: dict[Target, dict[str, dict[Kind, int]]] = {}
         for status, heard in self._seen.values():
             if heard < latest:
                 continue
             backends = found.setdefault(status.target, {})
-            for name, qubits in status.backends.items():
-                backends[name] = max(qubits, backends.get(name, 0))
+            for name, sizes in status.backends.items():
+                known = backends.setdefault(name, {})
+                for kind, qubits in sizes.items():
+                    known[kind] = max(qubits, known.get(kind, 0))
         return found
 
     async def stop(self) -> None:

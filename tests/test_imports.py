@@ -37,7 +37,7 @@ def test_the_exported_names_are_exactly_all() -> None:
         "names = {n for n, v in vars(qmosaic).items() if n[0] != '_' and not isinstance(v, M)}\n"
         "lazy = {n for n in qmosaic.__all__ if n not in vars(qmosaic)}\n"
         "assert all(getattr(qmosaic, n) is not None for n in qmosaic.__all__)\n"
-        "assert qmosaic.__all__ == sorted(set(qmosaic.__all__))\n"
+        "assert len(qmosaic.__all__) == len(set(qmosaic.__all__))\n"
         "assert lazy == {'Client', 'SyncClient'}, lazy\n"
         "assert names | lazy == set(qmosaic.__all__), names ^ set(qmosaic.__all__)\n"
         "try:\n    qmosaic.nothing\n"

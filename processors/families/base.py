@@ -1,21 +1,29 @@
 """What a problem family is: one file that knows its own terms from event to answer.
 
-A family's `parse` turns the public payload into an `Instance`, or says exactly what is wrong with it.
-Encode and verify both start there. `evaluate` judges a solution by the problem's own data and shares
-nothing with the solvers, which only ever see the `Ising` of `encode`.
+A family's `parse` turns the public payload into an `Instance`, or says exactly what is wrong with it; encode and
+verify both start there. `reduce` takes the compact models to incumbents and kernels; it alone may be slow or
+import heavy libraries, inside itself. `evaluate` judges a solution by the problem's own data and shares nothing
+with the solvers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64
 
+from qmosaic.codecs.bundle import Bundle
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Problem, Sense
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.events import Answer, Problem, Sense
+from qmosaic.codecs.kernels import Kernel
+from qmosaic.codecs.model import SpinPolynomial
+
+Model = SpinPolynomial | Circuit | Bundle
+"""What encode sends to reduce. A `Bundle` where only the family's own `reduce` knows what to do with it."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +39,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A solution judged by the problem alone: objective in the producer's sense and scale."""
+    """A solution judged by the problem alone: objective in the producer's sense and scale.
 
-    objective: float
+    `error`: the objective's standard error, 0 if it is exact. `details` go out with the outcome. `verdict` is for
+    families whose answers cannot be better or worse, only right or wrong.
+    """
+
+    objective: float | None
     feasible: bool
     violations: tuple[str, ...] = ()
+    error: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+    verdict: Literal["verified", "unverified", "mismatch"] | None = None
 
 
 class Instance(Protocol):
@@ -56,21 +71,74 @@ class Instance(Protocol):
         """What the producer should know about how the problem was read."""
         ...
 
-    def encode(self) -> Ising:
+    @property
+    def size(self) -> int:
+        """How much work reduce has with it, in variables of a max-cut; its lanes go by that."""
+        ...
+
+    def encode(self) -> Model:
         """The compact model; its minimum is the problem's best answer."""
         ...
 
-    def quick(self) -> UInt8[np.ndarray, " n"]:
-        """A feasible answer in milliseconds, constructive: what goes out when nothing else is there."""
+    def quick(self) -> Any:
+        """A feasible solution in milliseconds, constructive: what goes out when nothing else is there.
+
+        None where there can be none.
+        """
         ...
 
-    def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
-        """A sample of the model in the family's terms, ready for JSON."""
+    def solution(self, state: Bundle) -> Any:
+        """The incumbent that reduce found, in the family's terms, ready for JSON; None where it found none.
+
+        May raise ValueError, LookupError or TypeError for a state that does not fit.
+        """
         ...
 
-    def evaluate(self, solution: Any) -> Evaluation:
-        """Recompute objective and constraints, in float64, from the problem's own data."""
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        """A backend's answer to the kernel, lifted to the whole problem, in the family's terms.
+
+        May raise ValueError, LookupError or TypeError for an answer that does not fit.
+        """
         ...
+
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
+        """Recompute objective and constraints, in float64, from the problem's own data.
+
+        `evidence`: the incumbent's state, for families that judge an answer by an independent run.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One problem to reduce. `seconds`: what it may take; a step that has begun is finished.
+
+    `max_qubits`: the largest kernel wanted; `layers`: of the QAOA circuit.
+    """
+
+    model: Model
+    seed: int
+    seconds: float
+    shots: int = 1024
+    target: Literal["auto", "classical", "gpu", "quantum"] = "auto"
+    max_qubits: int = 16
+    layers: int = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """What is known of a problem when it leaves reduce: the incumbent's `state`, and the kernel.
+
+    `kernel` None: the incumbent is proven optimal. Else `lift` is what makes a solution of the kernel's answer.
+    """
+
+    state: Bundle
+    solver: str
+    seconds: float
+    kernel: Kernel | None
+    lift: Bundle = field(default_factory=Bundle)
+    gammas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
+    betas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
 
 
 class Family(Protocol):
@@ -81,6 +149,28 @@ class Family(Protocol):
         """What events call it."""
         ...
 
+    @property
+    def exact_shots(self) -> bool:
+        """Whether a problem may ask for 0 shots, the exact expectation."""
+        ...
+
     def parse(self, problem: Problem, limits: Limits) -> Instance | Rejected:
         """Validate and canonicalise. Expected errors are values, never exceptions."""
         ...
+
+    def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
+        """One for each task, in their order; a micro-batch of problems whose models are of one type.
+
+        Deterministic by the tasks' seeds, except for where the seconds end. Families whose model is a
+        polynomial share `spins.reduce`.
+        """
+        ...
+
+    def warm_up(self, layers: int) -> None:
+        """Compile, or load from JAX's cache, what `reduce` uses; `layers` of QAOA circuits."""
+        ...
+
+
+def violated(checks: Iterable[tuple[bool, str]]) -> tuple[str, ...]:
+    """The sentences of the checks that do not hold."""
+    return tuple(sentence for holds, sentence in checks if not holds)

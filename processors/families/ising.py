@@ -8,17 +8,21 @@ Payload: `h` (a list, or a map by name), `J` ([i, j, value]), `variables`, `offs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Problem, Sense
-from qmosaic.codecs.model import Ising, spins_of
-from qmosaic.processors.families.base import Evaluation, Limits
+from qmosaic.codecs.events import Answer, Problem, Sense
+from qmosaic.codecs.model import SpinPolynomial, spins_of
+from qmosaic.processors.families import spins
+from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +32,28 @@ class IsingInstance:
     digest: str
     notes: list[str] = field(default_factory=list)
 
-    def encode(self) -> Ising:
+    def encode(self) -> SpinPolynomial:
         sign = -1.0 if self.sense == "max" else 1.0
         t = self.terms
         return t.ising(sign, 1.0, sign * t.linear, sign * t.offset)
 
-    def quick(self) -> UInt8[np.ndarray, " n"]:
-        return greedy(self.encode())
+    @property
+    def size(self) -> int:
+        return self.terms.n
+
+    def quick(self) -> Any:
+        return self.decode(greedy(self.encode()))
+
+    def solution(self, state: Bundle) -> Any:
+        return self.decode(bits_of_state(state))
+
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return self.decode(lifted_bits(state, lift, answer))
 
     def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
         return self.terms.named(spins_of(bits).tolist())
 
-    def evaluate(self, solution: Any) -> Evaluation:
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         s = self.terms.positional(solution)
         if s.shape != (self.terms.n,) or not np.isin(s, (1.0, -1.0)).all():
             return Evaluation(0.0, False, ("a spin is neither +1 nor -1",))
@@ -49,6 +63,7 @@ class IsingInstance:
 
 class IsingFamily:
     name = "ising"
+    exact_shots = False
 
     def parse(self, problem: Problem, limits: Limits) -> IsingInstance | Rejected:
         terms = read_terms(
@@ -64,3 +79,9 @@ class IsingFamily:
             return terms
         sense = problem.sense or "min"
         return IsingInstance(terms, sense, terms.digest(self.name, sense), terms.notes("couplings"))
+
+    def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
+        return spins.reduce(tasks)
+
+    def warm_up(self, layers: int) -> None:
+        spins.warm_up(layers)

@@ -8,17 +8,21 @@ Payload: `edges` ([u, v] or [u, v, w]), `nodes` (a count, or a list of names). S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Problem, Sense
-from qmosaic.codecs.model import Ising
-from qmosaic.processors.families.base import Evaluation, Limits
+from qmosaic.codecs.events import Answer, Problem, Sense
+from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.processors.families import spins
+from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +32,27 @@ class MaxCutInstance:
     digest: str
     notes: list[str] = field(default_factory=list)
 
-    def encode(self) -> Ising:
+    def encode(self) -> SpinPolynomial:
         sign = -1.0 if self.sense == "max" else 1.0
         return self.terms.ising(-sign, 0.5, np.zeros(self.terms.n), sign * self.terms.values.sum() / 2)
 
-    def quick(self) -> UInt8[np.ndarray, " n"]:
-        return greedy(self.encode())
+    @property
+    def size(self) -> int:
+        return self.terms.n
+
+    def quick(self) -> Any:
+        return self.decode(greedy(self.encode()))
+
+    def solution(self, state: Bundle) -> Any:
+        return self.decode(bits_of_state(state))
+
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return self.decode(lifted_bits(state, lift, answer))
 
     def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
         return self.terms.named(bits.tolist())
 
-    def evaluate(self, solution: Any) -> Evaluation:
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         side = self.terms.positional(solution)
         if side.shape != (self.terms.n,) or not np.isin(side, (0.0, 1.0)).all():
             return Evaluation(0.0, False, ("a side is neither 0 nor 1",))
@@ -48,6 +62,7 @@ class MaxCutInstance:
 
 class MaxCutFamily:
     name = "maxcut"
+    exact_shots = False
 
     def parse(self, problem: Problem, limits: Limits) -> MaxCutInstance | Rejected:
         terms = read_terms(
@@ -63,3 +78,9 @@ class MaxCutFamily:
             return terms
         sense = problem.sense or "max"
         return MaxCutInstance(terms, sense, terms.digest(self.name, sense), terms.notes("edges"))
+
+    def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
+        return spins.reduce(tasks)
+
+    def warm_up(self, layers: int) -> None:
+        spins.warm_up(layers)

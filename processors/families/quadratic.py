@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.model import Ising, summed
+from qmosaic.codecs.model import SpinPolynomial, summed
 from qmosaic.processors.families.base import Limits
 
 Names = tuple[str, ...] | None
@@ -42,10 +42,12 @@ class Terms:
     def n(self) -> int:
         return len(self.linear)
 
-    def ising(self, sign: float, share: float, h: Any, offset: float) -> Ising:
+    def ising(self, sign: float, share: float, h: Any, offset: float) -> SpinPolynomial:
         """The model with these pairs, `sign * share` of their values as couplings: canonical already."""
         coupling = (sign * share) * self.values
-        return Ising(np.asarray(h), self.rows.astype(np.int32), self.cols.astype(np.int32), coupling, float(offset))
+        return SpinPolynomial(
+            np.asarray(h), self.rows.astype(np.int32), self.cols.astype(np.int32), coupling, float(offset)
+        )
 
     def digest(self, *identity: str) -> str:
         """Content digest (hex) of family, sense, names and numbers; the order they came in does not matter."""
@@ -234,7 +236,7 @@ def _canonical(names: Names, linear: Any, rows: Any, cols: Any, values: Any, off
     return Terms(names, linear, rows[~diagonal], cols[~diagonal], total[~diagonal], offset, merged)
 
 
-def greedy(model: Ising) -> UInt8[np.ndarray, " n"]:
+def greedy(model: SpinPolynomial) -> UInt8[np.ndarray, " n"]:
     """Set the variables one by one, heaviest first, each to its best given those before it.
 
     Deterministic; O(n log n + m); about 10 ms for 10,000 variables.

@@ -8,17 +8,21 @@ With x = (1 - s)/2:  q x_i x_j = q/4 (1 - s_i - s_j + s_i s_j). Payload: `terms`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Problem, Sense
-from qmosaic.codecs.model import Ising
-from qmosaic.processors.families.base import Evaluation, Limits
+from qmosaic.codecs.events import Answer, Problem, Sense
+from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.processors.families import spins
+from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class QuboInstance:
     digest: str
     notes: list[str] = field(default_factory=list)
 
-    def encode(self) -> Ising:
+    def encode(self) -> SpinPolynomial:
         sign = -1.0 if self.sense == "max" else 1.0
         t, quarter = self.terms, self.terms.values / 4
         field_ = -t.linear / 2 - np.bincount(
@@ -37,13 +41,23 @@ class QuboInstance:
         offset = t.offset + t.linear.sum() / 2 + quarter.sum()
         return t.ising(sign, 0.25, sign * field_, sign * offset)
 
-    def quick(self) -> UInt8[np.ndarray, " n"]:
-        return greedy(self.encode())
+    @property
+    def size(self) -> int:
+        return self.terms.n
+
+    def quick(self) -> Any:
+        return self.decode(greedy(self.encode()))
+
+    def solution(self, state: Bundle) -> Any:
+        return self.decode(bits_of_state(state))
+
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return self.decode(lifted_bits(state, lift, answer))
 
     def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
         return self.terms.named(bits.tolist())
 
-    def evaluate(self, solution: Any) -> Evaluation:
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         x = self.terms.positional(solution)
         if x.shape != (self.terms.n,) or not np.isin(x, (0.0, 1.0)).all():
             return Evaluation(0.0, False, ("a variable is neither 0 nor 1",))
@@ -53,6 +67,7 @@ class QuboInstance:
 
 class QuboFamily:
     name = "qubo"
+    exact_shots = False
 
     def parse(self, problem: Problem, limits: Limits) -> QuboInstance | Rejected:
         terms = read_terms(problem.problem, limits, pairs="terms", count="variables", default=None, self_pairs=None)
@@ -60,3 +75,9 @@ class QuboFamily:
             return terms
         sense = problem.sense or "min"
         return QuboInstance(terms, sense, terms.digest(self.name, sense), terms.notes("terms"))
+
+    def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
+        return spins.reduce(tasks)
+
+    def warm_up(self, layers: int) -> None:
+        spins.warm_up(layers)

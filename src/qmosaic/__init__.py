@@ -4,6 +4,7 @@ async with qmosaic.Client("localhost:9092") as client:
     outcome = await client.solve(qmosaic.MaxCut(edges=[(0, 1), (1, 2), (2, 0)]), deadline=5)
 """
 
+from qmosaic.codecs import problems
 from qmosaic.codecs.errors import (
     BackendError,
     BrokerError,
@@ -14,25 +15,23 @@ from qmosaic.codecs.errors import (
     SettingsError,
 )
 from qmosaic.codecs.events import Outcome, Problem, Rejection
-from qmosaic.codecs.problems import Ising, MaxCut, Qubo
+from qmosaic.codecs.problems import *  # noqa: F403 - the families name what they export
 
 __all__ = [
     "BackendError",
     "BrokerError",
     "Client",
     "FormatError",
-    "Ising",
-    "MaxCut",
     "Outcome",
     "Problem",
     "ProblemError",
     "QmosaicError",
-    "Qubo",
     "Rejected",
     "Rejection",
     "SettingsError",
     "SyncClient",
 ]
+__all__ += problems.__all__
 
 
 def __getattr__(name: str) -> object:

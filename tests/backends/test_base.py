@@ -5,7 +5,7 @@ import pytest
 
 from qmosaic.backends.base import Result
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 ONE = np.zeros((1, 2), np.uint8)
 
@@ -27,7 +27,7 @@ def test_results_are_checked(samples: np.ndarray, counts: np.ndarray, energies: 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 70])
 def test_equal_samples_are_merged(n: int) -> None:
     rng = np.random.default_rng(n)
-    kernel = Ising.of(n, h=rng.normal(size=n), offset=2.0)
+    kernel = SpinPolynomial.of(n, h=rng.normal(size=n), offset=2.0)
     raw = rng.integers(2, size=(5, n), dtype=np.uint8)[rng.integers(5, size=40)]
     result = Result.of_samples(kernel, raw, 0.0)
     expected, counts = np.unique(raw, axis=0, return_counts=True)

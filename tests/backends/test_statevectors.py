@@ -12,20 +12,20 @@ from qmosaic.backends.base import Job
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
 from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, states
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 
 CASES = [(n, layers, fields) for n in (1, 2, 3, 4, 6) for layers in (1, 2) for fields in (True, False)]
 
 
 def jax_probabilities(job: Job) -> np.ndarray:
     """Of all 2^n states: padding summed away, and a folded kernel's complement given its half."""
-    stack = jax_qaoa.stack([job.kernel], rows=2)
+    stack = jax_qaoa.stack([job.polynomial], rows=2)
     angles = (np.tile(a.astype(np.float32), (2, 1)) for a in (job.gammas, job.betas))
     costs = jax_qaoa.cost_vectors(stack.h, stack.J)
     shares = np.asarray(jax_qaoa.probabilities(costs, stack.folded, *angles))[0]
     if not stack.folded[0]:
-        return np.asarray(shares.reshape(2**job.kernel.n, -1).sum(1))
-    half = shares.reshape(2 ** (job.kernel.n - 1), -1).sum(1) / 2
+        return np.asarray(shares.reshape(2**job.polynomial.n, -1).sum(1))
+    half = shares.reshape(2 ** (job.polynomial.n - 1), -1).sum(1) / 2
     return np.concatenate([half, half[::-1]])
 
 
@@ -42,7 +42,7 @@ def test_both_agree_with_the_dense_reference(n: int, layers: int, fields: bool) 
 @pytest.mark.parametrize(("n", "layers", "fields"), CASES)
 def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
     job = job_of(random_kernel(n, seed=n, fields=fields), layers=layers)
-    kernel = job.kernel
+    kernel = job.polynomial
 
     def expectation(angles: np.ndarray) -> float:
         shares = dense_probabilities(replace(job, gammas=angles[0], betas=angles[1]))
@@ -102,7 +102,7 @@ def test_a_warm_jax_backend_compiles_nothing_new(caplog: pytest.LogCaptureFixtur
 
 
 def test_the_circuit_that_cirq_reports_is_the_one_it_ran() -> None:
-    ring = Ising.of(6, rows=range(6), cols=[1, 2, 3, 4, 5, 0], J=np.arange(1, 7))
+    ring = SpinPolynomial.of(6, rows=range(6), cols=[1, 2, 3, 4, 5, 0], J=np.arange(1, 7))
     backend = CirqStatevector()
     prepared = backend.prepare(job_of(ring, layers=2))
     (result,) = backend.run([prepared])
@@ -116,7 +116,7 @@ def test_the_circuit_that_cirq_reports_is_the_one_it_ran() -> None:
 
 @pytest.mark.parametrize("make", [CirqStatevector, JaxStatevector])
 def test_twenty_qubits(make: type[CirqStatevector] | type[JaxStatevector]) -> None:
-    ring = Ising.of(20, rows=range(20), cols=[*range(1, 20), 0], J=np.ones(20))
+    ring = SpinPolynomial.of(20, rows=range(20), cols=[*range(1, 20), 0], J=np.ones(20))
     # angles near the best of a ring at p = 2; a random cut has E = 0, the best -20
     job = Job(ring, 64, 0, gammas=np.array([0.25, 0.45]), betas=np.array([-0.5, -0.25]))
     backend = make()

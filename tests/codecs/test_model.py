@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qmosaic.codecs.events import decode, encode
-from qmosaic.codecs.model import Ising, PackedIsing, bits_of, pack_ising, spins_of, unpack_ising
+from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, bits_of, pack_polynomial, spins_of, unpack_polynomial
 
 FAST = settings(deadline=None, max_examples=80)
 WEIGHTS = st.one_of(st.integers(-9, 9).map(float), st.floats(-1e3, 1e3).map(lambda x: x + 0.0))
@@ -28,9 +28,9 @@ def models(draw: st.DrawFn) -> tuple[list[float], Couplings, float]:
     return h, [(a, b, draw(WEIGHTS)) for a, b in pairs], draw(WEIGHTS)
 
 
-def ising(h: list[float], couplings: Couplings, offset: float) -> Ising:
+def ising(h: list[float], couplings: Couplings, offset: float) -> SpinPolynomial:
     rows, cols, values = zip(*couplings, strict=True) if couplings else ((), (), ())
-    return Ising.of(len(h), h=h, rows=rows, cols=cols, J=values, offset=offset)
+    return SpinPolynomial.of(len(h), h=h, rows=rows, cols=cols, J=values, offset=offset)
 
 
 @FAST
@@ -49,12 +49,12 @@ def test_the_order_of_couplings_leaves_no_trace(model: Any, data: st.DataObject)
 
 
 def test_repeated_couplings_are_summed_and_a_sum_of_zero_vanishes() -> None:
-    summed = Ising.of(3, rows=[0, 1, 2, 1], cols=[1, 0, 1, 2], J=[1.5, 2, 1, -1])
-    assert summed.digest == Ising.of(3, rows=[0], cols=[1], J=[3.5]).digest
+    summed = SpinPolynomial.of(3, rows=[0, 1, 2, 1], cols=[1, 0, 1, 2], J=[1.5, 2, 1, -1])
+    assert summed.digest == SpinPolynomial.of(3, rows=[0], cols=[1], J=[3.5]).digest
 
 
 def test_the_rounding_of_a_sum_leaves_no_trace_of_the_order_either() -> None:
-    digests = {Ising.of(2, rows=[0] * 3, cols=[1] * 3, J=J).digest for J in permutations([0.1, 0.2, 0.3])}
+    digests = {SpinPolynomial.of(2, rows=[0] * 3, cols=[1] * 3, J=J).digest for J in permutations([0.1, 0.2, 0.3])}
     assert len(digests) == 1
 
 
@@ -88,11 +88,11 @@ def test_any_change_changes_the_digest(model: Any, data: st.DataObject) -> None:
 
 
 def test_a_negative_zero_is_a_zero() -> None:
-    assert Ising.of(1, h=[-0.0], offset=-0.0).digest == Ising.of(1, h=[0.0], offset=0.0).digest
+    assert SpinPolynomial.of(1, h=[-0.0], offset=-0.0).digest == SpinPolynomial.of(1, h=[0.0], offset=0.0).digest
 
 
 def test_the_digest_never_changes_between_releases() -> None:
-    model = Ising.of(3, h=[0.5, 0, -1], rows=[2, 0], cols=[1, 1], J=[0.25, -3], offset=7)
+    model = SpinPolynomial.of(3, h=[0.5, 0, -1], rows=[2, 0], cols=[1, 1], J=[0.25, -3], offset=7)
     assert model.digest == "e7cc17083cc835107410eb97982ef916"
 
 
@@ -100,7 +100,7 @@ def test_the_digest_never_changes_between_releases() -> None:
 @given(models())
 def test_it_comes_back_from_the_wire(model: Any) -> None:
     built = ising(*model)
-    back = unpack_ising(decode(encode(pack_ising(built)), PackedIsing))
+    back = unpack_polynomial(decode(encode(pack_polynomial(built)), PackedPolynomial))
     assert back.digest == built.digest
     assert back.rows.dtype == np.int32
 
@@ -111,12 +111,12 @@ def test_it_comes_back_from_the_wire(model: Any) -> None:
 )
 def test_what_is_no_model_is_a_value_error(rows: list[int], cols: list[int], h: Any) -> None:
     with pytest.raises(ValueError, match=r"couplings must join|expected shape"):
-        Ising.of(3, rows=rows, cols=cols, J=[1.0] * len(rows), h=h)
+        SpinPolynomial.of(3, rows=rows, cols=cols, J=[1.0] * len(rows), h=h)
 
 
 def test_density() -> None:
-    assert Ising.of(1).density == 0
-    assert Ising.of(4, rows=[0, 1], cols=[1, 2], J=[1, 1]).density == pytest.approx(2 / 6)
+    assert SpinPolynomial.of(1).density == 0
+    assert SpinPolynomial.of(4, rows=[0, 1], cols=[1, 2], J=[1, 1]).density == pytest.approx(2 / 6)
 
 
 def test_a_zero_bit_is_spin_up() -> None:

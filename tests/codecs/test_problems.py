@@ -6,7 +6,8 @@ import msgspec
 import orjson
 import pytest
 
-from qmosaic.codecs.problems import Ising, MaxCut, ProblemData, Qubo
+from qmosaic.codecs.problems import FAMILIES, Ising, MaxCut, Qubo
+from qmosaic.codecs.problems.base import ProblemData
 
 CASES: list[tuple[ProblemData, str, dict[str, object]]] = [
     (MaxCut(edges=[(0, 1), (1, 2, 0.5)]), "maxcut", {"edges": [[0, 1], [1, 2, 0.5]]}),
@@ -27,3 +28,11 @@ def test_payload(problem: ProblemData, family: str, payload: dict[str, object]) 
 def test_a_payload_reads_back(problem: ProblemData, family: str, payload: dict[str, object]) -> None:
     back = msgspec.convert(payload, type(problem))
     assert orjson.loads(orjson.dumps(back.payload())) == payload
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_family_says_what_it_is(family: type[ProblemData]) -> None:
+    assert family.__doc__
+    described = msgspec.json.schema(family)["$defs"][family.__name__]["properties"]
+    assert [name for name, field in described.items() if name != "sense" and not field.get("description")] == []
+    assert orjson.loads(orjson.dumps(msgspec.convert(family.example, family).payload())) == family.example

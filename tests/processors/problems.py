@@ -8,8 +8,10 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
+from qmosaic.processors.families.spins import state_of
 
 LIMITS = Limits(variables=50, couplings=60, event_bytes=20_000, deadline_seconds=3600.0, shots=5000)
 DEFAULTS = Defaults(deadline_seconds=30.0, shots=100)
@@ -36,6 +38,17 @@ def refused(family: str, payload: dict[str, Any], **fields: Any) -> Refusal:
     verdict = judged(orjson.dumps({"family": family, "problem": payload, **fields}))
     assert isinstance(verdict, Refusal), verdict
     return verdict
+
+
+def model_of(admission: Admission) -> SpinPolynomial:
+    model = admission.instance.encode()
+    assert isinstance(model, SpinPolynomial)
+    return model
+
+
+def decoded(admission: Admission, bits: Any) -> Any:
+    """A sample as a solution."""
+    return admission.instance.solution(state_of(bits))
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ OPTIONS: list[Bad] = [
     ({"id": "x" * 257}, "invalid_event", "$.id", "1 to 256"),
     ({"tenant": ""}, "invalid_event", "$.tenant", "1 to 128"),
     ({"tenant": "x" * 129}, "invalid_event", "$.tenant", "1 to 128"),
-    ({"shots": 0}, "invalid_event", "$.shots", "1 to 5000"),
+    ({"shots": 0}, "invalid_event", "$.shots", "1 or more"),
     ({"shots": 5001}, "invalid_event", "$.shots", "1 to 5000"),
     ({"seed": -1}, "invalid_event", "$.seed", "0 to 2147483647"),
     ({"seed": 2**31}, "invalid_event", "$.seed", "0 to 2147483647"),

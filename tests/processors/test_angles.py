@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.jax_qaoa import cost_vectors, expectations, stack
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import angles
 
 
-def model(n: int, seed: int, fields: float) -> Ising:
+def model(n: int, seed: int, fields: float) -> SpinPolynomial:
     rng = np.random.default_rng(seed)
     rows, cols = np.triu_indices(n, 1)
     kept = rng.random(len(rows)) < 0.6
     J = rng.normal(size=int(kept.sum()))
-    return Ising.of(n, h=fields * rng.normal(size=n), rows=rows[kept], cols=cols[kept], J=J)
+    return SpinPolynomial.of(n, h=fields * rng.normal(size=n), rows=rows[kept], cols=cols[kept], J=J)
 
 
-def share(kernel: Ising, tuned: angles.Angles) -> float:
+def share(kernel: SpinPolynomial, tuned: angles.Angles) -> float:
     """Expected energy over the lowest: 0 for a random guess, 1 at best."""
     made = stack([kernel], 1)
     costs = cost_vectors(made.h, made.J)
@@ -47,7 +47,7 @@ def test_tuning_beats_transfer_where_there_are_fields() -> None:
 
 
 def test_a_batch_changes_nothing() -> None:
-    mixed = [*KERNELS * 2, model(5, 7, 1.0), Ising.of(1, h=[2.0])]
+    mixed = [*KERNELS * 2, model(5, 7, 1.0), SpinPolynomial.of(1, h=[2.0])]
     together = angles.tune(mixed, 2)
     assert len(together) == len(mixed)
     for kernel, (gammas, betas) in zip(mixed, together, strict=True):
@@ -59,7 +59,7 @@ def test_a_batch_changes_nothing() -> None:
 def test_gammas_scale_with_the_energies() -> None:
     kernel = KERNELS[1]
     for factor in (1e-9, 1e9):
-        scaled = Ising(kernel.h * factor, kernel.rows, kernel.cols, kernel.J * factor)
+        scaled = SpinPolynomial(kernel.h * factor, kernel.rows, kernel.cols, kernel.J * factor)
         ((gammas, betas),), ((scaled_gammas, scaled_betas),) = angles.tune([kernel], 2), angles.tune([scaled], 2)
         np.testing.assert_allclose(scaled_gammas * factor, gammas)
         np.testing.assert_allclose(scaled_betas, betas)
@@ -73,6 +73,6 @@ def test_any_number_of_layers(layers: int) -> None:
 
 
 def test_a_kernel_of_zeros_has_finite_angles_and_no_kernels_none() -> None:
-    ((gammas, betas),) = angles.tune([Ising.of(3)], 2)
+    ((gammas, betas),) = angles.tune([SpinPolynomial.of(3)], 2)
     assert np.isfinite([gammas, betas]).all()
     assert angles.tune([], 2) == []

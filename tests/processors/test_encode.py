@@ -7,10 +7,10 @@ from hypothesis import given, settings
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import Encoded
-from qmosaic.codecs.model import unpack_ising
+from qmosaic.codecs.model import PackedPolynomial, unpack_polynomial
 from qmosaic.processors.admit import Admission, Record
 from qmosaic.processors.encode import encode
-from tests.processors.problems import DEFAULTS, LIMITS, Case, cases, judged
+from tests.processors.problems import DEFAULTS, LIMITS, Case, cases, judged, model_of
 
 
 @settings(deadline=None, max_examples=40)
@@ -23,7 +23,9 @@ def test_what_is_encoded_is_what_verify_admits(case: Case) -> None:
     assert encoded is not None
     read = events.decode(events.encode(encoded), Encoded)
     assert read.ref == verdict.ref
-    assert unpack_ising(read.model).digest == verdict.instance.encode().digest
+    assert isinstance(read.model, PackedPolynomial)
+    assert unpack_polynomial(read.model).digest == model_of(verdict).digest
+    assert read.size == case.n
 
 
 def test_an_invalid_record_is_left_out_and_the_order_kept() -> None:

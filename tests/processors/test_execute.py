@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from qmosaic.backends.base import Backend, Capabilities, Circuit, Job, Result
-from qmosaic.codecs.arrays import unpack_bits
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Figures, Job, Result
+from qmosaic.codecs.arrays import unpack, unpack_bits
+from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import JobEvent, Proposal, Route
-from qmosaic.codecs.model import Ising, unpack_ising
+from qmosaic.codecs.events import CircuitInfo, JobEvent, Proposal, Route
+from qmosaic.codecs.kernels import unpack_kernel
+from qmosaic.codecs.model import Linear, SpinPolynomial
 from qmosaic.processors.execute import answer_of, execute
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
 from tests.processors.test_route import ALIVE, reduced
@@ -32,17 +34,18 @@ class Counting:
     batches: list[int] = field(default_factory=list)
 
     def prepare(self, job: Job) -> Any:
-        if job.kernel.n in self.refused:
+        if job.polynomial.n in self.refused:
             raise BackendError("too many qubits")
         self.prepared.append(job)
         return job
 
     def run(self, batch: Sequence[Any]) -> list[Result]:
         self.batches.append(len(batch))
-        if any(job.kernel.n in self.failing for job in batch):
+        if any(job.polynomial.n in self.failing for job in batch):
             raise BackendError("the device is away")
         return [
-            Result.of_samples(job.kernel, every(job.kernel.n), 0.0, Circuit(job.kernel.n, 3, 2, 9)) for job in batch
+            Result.of_samples(job.kernel, every(job.polynomial.n), 0.0, Figures(job.polynomial.n, 3, 2, 9))
+            for job in batch
         ]
 
     def warm_up(self) -> None:
@@ -89,7 +92,9 @@ def test_an_answer_is_the_best_sample() -> None:
     (proposal,) = run([job(4)], counting=Counting())
     answer = proposal.answer
     assert answer is not None
-    kernel = unpack_ising(job(4).kernel)
+    assert answer.bits is not None
+    kernel = unpack_kernel(job(4).kernel)
+    assert isinstance(kernel, SpinPolynomial)
     assert answer.energy == kernel.energy(every(4)).min() == float(kernel.energy(unpack_bits(answer.bits)))
     assert answer.circuit is not None
     assert (answer.circuit.qubits, answer.circuit.depth) == (4, 3)
@@ -99,7 +104,7 @@ def test_an_answer_is_the_best_sample() -> None:
 def test_equal_jobs_run_once_and_are_all_answered() -> None:
     backend = Counting()
     out = run([job(4, offset=1), job(5, offset=2), job(4, offset=3), job(4, offset=4)], counting=backend)
-    assert [j.kernel.n for j in backend.prepared] == [4, 5]
+    assert [j.polynomial.n for j in backend.prepared] == [4, 5]
     assert out[0].answer == out[2].answer == out[3].answer != out[1].answer
 
 
@@ -160,12 +165,33 @@ def test_an_unknown_backend_fails_its_jobs_and_no_others() -> None:
     assert "no backend is called nobody" in failed(out)[0]
 
 
+def test_a_sample_that_breaks_a_constraint_is_not_the_best() -> None:
+    kernel = SpinPolynomial.of(2, h=[1, 1], constraints=[Linear.exactly([0, 1], 1)])
+    samples = np.array([[1, 1], [1, 1], [0, 1], [1, 0]], dtype=np.uint8)
+    answer = answer_of(kernel, Result.of_samples(kernel, samples, 0.0))
+    assert (answer.energy, answer.confidence) == (0.0, 0.5)
+    broken = answer_of(kernel, Result.of_samples(kernel, samples[:2], 0.0))
+    assert (broken.energy, broken.confidence) == (-2.0, 1.0)
+
+
+def test_a_circuit_is_answered_by_counts_or_by_expectations() -> None:
+    circuit = Circuit(1, 2, (Operation("h", (0,)),))
+    samples, counts = np.array([[0, 0], [1, 0]], np.uint8), np.array([3, 5])
+    answer = answer_of(circuit, Result(samples, counts, np.zeros(2), 0.0))
+    assert answer.samples is not None
+    assert answer.counts is not None
+    assert (unpack(answer.samples).tolist(), unpack(answer.counts).tolist()) == ([[0, 0], [1, 0]], [3, 5])
+    assert (answer.bits, answer.energy, answer.values) == (None, None, [])
+    measured = answer_of(circuit, Expectations(np.array([0.5]), np.array([0.1]), 0.0, Figures(1, 1, 0, 10)))
+    assert (measured.values, measured.errors, measured.circuit) == ([0.5], [0.1], CircuitInfo(1, 1, 0, 10))
+
+
 def test_no_jobs_no_proposals() -> None:
     assert run([]) == []
 
 
 def test_confidence_counts_shots_of_all_lowest_states() -> None:
-    kernel = Ising.of(2, rows=[0], cols=[1], J=[1.0])
+    kernel = SpinPolynomial.of(2, rows=[0], cols=[1], J=[1.0])
     samples = np.array([[0, 1]] * 3 + [[1, 0]] * 2 + [[0, 0]] * 5, dtype=np.uint8)
-    answer = answer_of(Result.of_samples(kernel, samples, 0.0))
+    answer = answer_of(kernel, Result.of_samples(kernel, samples, 0.0))
     assert (answer.energy, answer.confidence, answer.circuit) == (-1.0, 0.5, None)

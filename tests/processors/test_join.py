@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qmosaic.codecs.arrays import Packed
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Failure, Incumbent, Problem, Proposal, Ref
 from qmosaic.processors.admit import Admission, Refusal
@@ -60,7 +61,7 @@ def refusal(problem_id: str = "p", digest: str = "d") -> Refusal:
 
 def incumbent(offset: int, kernel: str | None = "k", **ref: Any) -> Incumbent:
     return Incumbent(
-        ref=ref_of(offset, **ref), bits=NO_BITS, solver="tabu", seconds=0.0, kernel_digest=kernel, lift=None
+        ref=ref_of(offset, **ref), state=Bundle(), solver="tabu", seconds=0.0, kernel_digest=kernel, lift=None
     )
 
 

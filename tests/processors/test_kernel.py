@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import search
 from qmosaic.processors.kernel import choose, restricted
 from qmosaic.processors.pool import Pool
 
 
-def random_model(n: int, couplings: int, seed: int, fields: bool = True) -> Ising:
+def random_model(n: int, couplings: int, seed: int, fields: bool = True) -> SpinPolynomial:
     rng = np.random.default_rng(seed)
     ends = rng.integers(0, n, (2, couplings))
     ends = ends[:, ends[0] != ends[1]]
     h = rng.normal(size=n) if fields else None
-    return Ising.of(n, h=h, rows=ends[0], cols=ends[1], J=rng.normal(size=ends.shape[1]), offset=rng.normal())
+    return SpinPolynomial.of(n, h=h, rows=ends[0], cols=ends[1], J=rng.normal(size=ends.shape[1]), offset=rng.normal())
 
 
 @given(st.integers(2, 12), st.integers(0, 40), st.integers(0, 2**16), st.data())
@@ -35,7 +35,7 @@ def test_kernel_energies_are_whole_energies(n: int, couplings: int, seed: int, d
     np.testing.assert_allclose(kernel.energy(states), model.energy(whole), atol=1e-9)
 
 
-def pool_with(model: Ising, spins: np.ndarray) -> Pool:
+def pool_with(model: SpinPolynomial, spins: np.ndarray) -> Pool:
     pool = search.pool(model, seed=0)
     pool.spins, pool.champion = spins, spins[0]
     return pool
@@ -62,7 +62,7 @@ def test_contested_variables_come_first(fields: bool) -> None:
 
 def test_a_cluster_is_connected() -> None:
     n = 100
-    ring = Ising.of(n, rows=range(n), cols=[(i + 1) % n for i in range(n)], J=np.ones(n))
+    ring = SpinPolynomial.of(n, rows=range(n), cols=[(i + 1) % n for i in range(n)], J=np.ones(n))
     spins = np.random.default_rng(4).choice(np.array([-1, 1], np.int8), (16, n))
     chosen = choose(pool_with(ring, spins), 12)
     gaps = np.diff(np.append(chosen, chosen[0] + n))

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from qmosaic.codecs.arrays import pack
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.processors.lift import Lift, apply, pack_lift, unpack_lift
 
 # 5 was eliminated first, against 2 and 4; then 4 against 0; then 3 by its field alone
@@ -52,7 +53,7 @@ def test_survives_the_wire() -> None:
 
 def test_torn_arrays_are_refused() -> None:
     packed = pack_lift(LIFT)
-    torn = replace(packed, variables=replace(pack(LIFT.variables), shape=(3,)))
+    torn = Bundle({**packed.arrays, "variables": replace(pack(LIFT.variables), shape=(3,))})
     with pytest.raises(ValueError, match="expected 12 bytes"):
         unpack_lift(torn)
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.lift import apply
 from qmosaic.processors.presolve import presolve
 
@@ -18,12 +18,12 @@ def all_states(n: int) -> np.ndarray:
 
 
 @st.composite
-def sparse_models(draw: st.DrawFn) -> Ising:
+def sparse_models(draw: st.DrawFn) -> SpinPolynomial:
     n = draw(st.integers(1, 9))
     value = st.integers(-4, 4) | st.floats(-1e3, 1e3, allow_subnormal=False)
     pairs = [(i, j) for i in range(n) for j in range(i)]
     edges = draw(st.lists(st.sampled_from(pairs), max_size=14)) if pairs else []
-    return Ising.of(
+    return SpinPolynomial.of(
         n,
         h=draw(st.lists(value, min_size=n, max_size=n)),
         rows=[i for i, _ in edges],
@@ -34,7 +34,7 @@ def sparse_models(draw: st.DrawFn) -> Ising:
 
 
 @given(sparse_models())
-def test_every_core_sample_lifts_to_a_whole_sample_of_its_energy(model: Ising) -> None:
+def test_every_core_sample_lifts_to_a_whole_sample_of_its_energy(model: SpinPolynomial) -> None:
     solved = presolve(model)
     scale = np.abs(model.h).sum() + np.abs(model.J).sum() + abs(model.offset) + 1
     nothing = np.zeros(model.n, np.uint8)
@@ -47,7 +47,7 @@ def test_every_core_sample_lifts_to_a_whole_sample_of_its_energy(model: Ising) -
 
 
 @given(sparse_models())
-def test_what_is_left_has_at_least_three_neighbours_each(model: Ising) -> None:
+def test_what_is_left_has_at_least_three_neighbours_each(model: SpinPolynomial) -> None:
     core = presolve(model).core
     degree = np.bincount(core.rows, minlength=core.n) + np.bincount(core.cols, minlength=core.n)
     assert (degree >= 3).all()
@@ -57,9 +57,9 @@ def test_trees_rings_and_dominated_variables_are_solved_completely() -> None:
     rng = np.random.default_rng(5)
     n = 2000
     parents = [int(rng.integers(0, i)) for i in range(1, n)]
-    tree = Ising.of(n, h=rng.normal(size=n), rows=range(1, n), cols=parents, J=rng.normal(size=n - 1))
-    ring = Ising.of(n, rows=range(n), cols=[(i + 1) % n for i in range(n)], J=rng.normal(size=n))
-    strong = Ising.of(3, h=[5, -9, 4], rows=[0, 0, 1], cols=[1, 2, 2], J=[2, -2, 2])
+    tree = SpinPolynomial.of(n, h=rng.normal(size=n), rows=range(1, n), cols=parents, J=rng.normal(size=n - 1))
+    ring = SpinPolynomial.of(n, rows=range(n), cols=[(i + 1) % n for i in range(n)], J=rng.normal(size=n))
+    strong = SpinPolynomial.of(3, h=[5, -9, 4], rows=[0, 0, 1], cols=[1, 2, 2], J=[2, -2, 2])
     for model in (tree, ring, strong):
         solved = presolve(model)
         assert solved.core.n == 0
@@ -73,7 +73,7 @@ def test_trees_rings_and_dominated_variables_are_solved_completely() -> None:
 
 def test_a_model_without_easy_variables_is_returned_as_it_is() -> None:
     rows, cols = np.triu_indices(6, 1)
-    model = Ising.of(6, rows=rows, cols=cols, J=np.ones(15))
+    model = SpinPolynomial.of(6, rows=rows, cols=cols, J=np.ones(15))
     solved = presolve(model)
     assert solved.core is model
     assert solved.lift.variables.tolist() == list(range(6))

@@ -9,22 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.processors.families.base import Task
 from qmosaic.processors.lift import apply
-from qmosaic.processors.reduce import Reduced, Task, reduce
+from qmosaic.processors.reduce import Reduced, reduce
 
 INSTANCES = Path(os.environ.get("QMOSAIC_INSTANCES", Path(__file__).parents[3] / "shared/instances"))
 
 
-def random_model(n: int, couplings: int, seed: int, fields: bool = True) -> Ising:
+def random_model(n: int, couplings: int, seed: int, fields: bool = True) -> SpinPolynomial:
     rng = np.random.default_rng(seed)
     ends = rng.integers(0, n, (2, couplings))
     ends = ends[:, ends[0] != ends[1]]
     h = rng.normal(size=n) if fields else None
-    return Ising.of(n, h=h, rows=ends[0], cols=ends[1], J=rng.normal(size=ends.shape[1]), offset=rng.normal())
+    return SpinPolynomial.of(n, h=h, rows=ends[0], cols=ends[1], J=rng.normal(size=ends.shape[1]), offset=rng.normal())
 
 
-def check(model: Ising, reduced: Reduced) -> None:
+def check(model: SpinPolynomial, reduced: Reduced) -> None:
     """What holds for every answer, whatever was found."""
     assert reduced.bits.dtype == np.uint8
     assert reduced.bits.shape == (model.n,)
@@ -103,7 +104,7 @@ def test_known_maximum_cuts(file: str, cut: int) -> None:
     rows, cols, weights = np.loadtxt(path, skiprows=1).T
     n = int(path.read_text().split(maxsplit=1)[0])
     J = weights / 2
-    model = Ising.of(n, rows=rows.astype(int) - 1, cols=cols.astype(int) - 1, J=J, offset=-J.sum())
+    model = SpinPolynomial.of(n, rows=rows.astype(int) - 1, cols=cols.astype(int) - 1, J=J, offset=-J.sum())
     (reduced,) = reduce([Task(model, 3, 10.0)])
     check(model, reduced)
     assert reduced.energy == -cut

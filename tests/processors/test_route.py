@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
+from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.events import Proposal, Reduced, Ref, RouteReason
-from qmosaic.codecs.model import Ising, pack_ising
+from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Alive, Rule, decide, route
 
 ALIVE: Alive = {
-    "classical": {"exact": 20, "tabu": 10_000},
-    "gpu": {"jax.statevector": 20},
-    "quantum": {"cirq.statevector": 16},
+    "classical": {"exact": {"spins": 20}, "tabu": {"spins": 10_000}},
+    "gpu": {"jax.statevector": {"spins": 20}},
+    "quantum": {"cirq.statevector": {"spins": 16, "circuit": 16}},
 }
 
 
 def reduced(n: int, *, target: Any = "auto", couplings: int | None = None, offset: int = 0) -> Reduced:
-    kernel = Ising.of(n, rows=range(n - 1), cols=range(1, n), J=[1.0] * (n - 1))
+    kernel = SpinPolynomial.of(n, rows=range(n - 1), cols=range(1, n), J=[1.0] * (n - 1))
     ref = Ref(
         problem_id="p",
         partition=2,
@@ -35,8 +37,9 @@ def reduced(n: int, *, target: Any = "auto", couplings: int | None = None, offse
     )
     return Reduced(
         ref=ref,
-        kernel=pack_ising(kernel),
+        kernel=pack_polynomial(kernel),
         kernel_digest=kernel.digest,
+        kind="spins",
         variables=n,
         couplings=n - 1 if couplings is None else couplings,
         gammas=[0.1],
@@ -45,7 +48,8 @@ def reduced(n: int, *, target: Any = "auto", couplings: int | None = None, offse
 
 
 def without(*targets: str, **fewer: dict[str, int]) -> Alive:
-    return {k: fewer.get(k, v) for k, v in ALIVE.items() if k not in targets}
+    sizes: Any = {target: {name: {"spins": most} for name, most in given.items()} for target, given in fewer.items()}
+    return {k: sizes.get(k, v) for k, v in ALIVE.items() if k not in targets}
 
 
 ONE = (Rule("mine", "quantum", backend="ionq"),)
@@ -110,6 +114,14 @@ def test_no_route(given: Reduced, changes: dict[str, Any], expected: tuple[str, 
     assert reason == expected[0]
     assert expected[1] in sentence
     assert expected[2] in sentence
+
+
+def test_a_circuit_goes_where_circuits_are_run() -> None:
+    circuit = Circuit(3, 3, (Operation("h", (0,)),))
+    given = msgspec.structs.replace(reduced(3), kernel=circuit, kind="circuit")
+    assert decision(given, {"seconds_left": 0.5}).backend == "cirq.statevector"
+    assert decision(given, {"alive": without("quantum")})[0] == "no_backend"
+    assert not Rule("spins only", "gpu", kinds=("spins",)).matches("circuit", 3, 0.0, 9.0)
 
 
 def test_every_reason_has_a_case() -> None:

@@ -7,25 +7,27 @@ from itertools import product
 import numpy as np
 import pytest
 
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import anneal, search
 from qmosaic.processors.pool import descended
 
 
-def dense(n: int, seed: int, fields: bool = True) -> Ising:
+def dense(n: int, seed: int, fields: bool = True) -> SpinPolynomial:
     rng = np.random.default_rng(seed)
     rows, cols = np.triu_indices(n, 1)
-    return Ising.of(n, h=rng.normal(size=n) if fields else None, rows=rows, cols=cols, J=rng.normal(size=len(rows)))
+    return SpinPolynomial.of(
+        n, h=rng.normal(size=n) if fields else None, rows=rows, cols=cols, J=rng.normal(size=len(rows))
+    )
 
 
-def torus(side: int, seed: int) -> Ising:
+def torus(side: int, seed: int) -> SpinPolynomial:
     i = np.arange(side * side)
     right, below = i - i % side + (i + 1) % side, (i + side) % (side * side)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], 2 * len(i))
-    return Ising.of(len(i), rows=np.r_[i, i], cols=np.r_[right, below], J=signs)
+    return SpinPolynomial.of(len(i), rows=np.r_[i, i], cols=np.r_[right, below], J=signs)
 
 
-def lowest(model: Ising) -> float:
+def lowest(model: SpinPolynomial) -> float:
     return float(model.energy(np.array(list(product((0, 1), repeat=model.n)), np.uint8)).min())
 
 
@@ -88,14 +90,14 @@ def test_padding_is_never_flipped_and_never_counts() -> None:
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
 def test_scale_does_not_matter(factor: float) -> None:
     model = dense(14, 8)
-    scaled = Ising(model.h * factor, model.rows, model.cols, model.J * factor)
+    scaled = SpinPolynomial(model.h * factor, model.rows, model.cols, model.J * factor)
     pool = search.pool(scaled, 1)
     search.search([pool], [60.0], lambda: 0.0)
     np.testing.assert_allclose(pool.energy, lowest(model) * factor)
 
 
 def test_descent_sees_what_float32_does_not() -> None:
-    model = Ising.of(4, h=[1e9, 1e-9, 0, 0], rows=[0, 2], cols=[1, 3], J=[1.0, 1e-9])
+    model = SpinPolynomial.of(4, h=[1e9, 1e-9, 0, 0], rows=[0, 2], cols=[1, 3], J=[1.0, 1e-9])
     spins = descended(search.pool(model, 0), np.ones(4, np.int8))
     assert spins.tolist() in ([-1, 1, -1, 1], [-1, 1, 1, -1])
 
@@ -148,7 +150,7 @@ def test_recombining_takes_the_best_clusters_of_both() -> None:
 
 def test_mirror_images_are_aligned_component_by_component() -> None:
     # two free pairs and a bound one
-    model = Ising.of(6, h=[0, 0, 0, 0, 1, 0], rows=[0, 2, 4], cols=[1, 3, 5], J=[1.0, 1.0, 1.0])
+    model = SpinPolynomial.of(6, h=[0, 0, 0, 0, 1, 0], rows=[0, 2, 4], cols=[1, 3, 5], J=[1.0, 1.0, 1.0])
     pool = search.pool(model, 0)
     to = np.array([[1, -1, 1, -1, -1, 1]], np.int8)
     other = np.array([[-1, 1, 1, -1, 1, -1]], np.int8)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmosaic.codecs import events
-from qmosaic.codecs.arrays import Packed, pack, pack_bits, unpack_bits
+from qmosaic.codecs.arrays import Packed, pack, pack_bits
+from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.events import (
     Answer,
     CircuitInfo,
@@ -25,9 +26,10 @@ from qmosaic.codecs.events import (
     Sense,
     Timing,
 )
-from qmosaic.codecs.model import Ising
+from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.admit import Admission
 from qmosaic.processors.families.base import Evaluation
+from qmosaic.processors.families.spins import bits_of_state, lifted_bits, state_of
 from qmosaic.processors.lift import Lift, pack_lift
 from qmosaic.processors.verify import TOLERANCE, gain, settle
 from tests.processors.problems import Case, admitted, cases
@@ -45,18 +47,26 @@ class ChooseTwo:
     digest: str = "d"
     notes: list[str] = field(default_factory=lambda: ["a note"])
 
-    def encode(self) -> Ising:
-        return Ising.of(len(self.values))
+    def encode(self) -> SpinPolynomial:
+        return SpinPolynomial.of(len(self.values))
+
+    size: int = 4
 
     def quick(self) -> Any:
-        return bits(1, 1, 0, 0)
+        return self.decode(bits(1, 1, 0, 0))
+
+    def solution(self, state: Bundle) -> Any:
+        return self.decode(bits_of_state(state))
+
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return self.decode(lifted_bits(state, lift, answer))
 
     def decode(self, sample: Any) -> Any:
         if len(sample) != len(self.values):
             raise IndexError("not my size")
         return [int(k) for k in np.flatnonzero(sample)]
 
-    def evaluate(self, solution: Any) -> Evaluation:
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         violations = () if len(solution) == 2 else (f"{len(solution)} chosen, not two",)
         return Evaluation(float(sum(self.values[k] for k in solution)), not violations, violations)
 
@@ -76,7 +86,7 @@ def identity(n: int) -> Lift:
 def incumbent(admission: Admission, sample: Any, *, kernel: str | None = "k", lift: Lift | None = None) -> Incumbent:
     lifted = pack_lift(lift or identity(len(sample))) if kernel is not None else None
     return Incumbent(
-        ref=admission.ref, bits=pack_bits(sample), solver="tabu", seconds=0.25, kernel_digest=kernel, lift=lifted
+        ref=admission.ref, state=state_of(sample), solver="tabu", seconds=0.25, kernel_digest=kernel, lift=lifted
     )
 
 
@@ -122,6 +132,9 @@ def end(admission: Admission, known: Incumbent | None, proposed: Proposal | None
     judged = admission.instance.evaluate(outcome.solution)
     assert (outcome.objective, outcome.feasible) == (judged.objective, judged.feasible)
     assert outcome.baseline is not None
+    assert outcome.objective is not None
+    assert outcome.baseline.objective is not None
+    assert outcome.improvement is not None
     assert outcome.improvement == gain(outcome.sense, outcome.objective, outcome.baseline.objective)
     assert outcome.improvement >= 0
     if outcome.status == "fallback":
@@ -223,17 +236,17 @@ def test_what_presolve_solved_is_accepted() -> None:
     admission = chosen()
     outcome = end(admission, incumbent(admission, GOOD, kernel=None), None)
     assert (outcome.status, outcome.reason, outcome.objective) == ("accepted", "solved_in_reduce", 7)
-    assert (outcome.target, outcome.backend, outcome.route_reason) == ("classical", "presolve", None)
+    assert (outcome.target, outcome.backend, outcome.route_reason) == ("classical", "tabu", None)
 
 
-UNUSABLE = [pack_bits(ILLEGAL), pack_bits(bits(1, 1)), pack_bits(bits(1, 1, 0, 0, 0)), Packed("|u1", (4,), "%")]
+UNUSABLE = [pack(ILLEGAL), pack(bits(1, 1)), pack(bits(1, 1, 0, 0, 0)), Packed("|u1", (4,), "%")]
 
 
 @pytest.mark.parametrize("packed", UNUSABLE, ids=["infeasible", "short", "long", "damaged"])
 @pytest.mark.parametrize("kernel", ["k", None])
 def test_an_incumbent_is_not_believed_either(packed: Packed, kernel: str | None) -> None:
     admission = chosen()
-    known = msgspec.structs.replace(incumbent(admission, FAIR, kernel=kernel), bits=packed)
+    known = msgspec.structs.replace(incumbent(admission, FAIR, kernel=kernel), state=Bundle({"bits": packed}))
     outcome = end(admission, known, None)
     assert (outcome.status, outcome.reason) == ("fallback", "no_incumbent")
     assert (outcome.solution, outcome.backend) == ([0, 1], None)
@@ -264,7 +277,7 @@ def test_a_lift_that_does_not_fit_is_invalid(broken: dict[str, Packed]) -> None:
     admission = chosen()
     known = incumbent(admission, FAIR)
     assert known.lift is not None
-    known = msgspec.structs.replace(known, lift=msgspec.structs.replace(known.lift, **broken))
+    known = msgspec.structs.replace(known, lift=Bundle({**known.lift.arrays, **broken}))
     assert end(admission, known, proposal(admission, GOOD)).reason == "invalid_answer"
 
 
@@ -310,8 +323,8 @@ def test_a_liar_never_gets_a_wrong_objective_out(case: Case, data: st.DataObject
     if len(answer) != case.n:
         assert outcome.reason == "invalid_answer"
         return
-    was = case.objective(admission.instance.decode(unpack_bits(known.bits)))
-    now = case.objective(admission.instance.decode(answer))
+    was = case.objective(admission.instance.solution(known.state))
+    now = case.objective(admission.instance.solution(state_of(answer)))
     better = now - was if case.sense == "max" else was - now
     if abs(better) > 1e-6 * case.scale:
         assert outcome.reason == ("improved" if better > 0 else "worse_than_baseline")

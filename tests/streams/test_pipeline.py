@@ -82,6 +82,8 @@ async def test_karate_club_is_cut_at_61_on_every_target(running: Pipeline, targe
     assert outcome.target == target
     assert outcome.route_reason == "requested"
     assert outcome.baseline is not None
+    assert outcome.baseline.objective is not None
+    assert outcome.objective is not None
     assert outcome.improvement == outcome.objective - outcome.baseline.objective
     assert outcome.labels == {"who": "Zachary"}
     assert set(outcome.timings.hops) == {"encode", "reduce", "route", "execute", "verify"}

@@ -1,0 +1,32 @@
+"""Kernels: what an execution target is given. Either a polynomial to minimise or a circuit to run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from qmosaic.codecs.circuit import Circuit
+from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, pack_polynomial, unpack_polynomial
+
+Kernel = SpinPolynomial | Circuit
+PackedKernel = PackedPolynomial | Circuit
+Kind = Literal["spins", "circuit"]
+
+
+def pack_kernel(kernel: Kernel) -> PackedKernel:
+    """To the wire."""
+    return pack_polynomial(kernel) if isinstance(kernel, SpinPolynomial) else kernel
+
+
+def unpack_kernel(packed: PackedKernel) -> Kernel:
+    """From the wire."""
+    return unpack_polynomial(packed) if isinstance(packed, PackedPolynomial) else packed
+
+
+def kind_of(kernel: Kernel) -> Kind:
+    """What a backend must be able to take."""
+    return "spins" if isinstance(kernel, SpinPolynomial) else "circuit"
+
+
+def size_of(kernel: Kernel) -> int:
+    """Qubits a circuit of it takes, one for each variable of a polynomial."""
+    return kernel.n if isinstance(kernel, SpinPolynomial) else kernel.qubits
