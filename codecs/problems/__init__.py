@@ -4,7 +4,8 @@ from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.ising import Ising
 from qmosaic.codecs.problems.maxcut import MaxCut
 from qmosaic.codecs.problems.qubo import Qubo
+from qmosaic.codecs.problems.route import Route
 
-FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising)}
+FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising, Route)}
 
-__all__ = ["Ising", "MaxCut", "Qubo"]
+__all__ = ["Ising", "MaxCut", "Qubo", "Route"]

@@ -10,8 +10,11 @@ from qmosaic.processors.families.base import Family
 from qmosaic.processors.families.ising import IsingFamily
 from qmosaic.processors.families.maxcut import MaxCutFamily
 from qmosaic.processors.families.qubo import QuboFamily
+from qmosaic.processors.families.route import RouteFamily
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily())}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), RouteFamily())
+}
 
 
 @cache

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-Metric = Literal["euclidean", "euc_2d", "ceil_2d", "geo", "att"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
+from qmosaic.codecs.problems.route import Metric
 
 WORK = 10**7
 """Entries of gain matrices that 2-opt may look at: about 0.1 s."""
