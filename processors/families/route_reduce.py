@@ -230,20 +230,18 @@ def _scores(A: Any, free: Any, route: Any, demand: Any, room: Any, count: Any, d
     # the legs inside a window of each length, turned round
     turned = A[inside[:, 1:], inside[:, :-1]] - A[inside[:, :-1], inside[:, 1:]]
     turned = jnp.concatenate([jnp.zeros((size, 1)), jnp.cumsum(turned, axis=1)], axis=1)
-    windows = []
-    for length, s in KINDS.tolist():
-        first, last = inside[:, 0], inside[:, length - 1]
-        left, right = before, (p + length) % count
-        if s == 0:
-            begin, end, within = last, first, turned[:, length - 1]
-            same = (left == right) | (~free[left] & ~free[right])
-            within += jnp.where(same & (not directed), unchanging, 0.0)
-        else:
-            begin, end = inside[:, s], inside[:, s - 1]
-            within = A[last, first] - A[end, begin]
-        change = A[left, begin] + A[end, right] - A[left, first] - A[last, right] + within
-        windows.append(jnp.where((p < count) & (length < count) & (open_[:, length - 1] > 0), change, jnp.inf))
-    return exchange, jnp.stack(windows, axis=1)
+    length, carried = KINDS.T
+    whole = carried == 0  # reversed
+    begin = inside[:, np.where(whole, length - 1, carried)]
+    end = inside[:, np.where(whole, 0, carried - 1)]
+    first, last = inside[:, :1], inside[:, length - 1]
+    left, right = before[:, None], (p[:, None] + length) % count
+    within = jnp.where(whole, turned[:, length - 1], A[last, first] - A[end, begin])
+    change = A[left, begin] + A[end, right] - A[left, first] - A[last, right] + within
+    same = (left == right) | (~free[left] & ~free[right])
+    change += jnp.where(whole & same & (not directed), unchanging, 0.0)
+    fitting = (p[:, None] < count) & (length < count) & (open_[:, length - 1] > 0)
+    return exchange, jnp.where(fitting, change, jnp.inf)
 
 
 @jax.jit
@@ -319,19 +317,22 @@ def _loads(ask: Ask, order: Int64[np.ndarray, " p"]) -> tuple[Int64[np.ndarray, 
 def _chosen(ask: Ask, order: Any, moves: Moves, pairs: Any, most: int) -> list[int]:
     """At most `most` moves, grown from the two that are best together.
 
-    Next comes the move that could gain most: by itself, and with those that are there already.
+    Next comes the move that could gain most: by itself, and with those that are there already. Where not even two
+    moves gain anything, only many could: then those that touch few places leave room for others.
     """
     cover = np.zeros((len(moves.places), len(order)), np.float32)
     for k, places in enumerate(moves.places):
         cover[k, places] = 1
     apart = cover @ cover.T == 0
     together = np.where(apart, moves.deltas[:, None] + moves.deltas[None, :] + pairs, np.inf)
-    alone = int(moves.deltas.argmin())
-    pair = divmod(int(together.argmin()), len(together))
-    chosen: list[int] = []
-    room = _Room(ask, order, moves)
     worth = moves.deltas.copy()
-    queue = list(pair) if most > 1 and together[pair] < np.inf else [alone]
+    small = cover.sum(axis=1) <= max(2, len(order) / most)
+    if min(together.min(), worth.min()) >= 0 and small.any():
+        worth[~small] = together[~small] = together[:, ~small] = np.inf
+    best = divmod(int(together.argmin()), len(together))
+    queue = list(best) if most > 1 and together[best] < np.inf else []
+    room = _Room(ask, order, moves)
+    chosen: list[int] = []
     while len(chosen) < most:
         k = queue.pop(0) if queue else int(worth.argmin())
         if worth[k] == np.inf:
