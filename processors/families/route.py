@@ -189,15 +189,11 @@ class RouteFamily:
         table = distances.table[rank] if distances.metric else distances.table[np.ix_(rank, rank)]
         if fleet is not None:
             fleet = replace(fleet, demands=fleet.demands[rank])
-        names, start = tuple(names[k] for k in rank), rank.index(start)
-        return RouteInstance(
-            names,
-            Distances(np.ascontiguousarray(table), distances.metric),
-            data.directed,
-            start,
-            fleet,
-            _digest(names, table, distances.metric, data.directed, start, fleet),
-        )
+        called = tuple(names[k] for k in rank)
+        start = 0 if fleet is None and data.depot is None else rank.index(start)
+        distances = Distances(np.ascontiguousarray(table), distances.metric)
+        digest = _digest(called, distances, data.directed, start, fleet)
+        return RouteInstance(called, distances, data.directed, start, fleet, digest)
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import route_reduce
@@ -327,9 +323,10 @@ def _fleet(data: Route, start: int, names: Sequence[Node]) -> Fleet | Rejected |
     return Fleet(np.array(data.demands, dtype=np.float64), float(data.capacity), vehicles)
 
 
-def _digest(names: Any, table: Any, metric: Any, directed: bool, start: int, fleet: Fleet | None) -> str:
+def _digest(names: Sequence[Node], distances: Distances, directed: bool, start: int, fleet: Fleet | None) -> str:
     limits = None if fleet is None else (fleet.capacity, fleet.vehicles)
-    hasher = sha256(msgspec.json.encode(("qmosaic.route/1", names, table.shape, metric, directed, start, limits)))
-    for numbers in (table, fleet.demands if fleet else np.zeros(0)):
+    plain = ("qmosaic.route/1", names, distances.table.shape, distances.metric, directed, start, limits)
+    hasher = sha256(msgspec.json.encode(plain))
+    for numbers in (distances.table, fleet.demands if fleet else np.zeros(0)):
         hasher.update((np.ascontiguousarray(numbers, dtype="<f8") + 0.0).tobytes())
     return hasher.hexdigest()[:32]

@@ -75,14 +75,15 @@ class Ask:
 
 
 def reduce(tasks: Sequence[Task], clock: Callable[[], float] = monotonic) -> list[Reduction]:
-    """One after the other: PyVRP is one thread's work."""
-    return [_reduced(task, clock) for task in tasks]
+    """One after the other (PyVRP is one thread's work), in the time of one: each may take its share of what is left."""
+    deadline = clock() + min(task.seconds for task in tasks)
+    return [_reduced(task, (deadline - clock()) / (len(tasks) - k), clock) for k, task in enumerate(tasks)]
 
 
-def _reduced(task: Task, clock: Callable[[], float]) -> Reduction:
+def _reduced(task: Task, share: float, clock: Callable[[], float]) -> Reduction:
     began = clock()
     ask = Ask.of(task.model)
-    order, solver = incumbent(ask, task.seed, task.seconds, clock)
+    order, solver = incumbent(ask, task.seed, share, clock)
     seconds = clock() - began
     state = bundle({"order": order})
     if ask.distances.n <= 2 or (ask.distances.n == 3 and ask.fleet is None and not ask.directed):
