@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
 Dtype = Literal["<f8", "<f4", "<i8", "<i4", "|u1", "|i1"]
+_WIRE: dict[np.dtype[Any], Dtype] = {
+    np.dtype(name).newbyteorder(order): name for name in get_args(Dtype) for order in "<>"
+}
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -26,8 +29,10 @@ class Packed(msgspec.Struct, frozen=True):
 
 def pack(array: Shaped[np.ndarray, "..."]) -> Packed:
     """Pack a numeric array. Raises ValueError where its dtype, in either byte order, is none of `Dtype`."""
-    little = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
-    return Packed(msgspec.convert(little.dtype.str, Dtype), little.shape, b64encode(little.tobytes()).decode())
+    name = _WIRE.get(array.dtype)
+    if name is None:
+        raise ValueError(f"no arrays of {array.dtype} in events, only of {', '.join(get_args(Dtype))}")
+    return Packed(name, array.shape, b64encode(array.astype(name, copy=False).tobytes()).decode())
 
 
 def unpack(packed: Packed) -> Any:

@@ -138,6 +138,7 @@ class Reduced(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     variables: int
     couplings: int
+    size: int  # how much work it is to run, in qubits of a QAOA circuit
     gammas: list[float]
     betas: list[float]
 
@@ -160,6 +161,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     route: Route
     kernel: PackedKernel
     kernel_digest: str
+    size: int  # how much work it is, in qubits of a QAOA circuit
     gammas: list[float]
     betas: list[float]
 

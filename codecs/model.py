@@ -30,11 +30,17 @@ def summed(
 
     Each sum is taken in the order of its values, so that rounding leaves no trace of the order given.
     """
-    order = np.lexsort((values, keys))
-    distinct, where = np.unique(keys[order], return_inverse=True)
-    total = np.bincount(where, weights=values[order], minlength=len(distinct))
+    order = keys.argsort(kind="stable")
+    distinct, total = keys[order], values[order]
+    differs = distinct[1:] != distinct[:-1]
+    if not differs.all():
+        order = np.lexsort((values, keys))
+        where = np.concatenate([[0], np.cumsum(differs)])
+        distinct = distinct[np.concatenate([[True], differs])]
+        total = np.bincount(where, weights=values[order], minlength=len(distinct))
+    repeats = len(keys) - len(distinct)
     keep = total != 0
-    return distinct[keep], total[keep], len(keys) - len(distinct)
+    return (distinct, total, repeats) if keep.all() else (distinct[keep], total[keep], repeats)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +104,7 @@ class SpinPolynomial:
         cols: Any = (),
         J: Any = (),
         offset: float = 0.0,
-        higher: Mapping[tuple[int, ...], float] | Iterable[tuple[Sequence[int], float]] = (),
+        higher: Mapping[Any, float] | Iterable[tuple[Sequence[int], float]] = (),
         constraints: Iterable[Linear] = (),
     ) -> SpinPolynomial:
         """Canonical form of any list of terms: order of indices free, repeated ones summed.
@@ -195,9 +201,7 @@ class SpinPolynomial:
 Terms = dict[tuple[int, ...], float]
 
 
-def _reduced_terms(
-    n: int, given: Mapping[tuple[int, ...], float] | Iterable[tuple[Sequence[int], float]]
-) -> dict[int, Terms]:
+def _reduced_terms(n: int, given: Mapping[Any, float] | Iterable[tuple[Sequence[int], float]]) -> dict[int, Terms]:
     """By order: ascending indices to the sum of their values."""
     parts: dict[tuple[int, ...], list[float]] = defaultdict(list)
     for indices, value in given.items() if isinstance(given, Mapping) else given:

@@ -141,7 +141,10 @@ def _reduced(
     return Reduced(bits, energy, work.solver, work.seconds, work.pool.rounds, kernel, lift, gammas, betas)
 
 
-def warm_up(*, layers: int = 2) -> None:
-    """Compile every program that `reduce` may use, or load it from JAX's cache if one is configured."""
-    search.warm_up()
+def warm_up(*, layers: int, slow: bool) -> None:
+    """Compile what `reduce` may use, or load it from JAX's cache if one is configured.
+
+    `slow`: for large problems, which come one by one (their cores may be small), instead of small ones in batches.
+    """
+    search.warm_up(slow)
     angles.warm_up(layers)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
-from qmosaic.codecs.kernels import kind_of, pack_kernel, size_of
+from qmosaic.codecs.kernels import Kernel, kind_of, pack_kernel, size_of
 from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, unpack_polynomial
 from qmosaic.processors.families.base import Family, Model, Reduction, Task
 from qmosaic.processors.families.registry import known
@@ -81,13 +80,22 @@ def _events(event: Encoded, reduction: Reduction) -> Pair:
         kind=kind_of(kernel),
         variables=size_of(kernel),
         couplings=_couplings(kernel),
+        size=_work(kernel),
         gammas=[float(angle) for angle in reduction.gammas],
         betas=[float(angle) for angle in reduction.betas],
     )
 
 
-def _couplings(kernel: SpinPolynomial | Circuit) -> int:
+def _couplings(kernel: Kernel) -> int:
     return len(kernel.J) if isinstance(kernel, SpinPolynomial) else 0
+
+
+def _work(kernel: Kernel) -> int:
+    """Qubits of a QAOA circuit (some hundred gates) that takes about as long to simulate."""
+    if isinstance(kernel, SpinPolynomial):
+        return kernel.n
+    steps = len(kernel.operations) + sum(len(one.paulis) for one in kernel.observables)
+    return kernel.qubits + max(0, steps.bit_length() - 8)
 
 
 def _seed(digest: str, seed: int) -> int:

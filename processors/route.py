@@ -121,6 +121,7 @@ def route(
                     route=decision,
                     kernel=reduced.kernel,
                     kernel_digest=reduced.kernel_digest,
+                    size=reduced.size,
                     gammas=reduced.gammas,
                     betas=reduced.betas,
                 )

@@ -177,10 +177,10 @@ def _tabu_one(h: Any, J: Any, variables: Any, first: Any, seed: Any, *, count: i
     return flips, state[-1]
 
 
-def warm_up(largest: int = SIZES[-1]) -> None:
-    """Compile, or load from JAX's cache, the programs for up to `largest` variables."""
-    for n in SIZES[: SIZES.index(size(largest)) + 1]:
+def warm_up(slow: bool) -> None:
+    """Compile, or load from JAX's cache, the programs for single problems of any size, or those for `BATCHED` ones."""
+    for n in SIZES if slow else SIZES[: SIZES.index(BATCHED) + 1]:
         model = Padded(np.zeros(n, np.float32), np.zeros((n, n), np.float32), n)
         start = np.ones((REPLICAS, n), np.int8)
-        for width in (1, BATCH) if n <= BATCHED else (1,):
+        for width in (1,) if slow else (1, BATCH):
             improve([model] * width, [start] * width, [0] * width)

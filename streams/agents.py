@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Protocol
 
 import msgspec
 
 from qmosaic.codecs import events
-from qmosaic.codecs.events import BackendStatus, Encoded, JobEvent, Proposal, Reduced
+from qmosaic.codecs.events import BackendStatus, Incumbent, JobEvent, Proposal, Reduced
 from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.admit import Record
 from qmosaic.processors.encode import encode
@@ -34,8 +33,11 @@ class Handler(Protocol):
 
     async def start(self) -> None: ...
 
-    async def handle(self, batch: Sequence[Received]) -> list[Send]:
-        """What to send for a batch. Raises for what it does not know: the shell isolates the culprit."""
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
+        """What to send for a batch. Raises for what it does not know: the shell isolates the culprit.
+
+        `lane`: which of the stage's lanes it came through; each lane has one batch at a time.
+        """
         ...
 
     def status(self) -> BackendStatus | None:
@@ -54,7 +56,7 @@ class Encode:
     async def start(self) -> None:
         return None
 
-    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
         encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
         return [
@@ -71,31 +73,36 @@ class Encode:
 
 
 class Reduce:
-    """problems.encoded → incumbents, problems.reduced. JAX, in a thread: it releases Python's lock."""
+    """problems.encoded → incumbents, problems.reduced. JAX, in threads: it releases Python's lock.
+
+    The last lane, of the large problems, has a process of its own and lower priority: a molecule or a graph of
+    thousands of nodes takes seconds, which those that take milliseconds must not feel.
+    """
 
     def __init__(self, settings: Settings, stage: str) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="reduce")  # one a lane
+        self._lanes: list[Executor] = [
+            ThreadPoolExecutor(1, thread_name_prefix="reduce"),
+            ThreadPoolExecutor(1, thread_name_prefix="reduce"),
+            pool.background(1),
+        ]
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, pool.warm_reduce, self._settings)
-
-    async def handle(self, batch: Sequence[Received]) -> list[Send]:
-        from qmosaic.processors.reduction import reduce_events
-
-        loop = asyncio.get_running_loop()
-        pairs = await loop.run_in_executor(
-            self._threads,
-            lambda: reduce_events(
-                [events.decode(m.value or b"", Encoded) for m in batch],
-                now=time.time(),
-                max_kernel_qubits=self._settings.reduce.max_kernel_qubits,
-                layers=self._settings.reduce.layers,
-                share=self._settings.reduce.share,
-                max_seconds=self._settings.reduce.max_seconds,
-            ),
+        first, *_, last = self._lanes
+        await asyncio.gather(
+            loop.run_in_executor(first, pool.warm_reduce, self._settings, False),
+            loop.run_in_executor(last, pool.warm_reduce, self._settings, True),
         )
+
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
+        values = [m.value or b"" for m in batch]
+        try:
+            pairs = await self._run(values, lane)
+        except BrokenProcessPool:
+            # The process died (killed, or out of memory); a new one gets one more chance at the batch.
+            self._lanes[lane] = pool.background(1)
+            pairs = await self._run(values, lane)
         out: list[Send] = []
         for cause, (incumbent, reduced) in enumerate(pairs):
             ref = incumbent.ref
@@ -104,11 +111,18 @@ class Reduce:
                 out.append(Send("problems.reduced", reduced, cause, key=ref.tenant))
         return out
 
+    async def _run(self, values: Sequence[bytes], lane: int) -> list[tuple[Incumbent, Reduced | None]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._lanes[lane], pool.run_reduce, values, self._settings.reduce, time.time()
+        )
+
     def status(self) -> None:
         return None
 
     async def stop(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for executor in self._lanes:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Route:
@@ -121,7 +135,7 @@ class Route:
     async def start(self) -> None:
         await self._alive.start()
 
-    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         policy = self._settings.route
         decided = route(
             [events.decode(m.value or b"", Reduced) for m in batch],
@@ -139,7 +153,7 @@ class Route:
                     "qmosaic__backend__name": event.route.backend,
                 }
                 topic = f"jobs.{event.route.target}"
-                out.append(Send(topic, event, cause, key=event.kernel_digest, attributes=attributes))
+                out.append(Send(topic, event, cause, key=event.kernel_digest, attributes=attributes, size=event.size))
             else:
                 out.append(_proposal(event, cause))
         return out
@@ -152,46 +166,49 @@ class Route:
 
 
 class Execute:
-    """jobs.<target> → proposals, on the backends of one target; equal jobs of a batch run once."""
+    """jobs.<target> → proposals, on the backends of one target; equal jobs of a batch run once.
+
+    Two lanes, so that a large circuit does not hold up the small ones. What holds Python's lock (Cirq) runs in
+    processes, the rest in threads.
+    """
 
     def __init__(self, settings: Settings, stage: str) -> None:
         self._settings = settings
         self._target = msgspec.convert(stage.removeprefix("execute."), events.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
-        self._executor: Executor = self._new_executor()
+        self._lanes = [self._executor(lane) for lane in (0, 1)]
 
-    def _new_executor(self) -> Executor:
+    def _executor(self, lane: int) -> Executor:
+        processes = self._settings.execute.processes
         if self._target != "quantum":
-            return ThreadPoolExecutor(1, thread_name_prefix="execute")
-        return ProcessPoolExecutor(
-            self._settings.execute.processes,
-            mp_context=get_context("spawn"),  # a forked child would inherit Kafka's sockets and JAX's threads
-            initializer=pool.stay_with_parent,
-        )
+            lower = pool.lower_priority if lane else None
+            return ThreadPoolExecutor(1, thread_name_prefix="execute", initializer=lower)
+        return pool.background(processes) if lane else pool.foreground(processes)
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._sizes = await loop.run_in_executor(
-            self._executor, pool.warm_execute, self._backends, str(self._settings.compilation_cache)
-        )
+        cache = str(self._settings.compilation_cache)
+        warmed = [loop.run_in_executor(lane, pool.warm_execute, self._backends, cache) for lane in self._lanes]
+        self._sizes = (await asyncio.gather(*warmed))[0]
 
-    async def handle(self, batch: Sequence[Received]) -> list[Send]:
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
         loop = asyncio.get_running_loop()
         try:
-            answered = await loop.run_in_executor(self._executor, pool.run_jobs, values)
+            answered = await loop.run_in_executor(self._lanes[lane], pool.run_jobs, values)
         except BrokenProcessPool:
             # The pool's process died (killed, or out of memory); a new one gets one more chance at the batch.
-            self._executor = self._new_executor()
-            answered = await loop.run_in_executor(self._executor, pool.run_jobs, values)
+            self._lanes[lane] = self._executor(lane)
+            answered = await loop.run_in_executor(self._lanes[lane], pool.run_jobs, values)
         return [_proposal(events.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
 
     def status(self) -> BackendStatus:
         return BackendStatus(worker="", target=self._target, backends=self._sizes, at=time.time())
 
     async def stop(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in self._lanes:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _proposal(event: Proposal, cause: int) -> Send:

@@ -19,12 +19,17 @@ from uuid import uuid4
 import msgspec
 import orjson
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import Outcome, Rejection
 from qmosaic.codecs.formats.registry import FORMATS, read
+from qmosaic.codecs.problems import FAMILIES
+from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams import settings as settings_module
+from qmosaic.streams.parameters import fields_of, parameters
 from qmosaic.streams.render import console, read_spans, show_outcomes, trace_tree
 from qmosaic.streams.settings import EMBEDDED, Settings
 
@@ -39,13 +44,22 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+families_app = typer.Typer(help="Problem families: fields, units, formats, an example.")
+app.add_typer(families_app, name="families")
 
 Target = Literal["auto", "classical", "gpu", "quantum"]
 BrokerOption = Annotated[
     str | None, typer.Option("--broker", help="`embedded`, or HOST:PORT,… of a Kafka.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else.")]
-FilesArgument = Annotated[list[Path], typer.Argument(help="Problem files; `-` reads standard input.")]
+FilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Problem files; `-` reads standard input. None: --family and --set say it all."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the family, e.g. `cardinality=5`; repeatable."),
+]
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Expect this family; another is an error.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}. Default: detected.")]
 DeadlineOption = Annotated[float | None, typer.Option("--deadline", help="Seconds until the outcome must be there.")]
@@ -103,9 +117,29 @@ def emit(value: Any) -> None:
 
 
 def read_files(
-    files: list[Path], family: str | None, fmt: str | None, sense: str | None, options: dict[str, Any]
+    files: list[Path] | None,
+    family: str | None,
+    fmt: str | None,
+    sense: str | None,
+    given: list[str] | None,
+    options: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """The events of all problems of all files; exits with `USAGE` where a file cannot be read."""
+    """The events of all problems of all files; exits with `USAGE` where a file cannot be read.
+
+    Without a file, one problem of `family` whose payload is what was `--set`.
+    """
+    if not files:
+        if family is None:
+            fail(SettingsError("no file, and no family", remedy="Name a FILE, or --family and --set."), USAGE)
+        event: dict[str, Any] = {
+            "schema": events.PROBLEM_SCHEMA,
+            "family": family,
+            "problem": _parameters(family, given),
+            "id": uuid4().hex,
+            "labels": {"name": " ".join([family, *(given or [])])},
+            **({"sense": sense} if sense else {}),
+        }
+        return [event | {key: value for key, value in options.items() if value is not None}]
     out: list[dict[str, Any]] = []
     for path in files:
         try:
@@ -125,10 +159,10 @@ def read_files(
                     err=True,
                 )
                 raise typer.Exit(USAGE)
-            event: dict[str, Any] = dict(problem.event or {})
+            event = dict(problem.event or {})
             event.setdefault("schema", events.PROBLEM_SCHEMA)
             event.setdefault("family", problem.family)
-            event.setdefault("problem", problem.problem)
+            event["problem"] = {**problem.problem, **_parameters(problem.family, given)}
             if sense or problem.sense:
                 event["sense"] = sense or event.get("sense") or problem.sense
             event.setdefault("id", uuid4().hex)
@@ -141,6 +175,13 @@ def read_files(
             event |= {key: value for key, value in options.items() if value is not None}
             out.append(event)
     return out
+
+
+def _parameters(family: str, given: list[str] | None) -> dict[str, Any]:
+    try:
+        return parameters(family, given or [])
+    except SettingsError as error:
+        fail(error, USAGE)
 
 
 async def submit_all(
@@ -287,8 +328,6 @@ def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> Non
             for row in rows:
                 emit(row)
             return OK
-        from rich.table import Table
-
         table = Table("topic", "parts", "days", "key", "schema", box=None, pad_edge=False, header_style="bold")
         for row in rows:
             days = f"{row['retention_seconds'] / 86_400:.3g}"
@@ -301,7 +340,7 @@ def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> Non
 
 @app.command()
 def submit(
-    files: FilesArgument,
+    files: FilesArgument = None,
     broker: BrokerOption = None,
     family: FamilyOption = None,
     fmt: FormatOption = None,
@@ -312,12 +351,13 @@ def submit(
     tenant: TenantOption = None,
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
+    given: SetOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the outcomes as they come.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the problems of files to a running pipeline."""
     settings = load_settings(broker)
-    problems = read_files(files, family, fmt, sense, _options(deadline, target, shots, seed, tenant, priority))
+    problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
 
     async def work() -> int:
         code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
@@ -361,7 +401,7 @@ def outcomes(
 
 @app.command()
 def solve(
-    files: FilesArgument,
+    files: FilesArgument = None,
     broker: BrokerOption = None,
     family: FamilyOption = None,
     fmt: FormatOption = None,
@@ -372,11 +412,12 @@ def solve(
     tenant: TenantOption = None,
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
+    given: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
     settings = load_settings(broker)
-    problems = read_files(files, family, fmt, sense, _options(deadline, target, shots, seed, tenant, priority))
+    problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
 
     async def work(here: Settings) -> int:
         code, results = await submit_all(here, problems, True, as_json, progress=True)
@@ -438,6 +479,57 @@ def settings_command(as_json: JsonOption = False) -> None:
         typer.echo(f"\n[{section}]")
         for key, value in values.items():
             typer.echo(f"{key} = {orjson.dumps(value).decode()}")
+
+
+@families_app.callback(invoke_without_command=True)
+def families(context: typer.Context, as_json: JsonOption = False) -> None:
+    """The problem families; `families show NAME` tells all about one."""
+    if context.invoked_subcommand:
+        return
+    if as_json:
+        for kind in FAMILIES.values():
+            emit({"family": kind.family, "about": _about(kind), "formats": _formats(kind.family)})
+        return
+    table = Table("family", "about", "files", box=None, pad_edge=False, header_style="bold")
+    for kind in FAMILIES.values():
+        table.add_row(kind.family, escape(_about(kind)), ", ".join(_formats(kind.family)))
+    console().print(table)
+
+
+@families_app.command("show")
+def families_show(name: str, as_json: JsonOption = False) -> None:
+    """Fields with their types and units, file formats and an example event."""
+    if name not in FAMILIES:
+        fail(SettingsError(f"no family is called {name!r}", remedy=f"Choose one of: {', '.join(FAMILIES)}."), USAGE)
+    kind = FAMILIES[name]
+    example = {"family": name, "problem": kind.example}
+    if as_json:
+        emit(
+            {
+                "family": name,
+                "about": _about(kind),
+                "fields": fields_of(kind),
+                "formats": _formats(name),
+                "example": example,
+            }
+        )
+        return
+    typer.echo(f"{kind.__doc__}\n")
+    table = Table("field", "type", "default", "means", box=None, pad_edge=False, header_style="bold")
+    for field in fields_of(kind):
+        default = "required" if field["required"] else "" if field["default"] is None else str(field["default"])
+        table.add_row(*(escape(text) for text in (field["field"], field["type"], default, field["description"])))
+    console().print(table)
+    typer.echo(f"\nfiles    {', '.join(_formats(name)) or 'JSON events'}")
+    typer.echo(f"example  {orjson.dumps(example).decode()}")
+
+
+def _about(kind: type[ProblemData]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def _formats(family: str) -> list[str]:
+    return [one.name for one in FORMATS.values() if family in one.families]
 
 
 @app.command()

@@ -15,7 +15,6 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from qmosaic.codecs import events
@@ -26,7 +25,7 @@ from qmosaic.streams import pacing
 from qmosaic.streams import settings as settings_module
 from qmosaic.streams.bounded import closing
 from qmosaic.streams.names import topic_name
-from qmosaic.streams.records import connection, headers_of, producing, record_bytes
+from qmosaic.streams.records import connection, headers_of, place_of, producing, record_bytes
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.telemetry import Telemetry, extract, inject
 
@@ -115,14 +114,14 @@ class Client:
         problem_id = event.setdefault("id", uuid4().hex)
         topic = topic_name(self.settings, "problems")
         span = self._telemetry.span(
-            "send", topic, parent=Context(), kind=SpanKind.PRODUCER, qmosaic__problem__id=problem_id
+            "send", topic, parent=None, kind=SpanKind.PRODUCER, attributes={"qmosaic.problem.id": problem_id}
         )
         try:
             await self._producer.send_and_wait(
                 topic,
                 value=events.dumps(event),
                 key=problem_id.encode(),
-                headers=headers_of(events.PROBLEM_SCHEMA, "/qmosaic/client", problem_id, inject(span)),
+                headers=headers_of(events.PROBLEM_SCHEMA, "/qmosaic/client", problem_id, inject(span.context)),
             )
         except KafkaError as error:
             raise BrokerError(f"the broker did not take {problem_id}: {error}", place=self.settings.broker) from None
@@ -191,8 +190,7 @@ class Client:
                 parent=extract(record.headers),
                 kind=SpanKind.CONSUMER,
                 start=time.time(),
-                messaging__destination__partition__id=str(record.partition),
-                messaging__kafka__offset=record.offset,
+                attributes=place_of(record),
             ).end()
         for queue in self._listeners:
             queue.put_nowait(event)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 from qmosaic.backends.base import Backend
 from qmosaic.backends.registry import create
 from qmosaic.codecs import events
-from qmosaic.codecs.events import JobEvent
+from qmosaic.codecs.events import Encoded, Incumbent, JobEvent, Reduced
 from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.execute import execute
-from qmosaic.streams.settings import Settings
+from qmosaic.processors.reduction import reduce_events
+from qmosaic.streams.settings import ReduceSettings, Settings
 
-_backends: dict[str, Backend] = {}
+NICE = 10
+"""What large work adds to its niceness."""
+
+_backends = threading.local()
+"""Instances by name; each thread has its own, since a backend is used by one at a time."""
 
 
 def stay_with_parent() -> None:
@@ -33,6 +41,27 @@ def stay_with_parent() -> None:
     threading.Thread(target=watch, name="stay-with-parent", daemon=True).start()
 
 
+def lower_priority() -> None:
+    """Of this thread (its process where the system knows no priorities of threads): others go first."""
+    who = threading.get_native_id() if sys.platform == "linux" else 0
+    os.setpriority(os.PRIO_PROCESS, who, NICE)
+
+
+def foreground(processes: int) -> Executor:
+    """Processes for what holds Python's lock. Spawned: a forked child would inherit sockets and JAX's threads."""
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=stay_with_parent)
+
+
+def background(processes: int) -> Executor:
+    """The same, at lower priority: for what takes seconds."""
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_stay_in_background)
+
+
+def _stay_in_background() -> None:
+    stay_with_parent()
+    os.nice(NICE)
+
+
 def use_compilation_cache(directory: str) -> None:
     """Keep compiled JAX programs on disk between runs, however quickly they were compiled."""
     from jax import config
@@ -44,13 +73,25 @@ def use_compilation_cache(directory: str) -> None:
     set_option("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def warm_reduce(settings: Settings) -> None:
-    """Compile, or load, every program the reduce stage uses, before it takes partitions."""
+def warm_reduce(settings: Settings, slow: bool) -> None:
+    """Compile, or load, what the reduce stage uses, before it takes partitions; `slow`: in its process."""
     use_compilation_cache(str(settings.compilation_cache))
     from qmosaic.processors.families.registry import FAMILIES
 
     for family in FAMILIES.values():
-        family.warm_up(settings.reduce.layers)
+        family.warm_up(settings.reduce.layers, slow)
+
+
+def run_reduce(values: Sequence[bytes], settings: ReduceSettings, now: float) -> list[tuple[Incumbent, Reduced | None]]:
+    """Encoded events to incumbents and kernels, in their order."""
+    return reduce_events(
+        [events.decode(value, Encoded) for value in values],
+        now=now,
+        max_kernel_qubits=settings.max_kernel_qubits,
+        layers=settings.layers,
+        share=settings.share,
+        max_seconds=settings.max_seconds,
+    )
 
 
 def warm_execute(names: Sequence[str], cache: str) -> dict[str, dict[Kind, int]]:
@@ -69,6 +110,7 @@ def run_jobs(values: Sequence[bytes]) -> list[bytes]:
 
 
 def _backend(name: str) -> Backend:
-    if name not in _backends:
-        _backends[name] = create(name)
-    return _backends[name]
+    if name not in vars(_backends):
+        vars(_backends)[name] = create(name)
+    found: Backend = vars(_backends)[name]
+    return found

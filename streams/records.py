@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 import msgspec
 from aiokafka.helpers import create_ssl_context
@@ -19,8 +19,7 @@ from qmosaic.streams.telemetry import Headers
 CONTENT_TYPE = "application/json"
 
 
-@dataclass(frozen=True, eq=False)
-class Received:
+class Received(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A record as a hop gets it. `timestamp` and `received_at`: seconds since the epoch."""
 
     topic: str
@@ -28,23 +27,15 @@ class Received:
     offset: int
     timestamp: float
     value: bytes | None
-    headers: Mapping[str, bytes]
-    received_at: float = field(default_factory=time.time)
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """What a span says about this record."""
-        return {
-            "messaging__destination__partition__id": str(self.partition),
-            "messaging__kafka__offset": self.offset,
-        }
+    headers: dict[str, bytes]
+    received_at: float = msgspec.field(default_factory=time.time)
 
 
-@dataclass(frozen=True, eq=False)
-class Send:
+class Send(msgspec.Struct, frozen=True, eq=False):
     """A record as a hop wants it sent. `partition` where the join needs it, else by `key`.
 
     `cause`: which message of the batch it answers; its trace goes on here. `topic` without the namespace.
+    `attributes`: what its span and that of its cause say besides, `__` for a dot in the names.
     """
 
     topic: str
@@ -52,24 +43,54 @@ class Send:
     cause: int
     key: str | None = None
     partition: int | None = None
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = {}
     size: int | None = None  # variables, where the next hop keeps large problems from holding up small ones
+
+
+class Place(Protocol):
+    """Whatever knows where it stood in a topic."""
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+
+def place_of(record: Place) -> dict[str, Any]:
+    """What a span says about the record it is of."""
+    return {
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+    }
 
 
 def headers_of(kind: str, source: str, subject: str, trace: Headers, extra: Mapping[str, str] | None = None) -> Headers:
     """CloudEvents 1.0 Kafka binding, binary mode, and the trace context. `kind` is `name/major`."""
-    ce = {
-        "ce_specversion": "1.0",
+    version, of_type, of_source, content = _fixed_headers(kind, source)
+    return [
+        version,
         # Not uuid4: os.urandom gives up Python's lock, and a busy process waits to get it back.
-        "ce_id": f"{random.getrandbits(128):032x}",
-        "ce_type": "org." + kind.replace("/", ".v"),
-        "ce_source": source,
-        "ce_time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "ce_subject": subject,
-        "content-type": CONTENT_TYPE,
-        **(extra or {}),
-    }
-    return [*((key, value.encode()) for key, value in ce.items()), *trace]
+        ("ce_id", b"%032x" % random.getrandbits(128)),
+        of_type,
+        of_source,
+        ("ce_time", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()),
+        ("ce_subject", subject.encode()),
+        content,
+        *((key, value.encode()) for key, value in (extra or {}).items()),
+        *trace,
+    ]
+
+
+@cache
+def _fixed_headers(kind: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    """Those that all records of a kind share, in a process."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", f"org.{kind.replace('/', '.v')}".encode()),
+        ("ce_source", source.encode()),
+        ("content-type", CONTENT_TYPE.encode()),
+    )
 
 
 def kind_of(event: msgspec.Struct) -> str:

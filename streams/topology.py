@@ -21,9 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from qmosaic.codecs.events import Target
+from qmosaic.processors.families.base import QUICK
 from qmosaic.streams import agents
 from qmosaic.streams.agents import Handler
 from qmosaic.streams.settings import Settings
+
+SMALL_KERNEL = 16  # qubits: a circuit that takes some ten milliseconds
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ TOPICS: tuple[Topic, ...] = (
 class Stage:
     """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
 
-    `batch`: the most records a micro-batch takes. `lanes`: problems of up to so many variables share a lane,
-    larger ones use the next, so that a long search does not hold up the short ones behind it.
+    `batch`: the most records a micro-batch takes. `lanes`: what is up to so large (variables, qubits) shares a
+    lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
     """
 
     name: str
@@ -73,6 +77,11 @@ class Stage:
     handler: Callable[[Settings, str], Handler] | None
     batch: int = 256
     lanes: tuple[int, ...] = ()
+
+
+def _execute(target: Target, batch: int) -> Stage:
+    writes = ("proposals", "backends.status")
+    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, agents.Execute, batch, lanes=(SMALL_KERNEL,))
 
 
 STAGES: dict[str, Stage] = {
@@ -85,7 +94,7 @@ STAGES: dict[str, Stage] = {
             ("incumbents", "problems.reduced"),
             agents.Reduce,
             batch=64,
-            lanes=(32, 128),
+            lanes=(32, QUICK),
         ),
         Stage(
             "route",
@@ -93,9 +102,9 @@ STAGES: dict[str, Stage] = {
             ("jobs.classical", "jobs.gpu", "jobs.quantum", "proposals"),
             agents.Route,
         ),
-        Stage("execute.classical", ("jobs.classical",), ("proposals", "backends.status"), agents.Execute, batch=32),
-        Stage("execute.gpu", ("jobs.gpu",), ("proposals", "backends.status"), agents.Execute, batch=64),
-        Stage("execute.quantum", ("jobs.quantum",), ("proposals", "backends.status"), agents.Execute, batch=16),
+        _execute("classical", batch=32),
+        _execute("gpu", batch=64),
+        _execute("quantum", batch=16),
         Stage(
             "verify",
             ("problems", "incumbents", "proposals"),

@@ -31,7 +31,7 @@ from aiokafka import (
 )
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from opentelemetry.trace import Span, SpanContext, SpanKind
+from opentelemetry.trace import SpanContext, SpanKind
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, Proposal, Rejection
@@ -42,9 +42,9 @@ from qmosaic.streams import pacing
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.names import group_id, topic_name, transactional_id
-from qmosaic.streams.records import Received, connection, headers_of, kind_of, producing, record_bytes
+from qmosaic.streams.records import Received, connection, headers_of, kind_of, place_of, producing, record_bytes
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.telemetry import Telemetry, context_of, extract, inject, root_of, span_context
+from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.versions import VERSIONS
 
 log = logging.getLogger("qmosaic.verify")
@@ -259,7 +259,7 @@ class Verifier(mode.Service):
                 kind_of(write.event),
                 self.source,
                 entry.problem_id,
-                inject(write.spans[-1]),
+                inject(write.spans[-1].context),
                 {"ce_digest": entry.digest, "ce_sourceoffset": str(entry.offset)},
             ),
         )
@@ -317,7 +317,7 @@ class Verifier(mode.Service):
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
         spans = self._spans(decision.open.record, arrived, topic, ref.problem_id)
         for span in spans[-2:]:
-            span.set_attributes({"qmosaic.outcome.status": outcome.status, "qmosaic.outcome.reason": outcome.reason})
+            span.attributes.update({"qmosaic.outcome.status": outcome.status, "qmosaic.outcome.reason": outcome.reason})
         return _Write(topic, outcome, entry, audit, spans)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
@@ -367,40 +367,43 @@ class Verifier(mode.Service):
 
     def _trace(self, record: Received) -> SpanContext:
         """Where a problem's trace hangs: the producer's span, or the root that follows from its place."""
-        return span_context(extract(record.headers)) or root_of(record)
+        return extract(record.headers) or root_of(record)
 
     def _spans(self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str) -> tuple[Span, ...]:
         """Open spans: the root where the producer brought none, one a message read, and the send at the end."""
         spans: list[Span] = []
         trace = self._trace(problem)
-        if span_context(extract(problem.headers)) is None:
+        if extract(problem.headers) is None:
             root = self.telemetry.span(
                 "receive",
                 problem.topic,
-                parent=context_of(SpanContext(0, 0, is_remote=False)),
+                parent=None,
                 kind=SpanKind.CONSUMER,
                 start=min(problem.timestamp, problem.received_at),
                 forced=trace,
-                **problem.attributes,
+                attributes=place_of(problem),
             )
             spans.append(root)
-        for record in (problem, *arrived):
-            parent = context_of(trace) if record is problem else extract(record.headers)
-            spans.append(
-                self.telemetry.span(
-                    "process",
-                    record.topic,
-                    parent=parent,
-                    kind=SpanKind.CONSUMER,
-                    start=record.received_at,
-                    messaging__consumer__group__name=self.group,
-                    qmosaic__problem__id=problem_id,
-                    **record.attributes,
-                )
+        spans += [
+            self.telemetry.span(
+                "process",
+                record.topic,
+                parent=trace if record is problem else extract(record.headers),
+                kind=SpanKind.CONSUMER,
+                start=record.received_at,
+                attributes={
+                    "messaging.consumer.group.name": self.group,
+                    "qmosaic.problem.id": problem_id,
+                    **place_of(record),
+                },
             )
-        parent = context_of(spans[-1].get_span_context())
+            for record in (problem, *arrived)
+        ]
+        parent = spans[-1].context
         spans.append(
-            self.telemetry.span("send", topic_name(self.settings, topic), parent=parent, kind=SpanKind.PRODUCER)
+            self.telemetry.span(
+                "send", topic_name(self.settings, topic), parent=parent, kind=SpanKind.PRODUCER, attributes={}
+            )
         )
         return tuple(spans)
 

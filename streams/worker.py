@@ -23,7 +23,7 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaProducer
 from faust.types import EventT
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import Link, SpanKind
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import DeadLetter, Failure, Proposal, Ref, Timing
@@ -33,9 +33,9 @@ from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.lifeline import Lifeline
 from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.names import group_id, topic_name
-from qmosaic.streams.records import Received, Send, headers_of, kind_of, producing, record_bytes, stamp
+from qmosaic.streams.records import Received, Send, headers_of, kind_of, place_of, producing, record_bytes, stamp
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.telemetry import Telemetry, context_of, extract, inject, root_of, span_context
+from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.topology import Stage
 
 log = logging.getLogger("qmosaic.worker")
@@ -106,7 +106,7 @@ class Worker:
     def __init__(self, settings: Settings, stage: Stage, instance: str) -> None:
         assert stage.handler is not None
         self.settings, self.stage, self.instance = settings, stage, instance
-        self.source = f"/qmosaic/{stage.name}/{instance}"
+        self.source, self.group = f"/qmosaic/{stage.name}/{instance}", group_id(settings, stage.name)
         self.telemetry = Telemetry(settings, stage.name, instance)
         self.handler: Handler = stage.handler(settings, stage.name)
         self.app = faust_app(settings, stage, f"{group_id(settings, instance)}")
@@ -127,7 +127,7 @@ class Worker:
         await bounded(self.producer.start(), 30, "connecting")
         await self.handler.start()
         settle_memory()
-        background = [asyncio.create_task(self._guard(self._lane(lane))) for lane in self._lanes]
+        background = [asyncio.create_task(self._guard(self._lane(k))) for k in range(len(self._lanes))]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
         self.app.on_partitions_assigned.connect(lambda *_args, **_kwargs: lifeline.ready(), weak=False)
         self.app.finalize()
@@ -164,25 +164,26 @@ class Worker:
             rank = {b"high": 0, b"low": 2}.get(held.record.headers.get("ce_priority", b""), 1)
             self._lanes[lane].put_nowait((rank, self._arrived, held))
 
-    async def _lane(self, queue: asyncio.PriorityQueue[tuple[int, int, _Held]]) -> None:
+    async def _lane(self, lane: int) -> None:
+        queue = self._lanes[lane]
         while True:
             batch = [(await queue.get())[2]]
             while len(batch) < self.stage.batch and not queue.empty():
                 batch.append(queue.get_nowait()[2])
-            await self._process([held.record for held in batch])
+            await self._process([held.record for held in batch], lane)
             for held in batch:
                 held.event.ack()
                 self._pending.release()
 
-    async def _process(self, batch: Sequence[Received]) -> None:
+    async def _process(self, batch: Sequence[Received], lane: int) -> None:
         """Handle and publish a batch; if the handler fails, each event alone, and the culprit is put aside."""
         started = time.time()
         try:
-            sends = await self.handler.handle(batch)
+            sends = await self.handler.handle(batch, lane)
         except Exception as error:
             if len(batch) > 1:
                 for record in batch:
-                    await self._process([record])
+                    await self._process([record], lane)
                 return
             log.exception("%s cannot handle %s", self.stage.name, batch[0])
             sends = self._put_aside(batch[0], error)
@@ -191,33 +192,32 @@ class Worker:
     async def _publish(self, batch: Sequence[Received], sends: Sequence[Send], started: float) -> None:
         now = time.time()
         spans = [self._process_span(record, started) for record in batch]
-        for send in sends:
-            for key, value in send.attributes.items():
-                if value is not None and key.startswith("qmosaic__"):
-                    spans[send.cause].set_attribute(key.replace("__", "."), value)
         futures, sent = [], []
         for send in sends:
-            _record, event = batch[send.cause], send.event
+            cause, event = spans[send.cause], send.event
+            said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
+            cause.attributes.update(said)
+            extra: dict[str, str] = {}
             if hasattr(event, "ref"):
                 queue = started - (event.ref.sent_at or event.ref.received_at)
                 timing = Timing(round(max(queue, 0.0), 6), round(now - started, 6))
                 event = stamp(event, {self.stage.name.partition(".")[0]: timing}, time.time())
-            span = self._send_span(send, spans[send.cause])
-            extra = {"ce_priority": event.ref.priority} if hasattr(event, "ref") else {}
+                extra["ce_priority"] = event.ref.priority
             if send.size is not None:
                 extra["ce_size"] = str(send.size)
-            headers = headers_of(kind_of(event), self.source, send.key or "", inject(span), extra)
+            topic = topic_name(self.settings, send.topic)
+            span = self.telemetry.span("send", topic, parent=cause.context, kind=SpanKind.PRODUCER, attributes=said)
             future = await self.producer.send(
-                topic_name(self.settings, send.topic),
+                topic,
                 value=events.encode(event),
                 key=None if send.key is None else send.key.encode(),
                 partition=send.partition,
-                headers=headers,
+                headers=headers_of(kind_of(event), self.source, send.key or "", inject(span.context), extra),
             )
             futures.append(future)
             sent.append(span)
         if futures:
-            await bounded(asyncio.gather(*futures), PUBLISH_SECONDS, "publishing")
+            await bounded(_all(futures), PUBLISH_SECONDS, "publishing")
             pacing.ring({topic_name(self.settings, send.topic) for send in sends})
         for span in (*sent, *spans):
             span.end()
@@ -225,37 +225,24 @@ class Worker:
             self._batch_span(spans, started)
 
     def _process_span(self, record: Received, started: float) -> Span:
-        parent = extract(record.headers)
-        if span_context(parent) is None:
-            parent = context_of(root_of(record))
         return self.telemetry.span(
             "process",
             record.topic,
-            parent=parent,
+            parent=extract(record.headers) or root_of(record),
             kind=SpanKind.CONSUMER,
             start=started,
-            messaging__consumer__group__name=group_id(self.settings, self.stage.name),
-            **record.attributes,
-        )
-
-    def _send_span(self, send: Send, parent: Span) -> Span:
-        return self.telemetry.span(
-            "send",
-            topic_name(self.settings, send.topic),
-            parent=context_of(parent.get_span_context()),
-            kind=SpanKind.PRODUCER,
-            **{key: value for key, value in send.attributes.items() if value is not None},
+            attributes={"messaging.consumer.group.name": self.group, **place_of(record)},
         )
 
     def _batch_span(self, spans: Sequence[Span], started: float) -> None:
         self.telemetry.span(
             "process",
             f"batch {topic_name(self.settings, self.stage.reads[0])}",
-            parent=context_of(spans[0].get_span_context().__class__(0, 0, is_remote=False)),
+            parent=None,
             kind=SpanKind.INTERNAL,
             start=started,
-            links=[Link(span.get_span_context()) for span in spans],
-            messaging__batch__message_count=len(spans),
+            links=[Link(span.context) for span in spans],
+            attributes={"messaging.batch.message_count": len(spans)},
         ).end()
 
     def _put_aside(self, record: Received, error: Exception) -> list[Send]:
@@ -288,6 +275,12 @@ class Worker:
             )
             await bounded(future, PUBLISH_SECONDS, "publishing")
             await asyncio.sleep(STATUS_SECONDS)
+
+
+async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for each. As `gather`, which calls back for every single one of them; these come in a few batches."""
+    for future in futures:
+        await future
 
 
 def _received(event: EventT[Any]) -> Received:

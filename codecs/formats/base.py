@@ -48,11 +48,12 @@ class FileProblem(msgspec.Struct, frozen=True):
 class Format:
     """A file format: `opening` matches how its files begin, `read` turns text of `clean` into problems.
 
-    `read(text, name)` raises FormatError for whatever does not fit.
+    `read(text, name)` raises FormatError for whatever does not fit. `families`: those whose problems it holds.
     """
 
     name: str
     title: str
+    families: tuple[str, ...]
     suffixes: tuple[str, ...]
     opening: re.Pattern[bytes]
     read: Callable[[bytes, str], list[FileProblem]]

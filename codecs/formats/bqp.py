@@ -43,6 +43,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
 FORMAT = Format(
     name="bqp",
     title="OR-Library bqp (QUBO, maximised)",
+    families=("qubo",),
     suffixes=(".bqp",),
     opening=re.compile(rb"\s*\d+[ \t]*(\n|$)"),
     read=read,

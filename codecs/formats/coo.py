@@ -56,6 +56,7 @@ def _vartype(text: bytes, name: str) -> bytes:
 FORMAT = Format(
     name="coo",
     title="dimod COO text (Ising or QUBO)",
+    families=("ising", "qubo"),
     suffixes=(".coo",),
     opening=re.compile(rb"\s*(#[^\n]*\n\s*)*(#[^\n]*vartype[:=]|\d+[ \t]+\d+[ \t]+[-+.\d][^\s]*[ \t]*(\n|$))"),
     read=read,

@@ -253,6 +253,7 @@ def _coefficient(key: str, value: Any) -> float:
 FORMAT = Format(
     name="json",
     title="JSON: problem events, dimod BQM, networkx graph, Ising terms",
+    families=("maxcut", "qubo", "ising"),
     suffixes=(".json", ".jsonl", ".ndjson"),
     opening=re.compile(rb"\s*[\[{]"),
     read=read,

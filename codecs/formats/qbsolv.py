@@ -48,6 +48,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
 FORMAT = Format(
     name="qbsolv",
     title="qbsolv .qubo (QUBO, minimised)",
+    families=("qubo",),
     suffixes=(".qubo",),
     opening=re.compile(rb"\s*(c\b|p\s)", re.IGNORECASE),
     read=read,

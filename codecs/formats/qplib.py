@@ -84,6 +84,7 @@ def _overrides(rows: Rows, at: int, n: int, values: np.ndarray) -> tuple[int, np
 FORMAT = Format(
     name="qplib",
     title="QPLIB text, binary without constraints (QUBO)",
+    families=("qubo",),
     suffixes=(".qplib", ".qs"),
     opening=re.compile(rb"\s*+([#!%][^\n]*\n\s*+)*+[^\n]+\n\s*+[LDCQ][CBMIG][NBLDCQ][ \t]*([#!%\n]|$)", re.IGNORECASE),
     read=read,

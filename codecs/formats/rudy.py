@@ -36,6 +36,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
 FORMAT = Format(
     name="rudy",
     title="rudy / G-set graph",
+    families=("maxcut",),
     suffixes=(".rud", ".rudy", ".mc"),
     opening=re.compile(rb"\s*\d+[ \t]+\d+[ \t]*(\n|$)"),
     read=read,

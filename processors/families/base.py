@@ -22,6 +22,9 @@ from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.kernels import Kernel
 from qmosaic.codecs.model import SpinPolynomial
 
+QUICK = 128
+"""Up to this `size` a problem shares the process of the quick ones in reduce; beyond, it must not hold them up."""
+
 Model = SpinPolynomial | Circuit | Bundle
 """What encode sends to reduce. A `Bundle` where only the family's own `reduce` knows what to do with it."""
 
@@ -166,8 +169,12 @@ class Family(Protocol):
         """
         ...
 
-    def warm_up(self, layers: int) -> None:
-        """Compile, or load from JAX's cache, what `reduce` uses; `layers` of QAOA circuits."""
+    def warm_up(self, layers: int, slow: bool) -> None:
+        """Compile, or load from JAX's cache, what `reduce` uses; `layers` of QAOA circuits.
+
+        `slow`: for problems of the slow lane (`size` above `QUICK`) instead of those below it, which have a
+        process of their own.
+        """
         ...
 
 

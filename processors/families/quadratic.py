@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -52,8 +53,8 @@ class Terms:
     def digest(self, *identity: str) -> str:
         """Content digest (hex) of family, sense, names and numbers; the order they came in does not matter."""
         hasher = sha256(msgspec.json.encode(("qmosaic.terms/1", identity, self.n, self.names)))
-        for array in (self.linear + 0.0, self.rows, self.cols, self.values, np.array([self.offset + 0.0])):
-            hasher.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.linear + 0.0, self.rows, self.cols, self.values, np.float64(self.offset + 0.0)):
+            hasher.update(array.tobytes())
         return hasher.hexdigest()[:32]
 
     def named(self, values: Sequence[int]) -> list[int] | dict[str, int]:
@@ -104,12 +105,11 @@ def read_terms(
     names = _names(payload.get(count), raw, linear_given, count)
     if isinstance(names, Rejected):
         return names
-    triples = _triples(raw, names, pairs, default)
-    if isinstance(triples, Rejected):
-        return triples
-    table = np.array(triples, dtype=np.float64).reshape(-1, 3)
-    rows, cols = np.minimum(table[:, :2], 2.0**62).astype(np.int64).T  # beyond int64 is as wrong as just within
-    values = table[:, 2]
+    table = _table(raw, names, pairs, default)
+    if isinstance(table, Rejected):
+        return table
+    ends, values = table
+    rows, cols = ends.T
     n = _size(payload.get(count), names, rows, cols, linear_given)
     if n > limits.variables:
         return Rejected(
@@ -124,30 +124,39 @@ def read_terms(
     offset = payload.get("offset", 0.0)
     if isinstance(offset, bool) or not isinstance(offset, int | float) or not np.isfinite(offset):
         return invalid(f"expected a finite number, got {offset!r}", ".offset", "Send a finite number or leave it out.")
-    for at, what in (
-        (np.flatnonzero((rows < 0) | (rows >= n)), 0),
-        (np.flatnonzero((cols < 0) | (cols >= n)), 1),
-    ):
-        if len(at):
-            k = int(at[0])
-            return invalid(
-                f"index {int(table[k, what])} is out of range 0..{n - 1}",
-                f".{pairs}[{k}][{what}]",
-                f"Indices are 0-based; set {count!r} if there are more variables.",
-            )
-    if len(at := np.flatnonzero(~np.isfinite(values))):
-        return invalid("the value is not finite", f".{pairs}[{int(at[0])}][2]", "Send finite numbers.")
-    if self_pairs and len(at := np.flatnonzero(rows == cols)):
-        return invalid(f"{self_pairs}: {raw[int(at[0])]!r}", f".{pairs}[{int(at[0])}]", "Leave it out.")
-    if n == 0:
-        return Rejected("empty_problem", "there is no variable at all", "$.problem", f"Send at least one of {pairs!r}.")
+    if ends.min(initial=0) < 0 or ends.max(initial=-1) >= n:
+        wrong = (ends < 0) | (ends >= n)
+        what = 0 if wrong[:, 0].any() else 1
+        k = int(np.argmax(wrong[:, what]))
+        return invalid(
+            f"index {int(raw[k][what])} is out of range 0..{n - 1}",
+            f".{pairs}[{k}][{what}]",
+            f"Indices are 0-based; set {count!r} if there are more variables.",
+        )
     with np.errstate(over="ignore", invalid="ignore"):
-        terms = _canonical(names, linear, rows, cols, values, float(offset))
-        # Twice the sum: two objectives can be that far apart.
-        apart = 2 * (np.abs(terms.values).sum() + np.abs(terms.linear).sum() + abs(terms.offset))
-    if not np.isfinite(apart):
-        return invalid("the values add up to more than a float64 holds", f".{pairs}", "Scale the problem down.")
+        most = _apart(values, linear, offset)
+        # Where all that was given adds up to a number, so does each part of it.
+        certain = bool(np.isfinite(most))
+        if not certain and len(at := np.flatnonzero(~np.isfinite(values))):
+            return invalid("the value is not finite", f".{pairs}[{int(at[0])}][2]", "Send finite numbers.")
+        diagonal = rows == cols
+        looped = bool(diagonal.any())
+        if self_pairs and looped:
+            k = int(np.argmax(diagonal))
+            return invalid(f"{self_pairs}: {raw[k]!r}", f".{pairs}[{k}]", "Leave it out.")
+        if n == 0:
+            return Rejected(
+                "empty_problem", "there is no variable at all", "$.problem", f"Send at least one of {pairs!r}."
+            )
+        terms = _canonical(names, linear, rows, cols, values, float(offset), looped)
+        if not certain and not np.isfinite(_apart(terms.values, terms.linear, terms.offset)):
+            return invalid("the values add up to more than a float64 holds", f".{pairs}", "Scale the problem down.")
     return terms
+
+
+def _apart(values: Any, linear: Any, offset: float) -> float:
+    """Twice the sum of all sizes: two objectives can be that far apart."""
+    return float(2 * (np.abs(values).sum() + np.abs(linear).sum() + abs(offset)))
 
 
 def _names(given: Any, raw: list[Any], linear: Any, count: str) -> Names | Rejected:
@@ -170,6 +179,22 @@ def _names(given: Any, raw: list[Any], linear: Any, count: str) -> Names | Rejec
                 seen.update((name, None) for name in pair[:2] if isinstance(name, str))
         return tuple(sorted(seen))
     return None
+
+
+def _table(
+    raw: list[Any], names: Names, pairs: str, default: float | None
+) -> tuple[Int64[np.ndarray, "k 2"], Float64[np.ndarray, " k"]] | Rejected:
+    """Both ends of every pair, by position, and the values."""
+    if default is not None and names is None:
+        # Most lists that may leave the values out do so throughout; these need no list of triples made of them.
+        with suppress(msgspec.ValidationError, OverflowError):
+            ends = np.array(msgspec.convert(raw, list[tuple[int, int]]), dtype=np.int64).reshape(-1, 2)
+            return ends, np.full(len(ends), default)
+    triples = _triples(raw, names, pairs, default)
+    if isinstance(triples, Rejected):
+        return triples
+    table = np.array(triples, dtype=np.float64).reshape(-1, 3)
+    return np.minimum(table[:, :2], 2.0**62).astype(np.int64), table[:, 2]  # beyond int64 is as wrong as just within
 
 
 def _triples(raw: list[Any], names: Names, pairs: str, default: float | None) -> list[Any] | Rejected:
@@ -226,10 +251,12 @@ def _linear(given: Any, n: int, names: Names, fields: str | None) -> Any:
     return linear
 
 
-def _canonical(names: Names, linear: Any, rows: Any, cols: Any, values: Any, offset: float) -> Terms:
+def _canonical(names: Names, linear: Any, rows: Any, cols: Any, values: Any, offset: float, looped: bool) -> Terms:
     n = len(linear)
     keys, total, merged = summed(np.minimum(rows, cols) * n + np.maximum(rows, cols), values)
-    rows, cols = keys // n, keys % n
+    rows, cols = np.divmod(keys, n)
+    if not looped:
+        return Terms(names, linear, rows, cols, total, offset, merged)
     diagonal = rows == cols
     linear = linear.copy()
     linear[rows[diagonal]] += total[diagonal]

@@ -79,5 +79,5 @@ class QuboFamily:
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)
 
-    def warm_up(self, layers: int) -> None:
-        spins.warm_up(layers)
+    def warm_up(self, layers: int, slow: bool) -> None:
+        spins.warm_up(layers, slow)

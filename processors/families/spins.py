@@ -14,6 +14,8 @@ from qmosaic.codecs.events import Answer
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.lift import apply, pack_lift, unpack_lift
 
+_warm: set[tuple[int, bool]] = set()
+
 
 def state_of(bits: UInt8[np.ndarray, " n"]) -> Bundle:
     """A sample as an incumbent's state."""
@@ -55,8 +57,10 @@ def reduce(tasks: Sequence[Task]) -> list[Reduction]:
     ]
 
 
-def warm_up(layers: int) -> None:
-    """See `processors.reduce`."""
+def warm_up(layers: int, slow: bool) -> None:
+    """By `processors.reduce`, once a process, however many families ask."""
     from qmosaic.processors import reduce as spins
 
-    spins.warm_up(layers=layers)
+    if (layers, slow) not in _warm:
+        _warm.add((layers, slow))
+        spins.warm_up(layers=layers, slow=slow)

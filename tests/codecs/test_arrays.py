@@ -45,7 +45,7 @@ def test_an_unpacked_array_is_read_only() -> None:
 
 @pytest.mark.parametrize("array", [np.array([True]), np.array([1j]), np.array(["a"]), np.array([1], dtype=np.uint16)])
 def test_another_dtype_is_refused(array: Any) -> None:
-    with pytest.raises(ValueError, match="enum"):
+    with pytest.raises(ValueError, match="no arrays of"):
         pack(array)
 
 

@@ -11,7 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qmosaic.codecs.events import decode, encode
-from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, bits_of, pack_polynomial, spins_of, unpack_polynomial
+from qmosaic.codecs.model import (
+    Linear,
+    PackedPolynomial,
+    SpinPolynomial,
+    bits_of,
+    pack_polynomial,
+    spins_of,
+    unpack_polynomial,
+)
 
 FAST = settings(deadline=None, max_examples=80)
 WEIGHTS = st.one_of(st.integers(-9, 9).map(float), st.floats(-1e3, 1e3).map(lambda x: x + 0.0))
@@ -123,3 +131,61 @@ def test_a_zero_bit_is_spin_up() -> None:
     bits = np.array([[0, 1], [1, 0]], dtype=np.uint8)
     assert spins_of(bits).tolist() == [[1, -1], [-1, 1]]
     np.testing.assert_array_equal(bits_of(spins_of(bits)), bits)
+
+
+@st.composite
+def polynomials(draw: st.DrawFn) -> tuple[int, list[tuple[tuple[int, ...], float]]]:
+    """Terms of any order up to four, as anyone may write them: indices in any order, repeated ones too."""
+    n = draw(st.integers(1, 6))
+    term = st.tuples(st.lists(st.integers(0, n - 1), max_size=4).map(tuple), WEIGHTS)
+    return n, draw(st.lists(term, max_size=12))
+
+
+def product_of(indices: tuple[int, ...], spins: Any) -> float:
+    return float(np.prod([spins[i] for i in indices]))
+
+
+@FAST
+@given(polynomials(), st.data())
+def test_terms_of_any_order_have_the_energy_they_say(model: Any, data: st.DataObject) -> None:
+    n, terms = model
+    built = SpinPolynomial.of(n, higher=terms)
+    spins = np.array(data.draw(st.lists(st.sampled_from([1, -1]), min_size=n, max_size=n)))
+    expected = sum(value * product_of(indices, spins) for indices, value in terms)
+    assert float(built.energy(bits_of(spins))) == pytest.approx(expected, abs=1e-9 * (1 + built.scale))
+    for order, monomials in zip((3, 4), built.higher, strict=False):
+        assert monomials.index.shape[1] >= order
+        assert (np.diff(monomials.index, axis=1) > 0).all()
+        assert (monomials.values != 0).all()
+
+
+@FAST
+@given(polynomials(), st.data())
+def test_the_order_of_terms_leaves_no_trace(model: Any, data: st.DataObject) -> None:
+    n, terms = model
+    shuffled = [(tuple(data.draw(st.permutations(i))), value) for i, value in data.draw(st.permutations(terms))]
+    one, other = (SpinPolynomial.of(n, higher=given) for given in (terms, shuffled))
+    assert one.digest == other.digest
+    assert one.order == other.order
+
+
+def test_higher_terms_and_constraints_come_back_from_the_wire_and_count_in_the_digest() -> None:
+    plain = SpinPolynomial.of(4, higher={(0, 1, 2): 1.5, (3, 2, 1, 0): -1})
+    bound = SpinPolynomial.of(
+        4,
+        higher={(0, 1, 2): 1.5, (3, 2, 1, 0): -1},
+        constraints=[Linear.exactly([0, 3], 1), Linear(np.array([1, 2], np.int32), np.array([2.0, 1]), -np.inf, 2)],
+    )
+    assert plain.order == 4
+    assert plain.digest != bound.digest != SpinPolynomial.of(4, higher={(0, 1, 2): 1.5}).digest
+    for model in (plain, bound):
+        back = unpack_polynomial(decode(encode(pack_polynomial(model)), PackedPolynomial))
+        assert back.digest == model.digest
+    assert [one.cardinality for one in bound.constraints] == [1, None]
+    kept = bound.feasible(np.array([[1, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 0], [0, 1, 0, 1]]))
+    assert kept.tolist() == [True, False, False, True]
+
+
+def test_a_term_outside_is_refused() -> None:
+    with pytest.raises(ValueError, match="the variable 3"):
+        SpinPolynomial.of(3, higher={(0, 1, 3): 1.0})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.model import Linear, SpinPolynomial
 from qmosaic.processors import search
 from qmosaic.processors.kernel import choose, restricted
 from qmosaic.processors.pool import Pool
@@ -67,3 +67,18 @@ def test_a_cluster_is_connected() -> None:
     chosen = choose(pool_with(ring, spins), 12)
     gaps = np.diff(np.append(chosen, chosen[0] + n))
     assert (gaps > 1).sum() == 1
+
+
+def test_a_restriction_keeps_higher_terms_and_constraints() -> None:
+    rng = np.random.default_rng(5)
+    terms = [(tuple(rng.choice(9, size=k, replace=False).tolist()), float(rng.normal())) for k in (2, 3, 3, 4, 4, 4)]
+    bound = [Linear.exactly([0, 1, 2, 3], 2), Linear(np.array([4, 8], np.int32), np.array([1.0, 2.0]), 1, np.inf)]
+    model = SpinPolynomial.of(9, h=rng.normal(size=9), higher=terms, constraints=bound)
+    spins = rng.choice([1, -1], size=9).astype(np.int8)
+    chosen = np.array([1, 2, 4, 7], np.int32)
+    small = restricted(model, spins, chosen)
+    for sample in rng.integers(0, 2, (16, 4)).astype(np.uint8):
+        whole = (spins < 0).astype(np.uint8)
+        whole[chosen] = sample
+        assert float(small.energy(sample)) == pytest.approx(float(model.energy(whole)))
+        assert small.feasible(sample) == model.feasible(whole)

@@ -40,6 +40,7 @@ def reduced(n: int, *, target: Any = "auto", couplings: int | None = None, offse
         kernel=pack_polynomial(kernel),
         kernel_digest=kernel.digest,
         kind="spins",
+        size=n,
         variables=n,
         couplings=n - 1 if couplings is None else couplings,
         gammas=[0.1],
