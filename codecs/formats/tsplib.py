@@ -319,6 +319,7 @@ def write(problem: Mapping[str, Any], solution: Mapping[str, Any], objective: fl
 FORMAT = Format(
     name="tsplib",
     title="TSPLIB and CVRPLIB",
+    families=("route",),
     suffixes=(".tsp", ".atsp", ".vrp"),
     opening=re.compile(rb"(?i)\s*(NAME|TYPE|COMMENT|DIMENSION|CAPACITY|EDGE_WEIGHT_TYPE)[ \t]*:"),
     read=read,
