@@ -15,10 +15,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qmosaic.backends import jax_qaoa
+from qmosaic.backends import jax_constrained, jax_qaoa
 from qmosaic.backends.base import Capabilities, Job, Result, check
-from qmosaic.backends.qaoa_circuit import figures
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.backends.qaoa_circuit import figures, held
+from qmosaic.codecs.model import Linear, SpinPolynomial
 
 LEAST_SHOTS = 256
 
@@ -29,6 +29,7 @@ class Shape(NamedTuple):
     qubits: int
     layers: int
     shots: int
+    held: bool = False  # constraints, by the program of `jax_constrained`
 
     @property
     def rows(self) -> int:
@@ -48,15 +49,17 @@ class JaxStatevector:
 
     def __init__(self, warm_qubits: int = 16, warm_layers: Sequence[int] = (2,), warm_shots: int = 1024) -> None:
         self._warm = [
-            Shape(qubits, layers, _shots(warm_shots))
+            Shape(qubits, layers, _shots(warm_shots), constrained)
             for layers in warm_layers
+            for constrained in (False, True)
             for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1)
         ]
 
     def prepare(self, job: Job) -> tuple[Shape, Job]:
         """The job with the shape it runs in. Raises BackendError."""
         check(job, self.name, self.capabilities)
-        return Shape(jax_qaoa.qubits_of(job.polynomial), len(job.gammas), _shots(job.shots)), job
+        kernel = job.polynomial
+        return Shape(jax_qaoa.qubits_of(kernel), len(job.gammas), _shots(job.shots), bool(held(kernel))), job
 
     def run(self, batch: Sequence[tuple[Shape, Job]]) -> list[Result]:
         """Jobs of one shape together, `Shape.rows` at a time."""
@@ -73,8 +76,14 @@ class JaxStatevector:
     def warm_up(self) -> None:
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
         for shape in self._warm:
-            angles = np.zeros(shape.layers)
-            _run(shape, [Job(SpinPolynomial.of(shape.qubits, h=np.ones(shape.qubits)), shape.shots, 0, angles, angles)])
+            angles, variables = np.zeros(shape.layers), range(shape.qubits)
+            kernel = SpinPolynomial.of(
+                shape.qubits,
+                h=np.ones(shape.qubits),
+                higher={tuple(variables): 1.0},
+                constraints=[Linear.exactly(variables, 1)] * shape.held,
+            )
+            _run(shape, [Job(kernel, shape.shots, 0, angles, angles)])
 
     def close(self) -> None:
         """Nothing to give back: compiled programs belong to the process."""
@@ -86,7 +95,8 @@ def _shots(shots: int) -> int:
 
 def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
     start = perf_counter()
-    stack = jax_qaoa.stack([job.polynomial for job in jobs], shape.rows)
+    kernels = [job.polynomial for job in jobs]
+    stack = jax_qaoa.stack(kernels, shape.rows)
     angles = np.zeros((2, shape.rows, shape.layers), np.float32)
     uniforms = np.zeros((shape.rows, shape.shots, 2), np.float32)
     flips = []
@@ -95,7 +105,12 @@ def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
         angles[:, row] = job.gammas, job.betas
         uniforms[row, : job.shots] = generator.random((job.shots, 2), np.float32)
         flips.append(generator.integers(2, size=job.shots))
-    drawn = np.asarray(jax_qaoa.sample(*stack, *angles, uniforms), np.int64)
+    costs = jax_qaoa.costs_of(stack)
+    if shape.held:
+        ansatz = jax_constrained.ansatz(kernels, shape.rows, shape.qubits)
+        drawn = np.asarray(jax_constrained.sample(costs, ansatz, *angles, uniforms), np.int64)
+    else:
+        drawn = np.asarray(jax_qaoa.sample(costs, stack.folded, *angles, uniforms), np.int64)
     answers = []
     for row, job in enumerate(jobs):
         n = job.polynomial.n

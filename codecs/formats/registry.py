@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats import bqp, coo, json_file, qbsolv, qplib, rudy, tsplib
+from qmosaic.codecs.formats import bqp, coo, csv_portfolio, json_file, orlib_port, qbsolv, qplib, rudy, tsplib
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
 FORMATS: dict[str, Format] = {
@@ -20,6 +20,8 @@ FORMATS: dict[str, Format] = {
         coo,
         qplib,
         tsplib,
+        orlib_port,
+        csv_portfolio,
         json_file,
     )
 }

@@ -76,6 +76,14 @@ class Rows:
             row, f"expected 1 to {MAX_VARIABLES} variables, got {n}", "Check the number of variables in the file."
         )
 
+    def reals(self, row: int, shape: str, remedy: str) -> list[float]:
+        """A row of finite numbers, one for each word of `shape`."""
+        cells = self.row(row)
+        if len(cells) != len(shape.split()):
+            raise self.unexpected(row, f"'{shape}'", remedy)
+        values: list[float] = self._parse(cells, row, float, [0] * len(cells)).tolist()
+        return values
+
     def value(self, row: int, meaning: str, remedy: str) -> float:
         """A row that holds one number."""
         if len(self.row(row)) != 1:

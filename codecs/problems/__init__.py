@@ -3,9 +3,10 @@
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.ising import Ising
 from qmosaic.codecs.problems.maxcut import MaxCut
+from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.codecs.problems.qubo import Qubo
 from qmosaic.codecs.problems.route import Route
 
-FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising, Route)}
+FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising, Portfolio, Route)}
 
-__all__ = ["Ising", "MaxCut", "Qubo", "Route"]
+__all__ = ["Ising", "MaxCut", "Portfolio", "Qubo", "Route"]

@@ -9,11 +9,12 @@ from qmosaic.codecs.errors import Rejected
 from qmosaic.processors.families.base import Family
 from qmosaic.processors.families.ising import IsingFamily
 from qmosaic.processors.families.maxcut import MaxCutFamily
+from qmosaic.processors.families.portfolio import PortfolioFamily
 from qmosaic.processors.families.qubo import QuboFamily
 from qmosaic.processors.families.route import RouteFamily
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), RouteFamily())
+    family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), PortfolioFamily(), RouteFamily())
 }
 
 

@@ -200,10 +200,10 @@ class RouteFamily:
 
         return route_reduce.reduce(tasks)
 
-    def warm_up(self, layers: int) -> None:
+    def warm_up(self, layers: int, slow: bool) -> None:
         from qmosaic.processors.families import route_reduce
 
-        route_reduce.warm_up(layers)
+        route_reduce.warm_up(layers, slow)
 
 
 def _invalid(message: str, place: str, remedy: str) -> Rejected:

@@ -21,7 +21,7 @@ Journal on Computing 36 (2024) 943.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -36,12 +36,14 @@ from pyvrp.stop import MaxRuntime, MultipleCriteria, NoImprovement
 from qmosaic.codecs.bundle import Bundle, array, bundle
 from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import angles
-from qmosaic.processors.families.base import Reduction, Task
+from qmosaic.processors.families.base import QUICK, Reduction, Task
 from qmosaic.processors.families.route import Fleet, constructed, ordered
 from qmosaic.processors.families.route_tours import Distances, fits
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Places of an order that the compiled programs are made for."""
+SLOW = 512
+"""The largest of them that is compiled before work begins."""
 WINDOW = 10
 """The longest segment that a move re-orders."""
 CARRIED = 3
@@ -75,22 +77,28 @@ class Ask:
 
 
 def reduce(tasks: Sequence[Task], clock: Callable[[], float] = monotonic) -> list[Reduction]:
-    """One after the other (PyVRP is one thread's work), in the time of one: each may take its share of what is left."""
+    """One after the other (PyVRP is one thread's work) in the time of one: each may take its share of what is left."""
     deadline = clock() + min(task.seconds for task in tasks)
-    return [_reduced(task, (deadline - clock()) / (len(tasks) - k), clock) for k, task in enumerate(tasks)]
+    found = [_reduced(task, (deadline - clock()) / (len(tasks) - k), clock) for k, task in enumerate(tasks)]
+    kernels = [one.kernel for one in found if isinstance(one.kernel, SpinPolynomial)]
+    tuned = iter(angles.tune(kernels, tasks[0].layers))
+    out = []
+    for one in found:
+        gammas, betas = next(tuned) if one.kernel is not None else (one.gammas, one.betas)
+        out.append(replace(one, gammas=gammas, betas=betas))
+    return out
 
 
 def _reduced(task: Task, share: float, clock: Callable[[], float]) -> Reduction:
+    """Without angles yet."""
     began = clock()
     ask = Ask.of(task.model)
     order, solver = incumbent(ask, task.seed, share, clock)
-    seconds = clock() - began
-    state = bundle({"order": order})
+    state, seconds = bundle({"order": order}), clock() - began
     if ask.distances.n <= 2 or (ask.distances.n == 3 and ask.fleet is None and not ask.directed):
         return Reduction(state, "enumeration", seconds, None)  # there is no other answer
     kernel, lift = kernel_of(ask, order, task.max_qubits)
-    ((gammas, betas),) = angles.tune([kernel], task.layers)
-    return Reduction(state, solver, seconds, kernel, lift, gammas, betas)
+    return Reduction(state, solver, seconds, kernel, lift)
 
 
 # --- the incumbent -------------------------------------------------------------------------------------------------
@@ -449,10 +457,11 @@ def _overfilled(
     return terms
 
 
-def warm_up(layers: int) -> None:
-    """Compile the programs for the usual sizes, or load them from JAX's cache."""
-    points = np.random.default_rng(0).random((SIZES[3], 2))
-    for size in SIZES[:4]:
-        ask = Ask(Distances(points[:size], "euclidean"), False, 0, None)
-        kernel_of(ask, np.arange(size), 2)
+def warm_up(layers: int, slow: bool) -> None:
+    """Compile the programs for orders of up to `QUICK` places, or for those above, or load them from JAX's cache."""
+    points = np.random.default_rng(0).random((SIZES[-1], 2))
+    for size in SIZES:
+        if (QUICK < size <= SLOW) if slow else size <= QUICK:
+            ask = Ask(Distances(points[:size], "euclidean"), False, 0, None)
+            kernel_of(ask, np.arange(size), 2)
     angles.warm_up(layers)

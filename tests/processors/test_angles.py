@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qmosaic.backends.jax_qaoa import cost_vectors, expectations, stack
+from qmosaic.backends.jax_qaoa import costs_of, expectations, stack
 from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import angles
 
@@ -21,7 +21,7 @@ def model(n: int, seed: int, fields: float) -> SpinPolynomial:
 def share(kernel: SpinPolynomial, tuned: angles.Angles) -> float:
     """Expected energy over the lowest: 0 for a random guess, 1 at best."""
     made = stack([kernel], 1)
-    costs = cost_vectors(made.h, made.J)
+    costs = costs_of(made)
     gammas, betas = (np.asarray(angle, np.float32)[None, None] for angle in tuned)
     return float(expectations(costs, made.folded, gammas, betas)[0, 0]) / float(costs.min())
 
