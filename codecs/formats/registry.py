@@ -19,6 +19,7 @@ from qmosaic.codecs.formats import (
     qbsolv,
     qplib,
     rudy,
+    tsplib,
     xyz,
 )
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
@@ -33,6 +34,7 @@ FORMATS: dict[str, Format] = {
         qplib,
         fcidump,
         xyz,
+        tsplib,
         orlib_port,
         csv_portfolio,
         qasm,

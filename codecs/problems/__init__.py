@@ -7,6 +7,7 @@ from qmosaic.codecs.problems.maxcut import MaxCut
 from qmosaic.codecs.problems.molecule import Molecule, OrbitalIntegrals
 from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.codecs.problems.qubo import Qubo
+from qmosaic.codecs.problems.route import Route
 
 FAMILIES: dict[str, type[ProblemData]] = {
     kind.family: kind
@@ -15,6 +16,7 @@ FAMILIES: dict[str, type[ProblemData]] = {
         Qubo,
         Ising,
         Portfolio,
+        Route,
         Molecule,
         Circuit,
     )
@@ -28,4 +30,5 @@ __all__ = [
     "OrbitalIntegrals",
     "Portfolio",
     "Qubo",
+    "Route",
 ]

@@ -13,6 +13,7 @@ from qmosaic.processors.families.maxcut import MaxCutFamily
 from qmosaic.processors.families.molecule import MoleculeFamily
 from qmosaic.processors.families.portfolio import PortfolioFamily
 from qmosaic.processors.families.qubo import QuboFamily
+from qmosaic.processors.families.route import RouteFamily
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -21,6 +22,7 @@ FAMILIES: dict[str, Family] = {
         QuboFamily(),
         IsingFamily(),
         PortfolioFamily(),
+        RouteFamily(),
         MoleculeFamily(),
         CircuitFamily(),
     )
