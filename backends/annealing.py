@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from dimod import SPIN, BinaryQuadraticModel
@@ -13,6 +13,7 @@ from dwave.samplers import SimulatedAnnealingSampler
 from jaxtyping import UInt8
 
 from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.quadratic import quadratised
 from qmosaic.codecs.model import SpinPolynomial, bits_of
 
 MAX_READS = 64
@@ -22,20 +23,26 @@ MAX_UPDATES = 50_000_000
 """Spin updates of one job, about a second; fewer reads for kernels that would need more."""
 
 
+class Prepared(NamedTuple):
+    """A job, and its kernel as a quadratic model; the kernel's variables are the model's first."""
+
+    job: Job
+    model: SpinPolynomial
+
+
 class Annealing:
     """Independent annealing runs from random states, geometric in the inverse temperature."""
 
     name = "annealing"
     capabilities = Capabilities(target="classical", max_qubits=20_000, batch=16, uses_angles=False)
 
-    def prepare(self, job: Job) -> Job:
-        """The job itself, checked. Raises BackendError."""
-        check(job, self.name, self.capabilities)
-        return job
+    def prepare(self, job: Job) -> Prepared:
+        """The job with the quadratic model to anneal. Raises BackendError."""
+        return prepared(job, self.name, self.capabilities)
 
-    def run(self, batch: Sequence[Job]) -> list[Result]:
+    def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """At most `min(shots, MAX_READS)` annealing runs for each job."""
-        return [_anneal(job) for job in batch]
+        return [_anneal(*each) for each in batch]
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -44,41 +51,46 @@ class Annealing:
         """Nothing to give back."""
 
 
-def samples_by(sampler: Any, kernel: SpinPolynomial, **options: Any) -> UInt8[np.ndarray, "reads n"]:
-    """Samples of a kernel by a dimod sampler class, with that sampler's own options."""
-    couplings = (kernel.rows, kernel.cols, kernel.J)
-    model = BinaryQuadraticModel.from_numpy_vectors(kernel.h, couplings, kernel.offset, SPIN)
-    found = sampler().sample(model, **options)
-    return np.asarray(bits_of(found.samples(sorted_by=None)[:, list(range(kernel.n))]))
+def prepared(job: Job, name: str, capabilities: Capabilities) -> Prepared:
+    """A job for a solver of quadratic models. Raises BackendError."""
+    check(job, name, capabilities)
+    return Prepared(job, quadratised(job.polynomial, capabilities.max_qubits, name))
 
 
-def temperatures(kernel: SpinPolynomial) -> tuple[float, float]:
+def samples_by(sampler: Any, model: SpinPolynomial, **options: Any) -> UInt8[np.ndarray, "reads n"]:
+    """Samples of a quadratic model by a dimod sampler class, with that sampler's own options."""
+    couplings = (model.rows, model.cols, model.J)
+    found = sampler().sample(BinaryQuadraticModel.from_numpy_vectors(model.h, couplings, model.offset, SPIN), **options)
+    return np.asarray(bits_of(found.samples(sorted_by=None)[:, list(range(model.n))]))
+
+
+def temperatures(model: SpinPolynomial) -> tuple[float, float]:
     """First and last inverse temperature.
 
     Hot: a flip against the strongest possible local field is taken half the time. Cold: of the flips
     against the weakest bias, one in a hundred is left. Biases below a thousandth of the strongest local
     field do not count, so that one tiny weight does not freeze most of the schedule.
     """
-    fields = np.abs(kernel.h)
-    np.add.at(fields, kernel.rows, np.abs(kernel.J))
-    np.add.at(fields, kernel.cols, np.abs(kernel.J))
+    fields = np.abs(model.h)
+    np.add.at(fields, model.rows, np.abs(model.J))
+    np.add.at(fields, model.cols, np.abs(model.J))
     strongest = float(fields.max())
     if strongest == 0:
         return 0.1, 1.0
-    biases = np.abs(np.concatenate([kernel.h, kernel.J]))
+    biases = np.abs(np.concatenate([model.h, model.J]))
     weakest = float(biases[biases >= strongest / 1000].min(initial=strongest))
     return log(2) / (2 * strongest), log(100) / (2 * weakest)
 
 
-def _anneal(job: Job) -> Result:
+def _anneal(job: Job, model: SpinPolynomial) -> Result:
     start = perf_counter()
-    reads = max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * job.polynomial.n)))
+    reads = max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * model.n)))
     samples = samples_by(
         SimulatedAnnealingSampler,
-        job.polynomial,
-        beta_range=temperatures(job.polynomial),
+        model,
+        beta_range=temperatures(model),
         num_reads=reads,
         num_sweeps=SWEEPS,
         seed=job.seed % 2**31,
     )
-    return Result.of_samples(job.polynomial, samples, perf_counter() - start)
+    return Result.of_samples(job.polynomial, samples[:, : job.polynomial.n], perf_counter() - start)

@@ -16,12 +16,13 @@ import numpy as np
 
 from qmosaic.backends import cirq_circuit
 from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
-from qmosaic.backends.qaoa_circuit import figures, moments_of
+from qmosaic.backends.qaoa_circuit import Gate, Moments, figures, plan
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import SpinPolynomial
 
 KEY = "x"
 """Measurement key."""
+FIXED = {"h": cirq.H, "x": cirq.X, "cx": cirq.CX}
 
 
 class Prepared(NamedTuple):
@@ -59,19 +60,41 @@ class CirqStatevector:
 
 def _moments(job: Job) -> Iterator[cirq.Moment]:
     # Numbers and not sympy symbols: resolving a parametrised circuit takes longer than building it.
-    kernel = job.polynomial
+    kernel, made = job.polynomial, plan(job.polynomial)
     qubits = cirq.LineQubit.range(kernel.n)
-    layers = moments_of(kernel)
     pairs = list(zip(kernel.rows.tolist(), kernel.cols.tolist(), kernel.J.tolist(), strict=True))
     fields = [(qubit, h) for qubit, h in zip(qubits, kernel.h.tolist(), strict=True) if h]
-    yield cirq.Moment(cirq.H.on_each(*qubits))
+    values = [value for terms in kernel.higher for value in terms.values.tolist()]
+
+    def placed(moments: Moments, gamma: float = 0.0, beta: float = 0.0) -> Iterator[cirq.Moment]:
+        for moment in moments:
+            yield cirq.Moment(_gate(gate, values, gamma, beta)(*(qubits[i] for i in gate.qubits)) for gate in moment)
+
+    yield from placed(made.start)
     for gamma, beta in zip(job.gammas.tolist(), job.betas.tolist(), strict=True):
-        for layer in layers:
+        for layer in made.couplings:
             yield cirq.Moment(_zz(gamma * J)(qubits[i], qubits[j]) for i, j, J in (pairs[k] for k in layer))
         if fields:
             yield cirq.Moment(cirq.rz(2 * gamma * h)(qubit) for qubit, h in fields)
-        yield cirq.Moment(cirq.rx(2 * beta).on_each(*qubits))
+        yield from placed(made.higher, gamma=gamma)
+        yield from placed(made.mixer, beta=beta)
     yield cirq.Moment(cirq.measure(*qubits, key=KEY))
+
+
+def _gate(gate: Gate, values: Sequence[float], gamma: float, beta: float) -> cirq.Gate:
+    """A gate of the plan; `values` are those of the terms of higher order."""
+    match gate.name:
+        case "ry":
+            return cirq.ry(gate.number)
+        case "givens":
+            return cirq.givens(gate.number)
+        case "zz":
+            return _zz(gamma * values[int(gate.number)])
+        case "mix_x":
+            return cirq.rx(2 * beta)
+        case "mix_xy":
+            return cirq.ISwapPowGate(exponent=-2 * beta / pi)
+    return FIXED[gate.name]
 
 
 def _zz(angle: float) -> cirq.Gate:

@@ -6,8 +6,10 @@ Shared by the backend `jax.statevector` and by the reduce hop, which tunes angle
 How it is fast. With S = diag(1, -i) on every qubit, exp(-i beta X) = S R(beta) S* where R is the *real*
 rotation by beta, and S commutes with the phases. So the mixer is a real matrix on the real and on the
 imaginary part, applied as R⊗R⊗R⊗R (16x16) to four qubits at a time, and S itself only shows in the first
-state. A kernel without fields has E(s) = E(-s): it is folded, variable 0 fixed and the flip of that
-variable done by the flip of all others, which halves the state.
+state. A kernel without terms of odd order has E(s) = E(-s): it is folded, variable 0 fixed and the flip of
+that variable done by the flip of all others, which halves the state. Costs of fields and couplings are small
+matrix products; those of terms of higher order are the Walsh-Hadamard transform of their coefficients, whatever
+the order. Kernels with held constraints have a program of their own, `jax_constrained`.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex64, Float32, Int32
+from scipy.linalg import hadamard
 
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.backends.qaoa_circuit import held
+from qmosaic.codecs.model import Monomials, SpinPolynomial
 
 GROUP = 4
 """Qubits per mixer matrix: 16x16 was the fastest of 8 to 64 on CPUs."""
@@ -42,17 +46,28 @@ class Stack(NamedTuple):
     h: Float32[np.ndarray, "k q"]
     J: Float32[np.ndarray, "k q q"]
     folded: Bool[np.ndarray, " k"]
+    higher: Float32[np.ndarray, "k N"] | None = None  # by the number of the state that has the term's variables 1
 
 
 def fold(kernel: SpinPolynomial) -> tuple[SpinPolynomial, bool]:
-    """A kernel without fields, with variable 0 fixed to x = 0 (s = +1), and True; any other as it is."""
-    if kernel.n < 2 or kernel.h.any():
+    """A kernel without terms of odd order, with variable 0 fixed to x = 0 (s = +1), and True; any other as it is.
+
+    Those with held constraints stay as they are, too.
+    """
+    odd = kernel.h.any() or any(terms.index.shape[1] % 2 for terms in kernel.higher)
+    if kernel.n < 2 or odd or held(kernel):
         return kernel, False
     first = kernel.rows == 0
     h = np.zeros(kernel.n - 1)
     h[kernel.cols[first] - 1] = kernel.J[first]
     rest = ~first
-    return SpinPolynomial(h, kernel.rows[rest] - 1, kernel.cols[rest] - 1, kernel.J[rest], kernel.offset), True
+    higher = []
+    for terms in kernel.higher:
+        first = terms.index[:, 0] == 0
+        higher += [Monomials(terms.index[first, 1:] - 1, terms.values[first])] if first.any() else []
+        higher += [Monomials(terms.index[~first] - 1, terms.values[~first])] if not first.all() else []
+    core = SpinPolynomial(h, kernel.rows[rest] - 1, kernel.cols[rest] - 1, kernel.J[rest], kernel.offset, tuple(higher))
+    return core, True
 
 
 def qubits_of(kernel: SpinPolynomial) -> int:
@@ -60,21 +75,50 @@ def qubits_of(kernel: SpinPolynomial) -> int:
     return max(LEAST_QUBITS, fold(kernel)[0].n)
 
 
-def stack(kernels: Sequence[SpinPolynomial], rows: int) -> Stack:
-    """Kernels of the same `qubits_of`, padded with zero kernels to `rows` rows (the compiled shape)."""
-    q = qubits_of(kernels[0])
+def stack(kernels: Sequence[SpinPolynomial], rows: int, qubits: int | None = None) -> Stack:
+    """Kernels of the same `qubits_of`, padded with zero kernels to `rows` rows (the compiled shape).
+
+    `qubits`: pad them to more.
+    """
+    q = qubits or qubits_of(kernels[0])
     h, J = np.zeros((rows, q), np.float32), np.zeros((rows, q, q), np.float32)
     folded = np.zeros(rows, bool)
     for k, kernel in enumerate(kernels):
         core, folded[k] = fold(kernel)
         h[k, : core.n] = core.h
         J[k, core.rows, core.cols] = core.J
-    return Stack(h, J, folded)
+    if not any(kernel.higher for kernel in kernels):
+        return Stack(h, J, folded)
+    higher = np.zeros((rows, 2**q), np.float32)
+    for k, kernel in enumerate(kernels):
+        for terms in fold(kernel)[0].higher:
+            higher[k, (1 << (q - 1 - terms.index)).sum(axis=1)] = terms.values
+    return Stack(h, J, folded, higher)
+
+
+def costs_of(stack: Stack) -> Float32[Array, "k N"]:
+    """C of all N = 2^q states of each kernel, terms of every order."""
+    costs: Float32[Array, "k N"] = cost_vectors(stack.h, stack.J)
+    return costs if stack.higher is None else add_higher(costs, stack.higher)
+
+
+@jax.jit
+def add_higher(costs: Float32[Tensor, "k N"], coefficients: Float32[Tensor, "k N"]) -> Float32[Array, "k N"]:
+    """Costs with the terms that have these coefficients: E(x) = sum over S of c_S (-1)^|S and x|."""
+    return jnp.asarray(costs) + jax.vmap(_walsh)(jnp.asarray(coefficients))
+
+
+def _walsh(part: Float32[Array, " N"]) -> Float32[Array, " N"]:
+    before = 1
+    for size in _groups(len(part)):
+        part = _apply(jnp.asarray(hadamard(size), jnp.float32), part, before)
+        before *= size
+    return part
 
 
 @jax.jit
 def cost_vectors(h: Float32[Tensor, "k q"], J: Float32[Tensor, "k q q"]) -> Float32[Array, "k N"]:
-    """C of all N = 2^q states, state x at index x read as a binary number, bit 0 first."""
+    """C of fields and couplings of all N = 2^q states, state x at index x read as a binary number, bit 0 first."""
     return jax.vmap(_cost_vector)(h, J)
 
 
@@ -129,21 +173,22 @@ def probabilities(
 
 @jax.jit
 def sample(
-    h: Float32[Tensor, "k q"],
-    J: Float32[Tensor, "k q q"],
+    costs: Float32[Tensor, "k N"],
     folded: Bool[Tensor, " k"],
     gammas: Float32[Tensor, "k p"],
     betas: Float32[Tensor, "k p"],
     uniforms: Float32[Tensor, "k s 2"],
 ) -> Int32[Array, "k s"]:
-    """Indices of s states for each kernel, drawn by inversion from uniform numbers in [0, 1).
+    """Indices of s states for each kernel, drawn by inversion from uniform numbers in [0, 1)."""
+    return drawn(probabilities(costs, folded, gammas, betas), uniforms)
 
-    In two levels, the left half of the bits and then the right one, each by its own uniform number:
-    one running sum over 2^q float32 values could not tell rare states apart.
+
+def drawn(shares: Float32[Array, "k N"], uniforms: Float32[Tensor, "k s 2"]) -> Int32[Array, "k s"]:
+    """States by their shares, in two levels, the left half of the bits and then the right one, each by its own
+    uniform number: one running sum over 2^q float32 values could not tell rare states apart.
     """
-    shares = probabilities(cost_vectors(h, J), folded, gammas, betas)
-    q = h.shape[1]
-    inner = jnp.cumsum(shares.reshape(len(h), 2 ** (q // 2), -1), axis=-1)
+    rows, size = shares.shape
+    inner = jnp.cumsum(shares.reshape(rows, 2 ** (_log2(size) // 2), -1), axis=-1)
     outer = jnp.cumsum(inner[..., -1], axis=-1)
     return jax.vmap(jax.vmap(_draw, (None, None, 0)))(outer, inner, jnp.asarray(uniforms))
 
@@ -171,25 +216,26 @@ def chunk() -> int:
 
 @partial(jax.jit, static_argnums=4)
 def _expectations(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
-    return _over_rows(_expectation, costs, folded, gammas, betas, limit)
+    return over_rows(_expectation, costs, folded, gammas, betas, limit)
 
 
 @partial(jax.jit, static_argnums=4)
 def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
     # differentiated inside the loop over chunks, else the states of all chunks would be kept
-    return _over_rows(jax.value_and_grad(_expectation, (2, 3)), costs, folded, gammas, betas, limit)
+    return over_rows(jax.value_and_grad(_expectation, (2, 3)), costs, folded, gammas, betas, limit)
 
 
-def _over_rows(f: Callable[..., Any], costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
-    kernels, sets = gammas.shape[:2]
+def over_rows(f: Callable[..., Any], costs: Any, kernels: Any, gammas: Any, betas: Any, limit: int) -> Any:
+    """f(costs, kernel, gammas, betas) for each kernel and angle set, about `limit` amplitudes at a time."""
+    count, sets = gammas.shape[:2]
     inner = max(1, min(sets, limit // costs.shape[1]))
-    outer = max(1, min(kernels, limit // (costs.shape[1] * inner)))
+    outer = max(1, min(count, limit // (costs.shape[1] * inner)))
 
     def of_kernel(row: Any) -> Any:
-        cost, fold, *angles = row
-        return _map(lambda angle: f(cost, fold, *angle), angles, inner)
+        cost, kernel, *angles = row
+        return _map(lambda angle: f(cost, kernel, *angle), angles, inner)
 
-    return _map(of_kernel, (costs, folded, gammas, betas), outer)
+    return _map(of_kernel, (costs, kernels, gammas, betas), outer)
 
 
 def _map(f: Callable[[Any], Any], rows: Any, size: int) -> Any:
@@ -208,10 +254,10 @@ def _probabilities(
     left, right = (bits.sum(1).astype(np.float32) for bits in _halves(q))
     ones = (left[:, None] + right).ravel()
     parity = ((1 - 2 * (left % 2))[:, None] * (1 - 2 * (right % 2))).ravel()
-    state = _phase(ones / 4 - gammas[0] * cost / (2 * np.pi)) * np.float32(2 ** (-q / 2))
+    state = phase(ones / 4 - gammas[0] * cost / (2 * np.pi)) * np.float32(2 ** (-q / 2))
     for layer in range(len(gammas)):
         if layer:
-            state = state * _phase(-gammas[layer] * cost / (2 * np.pi))
+            state = state * phase(-gammas[layer] * cost / (2 * np.pi))
         real, imag = _mix(state.real, betas[layer]), _mix(state.imag, betas[layer])
         # exp(-i beta X) of variable 0 of a folded kernel, cos(beta) - i sin(beta) X: X is the flip of all
         # other variables, S* X..X S = (-i)^q parity. In real arithmetic, which XLA vectorises here.
@@ -288,7 +334,7 @@ def _apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: in
 
 
 @jax.custom_jvp
-def _phase(turns: Float32[Array, " N"]) -> Complex64[Array, " N"]:
+def phase(turns: Float32[Array, " N"]) -> Complex64[Array, " N"]:
     """exp(2 pi i turns), by polynomials (error 1e-7): XLA's sin and cos are ten times slower on CPUs."""
     halves = jnp.round(2 * turns)
     x = (2 * turns - halves) * np.float32(np.pi)
@@ -299,9 +345,9 @@ def _phase(turns: Float32[Array, " N"]) -> Complex64[Array, " N"]:
     return jax.lax.complex(sign * cos, sign * sin)
 
 
-@_phase.defjvp
+@phase.defjvp
 def _(primals: Any, tangents: Any) -> Any:
-    value = _phase(*primals)
+    value = phase(*primals)
     return value, value * (2j * np.pi * tangents[0])
 
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qmosaic.backends import jax_circuit, jax_qaoa
+from qmosaic.backends import jax_circuit, jax_constrained, jax_qaoa
 from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
-from qmosaic.backends.qaoa_circuit import figures
+from qmosaic.backends.qaoa_circuit import figures, held
 from qmosaic.codecs.circuit import Circuit
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.model import Linear, SpinPolynomial
 
 LEAST_SHOTS = 256
 
@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     qubits: int
     layers: int
     shots: int
+    held: bool = False  # constraints, by the program of `jax_constrained`
 
     @property
     def rows(self) -> int:
@@ -49,8 +50,9 @@ class JaxStatevector:
 
     def __init__(self, warm_qubits: int = 16, warm_layers: Sequence[int] = (2,), warm_shots: int = 1024) -> None:
         self._warm = [
-            Shape(qubits, layers, _shots(warm_shots))
+            Shape(qubits, layers, _shots(warm_shots), constrained)
             for layers in warm_layers
+            for constrained in (False, True)
             for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1)
         ]
 
@@ -59,7 +61,8 @@ class JaxStatevector:
         check(job, self.name, self.capabilities)
         if isinstance(job.kernel, Circuit):
             return jax_circuit.prepare(job)
-        return Shape(jax_qaoa.qubits_of(job.polynomial), len(job.gammas), _shots(job.shots)), job
+        kernel = job.polynomial
+        return Shape(jax_qaoa.qubits_of(kernel), len(job.gammas), _shots(job.shots), bool(held(kernel))), job
 
     def run(self, batch: Sequence[tuple[Shape, Job] | Job]) -> list[Result | Expectations]:
         """QAOA jobs of one shape together, `Shape.rows` at a time; circuits one after the other."""
@@ -81,8 +84,14 @@ class JaxStatevector:
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
         jax_circuit.warm_up(1, max((shape.qubits for shape in self._warm), default=0))
         for shape in self._warm:
-            angles = np.zeros(shape.layers)
-            _run(shape, [Job(SpinPolynomial.of(shape.qubits, h=np.ones(shape.qubits)), shape.shots, 0, angles, angles)])
+            angles, variables = np.zeros(shape.layers), range(shape.qubits)
+            kernel = SpinPolynomial.of(
+                shape.qubits,
+                h=np.ones(shape.qubits),
+                higher={tuple(variables): 1.0},
+                constraints=[Linear.exactly(variables, 1)] * shape.held,
+            )
+            _run(shape, [Job(kernel, shape.shots, 0, angles, angles)])
 
     def close(self) -> None:
         """Nothing to give back: compiled programs belong to the process."""
@@ -94,7 +103,8 @@ def _shots(shots: int) -> int:
 
 def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
     start = perf_counter()
-    stack = jax_qaoa.stack([job.polynomial for job in jobs], shape.rows)
+    kernels = [job.polynomial for job in jobs]
+    stack = jax_qaoa.stack(kernels, shape.rows)
     angles = np.zeros((2, shape.rows, shape.layers), np.float32)
     uniforms = np.zeros((shape.rows, shape.shots, 2), np.float32)
     flips = []
@@ -103,7 +113,12 @@ def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
         angles[:, row] = job.gammas, job.betas
         uniforms[row, : job.shots] = generator.random((job.shots, 2), np.float32)
         flips.append(generator.integers(2, size=job.shots))
-    drawn = np.asarray(jax_qaoa.sample(*stack, *angles, uniforms), np.int64)
+    costs = jax_qaoa.costs_of(stack)
+    if shape.held:
+        ansatz = jax_constrained.ansatz(kernels, shape.rows, shape.qubits)
+        drawn = np.asarray(jax_constrained.sample(costs, ansatz, *angles, uniforms), np.int64)
+    else:
+        drawn = np.asarray(jax_qaoa.sample(costs, stack.folded, *angles, uniforms), np.int64)
     answers = []
     for row, job in enumerate(jobs):
         n = job.polynomial.n

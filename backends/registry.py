@@ -24,6 +24,7 @@ BUILT_IN: dict[str, tuple[Target, str]] = {
     "exact": ("classical", "qmosaic.backends.exact:Exact"),
     "fake": ("classical", "qmosaic.backends.fake:Fake"),
     "jax.statevector": ("gpu", "qmosaic.backends.jax_statevector:JaxStatevector"),
+    "lanczos": ("classical", "qmosaic.backends.lanczos:Lanczos"),
     "tabu": ("classical", "qmosaic.backends.tabu:Tabu"),
 }
 

@@ -7,8 +7,9 @@ from time import perf_counter
 
 from dwave.samplers import TabuSampler
 
-from qmosaic.backends.annealing import samples_by
-from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.annealing import Prepared, prepared, samples_by
+from qmosaic.backends.base import Capabilities, Job, Result
+from qmosaic.codecs.model import SpinPolynomial
 
 MAX_READS = 8
 """A read is a whole search, worth far more than a shot: at most this many, whatever `shots` says."""
@@ -24,14 +25,13 @@ class Tabu:
     name = "tabu"
     capabilities = Capabilities(target="classical", max_qubits=2_000, batch=16, uses_angles=False)
 
-    def prepare(self, job: Job) -> Job:
-        """The job itself, checked. Raises BackendError."""
-        check(job, self.name, self.capabilities)
-        return job
+    def prepare(self, job: Job) -> Prepared:
+        """The job with the quadratic model to search. Raises BackendError."""
+        return prepared(job, self.name, self.capabilities)
 
-    def run(self, batch: Sequence[Job]) -> list[Result]:
+    def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """`min(shots, MAX_READS)` searches for each job."""
-        return [_search(job) for job in batch]
+        return [_search(*each) for each in batch]
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -40,12 +40,12 @@ class Tabu:
         """Nothing to give back."""
 
 
-def _search(job: Job) -> Result:
+def _search(job: Job, model: SpinPolynomial) -> Result:
     start = perf_counter()
-    steps = max(4, min(STEPS, MAX_WORK // job.polynomial.n**2))
+    steps = max(4, min(STEPS, MAX_WORK // model.n**2))
     samples = samples_by(
         TabuSampler,
-        job.polynomial,
+        model,
         num_reads=min(job.shots, MAX_READS),
         seed=job.seed % 2**32,
         timeout=None,
@@ -54,4 +54,4 @@ def _search(job: Job) -> Result:
         coefficient_z_restart=steps // 4,
         lower_bound_z=0,
     )
-    return Result.of_samples(job.polynomial, samples, perf_counter() - start)
+    return Result.of_samples(job.polynomial, samples[:, : job.polynomial.n], perf_counter() - start)

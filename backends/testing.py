@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float64
 
 from qmosaic.backends.base import Backend, Job, Result
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.model import Linear, SpinPolynomial
 
 SHOTS = 256
 
@@ -28,6 +29,19 @@ def random_kernel(n: int, seed: int, fields: bool = True) -> SpinPolynomial:
     rows, cols = np.triu_indices(n, 1)
     h = rng.normal(size=n) if fields else np.zeros(n)
     return SpinPolynomial.of(n, h=h, rows=rows, cols=cols, J=rng.normal(size=len(rows)), offset=1.5)
+
+
+def random_polynomial(n: int, orders: Sequence[int], seed: int, held: Sequence[int] = ()) -> SpinPolynomial:
+    """All terms of these orders, normal weights, an offset. `held`: sizes of disjoint groups of variables, spread
+    over all, each with an exact number of ones that is neither none nor all."""
+    rng = np.random.default_rng(seed)
+    places = rng.permutation(n)
+    constraints = []
+    for size in held:
+        group, places = places[:size], places[size:]
+        constraints.append(Linear.exactly(group, int(rng.integers(1, size))))
+    terms = {term: float(rng.normal()) for order in orders for term in combinations(range(n), order)}
+    return SpinPolynomial.of(n, offset=-0.5, higher=terms, constraints=constraints)
 
 
 def job_of(kernel: SpinPolynomial, seed: int = 0, shots: int = SHOTS, layers: int = 1) -> Job:
@@ -58,10 +72,12 @@ def states(n: int) -> np.ndarray:
 def dense_probabilities(job: Job) -> Float64[np.ndarray, " states"]:
     """Of all states after the job's circuit, from whole matrices built by Kronecker products. For n <= 8.
 
-    Slow on purpose: it shares no idea with a simulator, except the conventions of `base`.
+    Slow on purpose: it shares no idea with a simulator, except the conventions of `base`. Constraints must all be
+    of the kind that circuits hold.
     """
     n, kernel = job.polynomial.n, job.polynomial
     identity, X, Z = np.eye(2), np.array([[0, 1], [1, 0]]), np.diag([1, -1])
+    Y = np.array([[0, -1j], [1j, 0]])
 
     def on(places: Sequence[int], pauli: np.ndarray) -> np.ndarray:
         product = np.eye(1)
@@ -69,16 +85,26 @@ def dense_probabilities(job: Job) -> Float64[np.ndarray, " states"]:
             product = np.kron(product, pauli if qubit in places else identity)
         return product
 
-    cost = sum((h * on([i], Z) for i, h in enumerate(kernel.h)), np.zeros((2**n, 2**n)))
+    zero = np.zeros((2**n, 2**n))
+    cost = sum((h * on([i], Z) for i, h in enumerate(kernel.h)), zero)
     for i, j, J in zip(kernel.rows, kernel.cols, kernel.J, strict=True):
         cost = cost + J * on([i, j], Z)
-    mixer = sum((on([i], X) for i in range(n)), np.zeros((2**n, 2**n)))
-    state = np.full(2**n, 2 ** (-n / 2), complex)
+    for terms in kernel.higher:
+        for index, value in zip(terms.index.tolist(), terms.values, strict=True):
+            cost = cost + value * on(index, Z)
+    grouped = [constraint.variables.tolist() for constraint in kernel.constraints]
+    mixers = [sum((on([i], X) for i in range(n) if not any(i in group for group in grouped)), zero)]
+    for group in grouped:
+        size = len(group)
+        ring = [(k, k + 1) for start in (0, 1) for k in range(start, size - 1, 2)] + [(size - 1, 0)] * (size > 2)
+        mixers += [(on([group[a], group[b]], X) + on([group[a], group[b]], Y).real) / 2 for a, b in ring]
+    state = kernel.feasible(states(n)).astype(complex)
+    state /= np.linalg.norm(state)
     for gamma, beta in zip(job.gammas, job.betas, strict=True):
-        for hamiltonian, angle in ((cost, gamma), (mixer, beta)):
+        for hamiltonian, angle in ((cost, gamma), *((mixer, beta) for mixer in mixers)):
             values, vectors = np.linalg.eigh(hamiltonian)
             state = vectors @ (np.exp(-1j * angle * values) * (vectors.conj().T @ state))
-    return np.abs(state) ** 2
+    return np.asarray(np.abs(state) ** 2)
 
 
 def chi_square(result: Result, probabilities: Float64[np.ndarray, " states"]) -> float:
@@ -143,6 +169,26 @@ class BackendConformance:
             (result,) = self.results(job_of(kernel))
             assert result.samples.shape[1] == kernel.n
 
+    def test_terms_of_higher_order(self) -> None:
+        for n, orders in ((4, (4,)), (5, (1, 3)), (6, (2, 4)), (7, (3, 5))):
+            kernel = random_polynomial(n, orders, seed=n)
+            (result,) = self.results(job_of(kernel))
+            assert result.samples.shape[1] == n
+            np.testing.assert_allclose(result.energies, kernel.energy(result.samples))
+
+    def test_constraints(self) -> None:
+        """Some sample keeps them all: held ones by construction, others as often as the backend manages."""
+        whole, rest = np.arange(6), np.arange(3, 6)
+        held = [Linear.exactly([0, 2, 4], 1), Linear.exactly([1, 3, 5], 2)]
+        wide = Linear(whole.astype(np.int32), np.arange(1.0, 7.0), -np.inf, 12.0)
+        both = [Linear.exactly(whole, 3), Linear.exactly(rest, 1)]
+        for constraints in (held, [wide], both, [*held, wide]):
+            base = random_kernel(6, seed=2)
+            kernel = replace(base, constraints=tuple(constraints))
+            (result,) = self.results(job_of(kernel))
+            assert kernel.feasible(result.samples).any()
+            np.testing.assert_allclose(result.energies, base.energy(result.samples))
+
     def test_same_seed_same_samples_whatever_the_batch(self) -> None:
         others = [job_of(random_kernel(n, seed=n), seed=n) for n in (7, 4, 7, 9, 7)]
         # without any energy every state is as good: nothing but the seed decides
@@ -199,6 +245,24 @@ class CircuitConformance(BackendConformance):
             for layers in (1, 2)
             for fields in (True, False)
         ]
+        self.follow(jobs)
+
+    def test_samples_follow_the_distribution_with_higher_terms_and_held_constraints(self) -> None:
+        cases = ((4, (2, 4), ()), (5, (1, 3), ()), (4, (2,), (4,)), (5, (2, 3), (3,)), (6, (1, 2), (2, 4)))
+        self.follow(
+            [
+                job_of(random_polynomial(n, orders, seed=n, held=held), seed=n, shots=20_000, layers=2)
+                for n, orders, held in cases
+            ]
+        )
+
+    def test_no_sample_breaks_a_held_constraint(self) -> None:
+        kernel = random_polynomial(8, (2, 4), seed=1, held=(5, 3))
+        (result,) = self.results(job_of(kernel, shots=2000, layers=3))
+        assert kernel.feasible(result.samples).all()
+
+    def follow(self, jobs: Sequence[Job]) -> None:
+        """Assert that the counts of these jobs fit their circuits' distributions."""
         for job, result in zip(jobs, self.results(*jobs), strict=True):
             assert result.counts.sum() == job.shots
             assert chi_square(result, dense_probabilities(job)) < 5

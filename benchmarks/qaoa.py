@@ -49,7 +49,7 @@ def regular_graph(n: int) -> SpinPolynomial:
 def ours(kernel: SpinPolynomial, angles: np.ndarray) -> Callable[[], float]:
     """One call of it evaluates `BATCH` angle sets; the diagonal is computed once, as for the peers."""
     stack = jax_qaoa.stack([kernel], rows=1)
-    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
+    costs = jax_qaoa.costs_of(stack)
     size = BATCH[kernel.n]
     gammas, betas = (np.resize(part, (1, size, LAYERS)).astype(np.float32) for part in angles)
 

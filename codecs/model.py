@@ -74,9 +74,12 @@ class Linear:
 
     def holds(self, bits: Shaped[np.ndarray, "*batch n"]) -> Bool[np.ndarray, "*batch"]:
         """Whether samples keep it, up to rounding."""
-        total = np.asarray(bits, dtype=np.float64)[..., self.variables] @ self.coefficients
+        return self.allows(np.asarray(bits, dtype=np.float64)[..., self.variables] @ self.coefficients)
+
+    def allows(self, totals: Float64[np.ndarray, "*batch"]) -> Bool[np.ndarray, "*batch"]:
+        """Whether sums of its coefficients are within its bounds, up to rounding."""
         close = 1e-9 * (1.0 + np.abs(self.coefficients).sum())
-        return np.asarray((total >= self.lower - close) & (total <= self.upper + close))
+        return np.asarray((totals >= self.lower - close) & (totals <= self.upper + close))
 
 
 @dataclass(frozen=True, eq=False)

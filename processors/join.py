@@ -8,9 +8,12 @@ problem needs, so that a new owner of the partition reads it again and ends with
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from array import array
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from struct import Struct
 from typing import Any, Literal
 
 import msgspec
@@ -85,6 +88,38 @@ class Settled(msgspec.Struct, frozen=True):
     position: int
 
 
+# What is remembered of a settled problem, for as long as the repeat window, so as few bytes as will do: hashes
+# instead of ids and digests (only whether they are equal is ever asked), and values packed together.
+_LOGGED = Struct("<16sqdqB")  # its key, offset, at, position, and the topic's number
+_CLAIM = Struct("<16sq")  # the hash of its digest, and its offset
+
+
+def _hash(*parts: str) -> bytes:
+    return blake2b("\0".join(parts).encode(), digest_size=16).digest()
+
+
+class _Positions:
+    """The positions of remembered events in one topic: added in order, removed nearly so, the first one at hand."""
+
+    def __init__(self) -> None:
+        self._all, self._head, self._gone = array("q"), 0, set[int]()
+
+    def add(self, position: int) -> None:
+        self._all.append(position)
+
+    def remove(self, position: int) -> None:
+        self._gone.add(position)
+        while self._head < len(self._all) and self._all[self._head] in self._gone:
+            self._gone.discard(self._all[self._head])
+            self._head += 1
+        if self._head > 1024 and 2 * self._head > len(self._all):
+            del self._all[: self._head]
+            self._head = 0
+
+    def first(self, otherwise: int) -> int:
+        return self._all[self._head] if self._head < len(self._all) else otherwise
+
+
 class Join:
     """State of one partition. `start`: the committed offsets, where reading begins.
 
@@ -108,18 +143,20 @@ class Join:
         # Records read that must be read again after a crash: offsets in order, and by problem.
         self._pending: dict[Input, OrderedDict[int, None]] = {name: OrderedDict() for name in INPUTS}
         self._needs: dict[int, list[tuple[Input, int]]] = {}
-        # Terminal events in the order they were written, and the ids they settle: id → (digest, offset).
-        self._log: OrderedDict[int, Settled] = OrderedDict()
-        self._log_positions: dict[str, OrderedDict[int, None]] = {}
+        # Terminal events in the order they were written, as `_LOGGED`; those of problems that are yet to be read again.
+        self._log: deque[bytes] = deque()
+        self._ahead: set[int] = set()
+        self._topics: list[str] = []
+        self._log_positions: dict[str, _Positions] = {}
         self._log_ends: dict[str, int] = dict(logs or {})
-        self._ids: dict[str, tuple[str, int]] = {}
-        self._rejections: dict[tuple[str, str], int] = {}  # (id, digest) → offset
+        self._ids: dict[bytes, bytes] = {}  # hash of an id → `_CLAIM`
+        self._rejections: dict[bytes, int] = {}  # hash of (id, digest) → offset
         self._repeated: dict[int, int] = {}  # offset of a problem → of its last repeat
         entries = sorted(settled, key=lambda one: one.position)
         for entry in entries:  # clocks of different verifiers differ: `at` need not follow the position
-            self._log_positions.setdefault(entry.topic, OrderedDict())[entry.position] = None
+            self._log_positions.setdefault(entry.topic, _Positions()).add(entry.position)
         for entry in sorted(entries, key=lambda one: one.at):
-            self.remember(entry)
+            self._remember(entry)
 
     @property
     def open(self) -> int:
@@ -129,20 +166,23 @@ class Join:
     def problem(self, offset: int, verdict: Admission | Refusal, record: Any) -> list[Decision | Reject | Duplicate]:
         """A record of the problems topic was read."""
         self.positions["problems"] = offset + 1
-        if offset in self._log:
+        if offset in self._ahead:
+            self._ahead.discard(offset)
             return []  # settled before the restart that made us read it again
         orphans = self._orphans.pop(offset, [])
         if isinstance(verdict, Refusal):
             self._release(offset)
             return [self._reject(offset, verdict, record)]
         problem_id, digest = verdict.ref.problem_id, verdict.ref.digest
-        known = self._ids.get(problem_id)
+        key, content = _hash(problem_id), _hash(digest)
+        known = self._ids.get(key)
         if known is not None:
             self._release(offset)
-            if known[0] == digest:
-                return [self._repeat(problem_id, offset, known[1])]
-            return [self._reject(offset, _conflict(verdict, known[1]), record)]
-        self._ids[problem_id] = (digest, offset)
+            known_content, first = _CLAIM.unpack(known)
+            if known_content == content:
+                return [self._repeat(problem_id, offset, first)]
+            return [self._reject(offset, _conflict(verdict, first), record)]
+        self._ids[key] = _CLAIM.pack(content, offset)
         self._need(offset, "problems", offset)
         one = self._open[offset] = Open(verdict, record)
         heapq.heappush(self._deadlines, (verdict.ref.deadline_at, offset))
@@ -164,6 +204,9 @@ class Join:
 
     def next_deadline(self) -> float | None:
         """When the earliest open problem's time is over, in seconds since the epoch."""
+        if len(self._deadlines) > 2 * len(self._open) + 64:  # those of settled problems may lie far ahead
+            self._deadlines = [one for one in self._deadlines if one[1] in self._open]
+            heapq.heapify(self._deadlines)
         while self._deadlines and self._deadlines[0][1] not in self._open:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
@@ -182,13 +225,23 @@ class Join:
 
     def remember(self, entry: Settled) -> None:
         """A terminal event is in the log: its problem is closed, its id known."""
-        self._log[entry.offset] = entry
-        self._log_positions.setdefault(entry.topic, OrderedDict())[entry.position] = None
+        self._log_positions.setdefault(entry.topic, _Positions()).add(entry.position)
+        self._remember(entry)
+
+    def _remember(self, entry: Settled) -> None:
+        if entry.topic not in self._topics:
+            self._topics.append(entry.topic)
         self._log_ends[entry.topic] = max(self._log_ends.get(entry.topic, 0), entry.position + 1)
         if entry.topic == REJECTED:
-            self._rejections[entry.problem_id, entry.digest] = entry.offset
+            key = _hash(entry.problem_id, entry.digest)
+            self._rejections[key] = entry.offset
         else:
-            self._ids[entry.problem_id] = (entry.digest, entry.offset)
+            key = _hash(entry.problem_id)
+            self._ids[key] = _CLAIM.pack(_hash(entry.digest), entry.offset)
+        number = self._topics.index(entry.topic)
+        self._log.append(_LOGGED.pack(key, entry.offset, entry.at, entry.position, number))
+        if entry.offset >= self.positions["problems"]:
+            self._ahead.add(entry.offset)
         self._release(entry.offset)
 
     def forget(self, before: float, most: int) -> None:
@@ -197,19 +250,19 @@ class Join:
             return
         floor = self.floors()["problems"]
         while self._log:
-            entry = next(iter(self._log.values()))
-            if max(entry.offset, self._repeated.get(entry.offset, -1)) >= floor:
+            key, offset, at, position, number = _LOGGED.unpack(self._log[0])
+            if max(offset, self._repeated.get(offset, -1)) >= floor:
                 return
-            if entry.at >= before and len(self._log) <= most:
+            if at >= before and len(self._log) <= most:
                 return
-            del self._log[entry.offset]
-            del self._log_positions[entry.topic][entry.position]
-            self._repeated.pop(entry.offset, None)
-            if entry.topic == REJECTED:
-                if self._rejections.get((entry.problem_id, entry.digest)) == entry.offset:
-                    del self._rejections[entry.problem_id, entry.digest]
-            elif self._ids.get(entry.problem_id, ("", -1))[1] == entry.offset:
-                del self._ids[entry.problem_id]
+            self._log.popleft()
+            self._log_positions[self._topics[number]].remove(position)
+            self._repeated.pop(offset, None)
+            if self._topics[number] == REJECTED:
+                if self._rejections.get(key) == offset:
+                    del self._rejections[key]
+            elif (claim := self._ids.get(key)) is not None and _CLAIM.unpack(claim)[1] == offset:
+                del self._ids[key]
 
     def floors(self) -> dict[Input, int]:
         """How far each input may be committed."""
@@ -218,10 +271,13 @@ class Join:
 
     def log_starts(self) -> dict[str, int]:
         """By terminal topic, the first position that a rebuild must read; a topic never seen is left out."""
-        return {topic: next(iter(self._log_positions.get(topic, ())), end) for topic, end in self._log_ends.items()}
+        return {
+            topic: self._log_positions[topic].first(end) if topic in self._log_positions else end
+            for topic, end in self._log_ends.items()
+        }
 
     def _reject(self, offset: int, refusal: Refusal, record: Any) -> Reject | Duplicate:
-        first = self._rejections.setdefault((refusal.problem_id, refusal.digest), offset)
+        first = self._rejections.setdefault(_hash(refusal.problem_id, refusal.digest), offset)
         if first != offset:
             return self._repeat(refusal.problem_id, offset, first)
         self._need(offset, "problems", offset)
@@ -235,7 +291,7 @@ class Join:
         self.positions[name] = offset + 1
         one = self._open.get(ref.offset)
         if one is None:
-            if ref.offset >= self.positions["problems"] and ref.offset not in self._log:
+            if ref.offset >= self.positions["problems"] and ref.offset not in self._ahead:
                 self._orphans.setdefault(ref.offset, []).append((name, arrived))
                 self._need(ref.offset, name, offset)
             return []  # else it is settled already, or about to be

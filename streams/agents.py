@@ -1,6 +1,7 @@
 """The agents' insides: what each stage does with a micro-batch. Take a batch, call the pure step, say what to send.
 
-A handler never blocks the event loop: numerical work goes to a thread, what holds Python's lock to a process.
+A handler blocks the event loop for some milliseconds at most: numerical work goes to a thread, what holds Python's
+lock to a process.
 Heavy libraries are imported when a worker of that stage starts, and in no other.
 """
 
@@ -26,6 +27,9 @@ from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.records import Received, Send
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.status import StatusReader
+
+# Of problems, encoded on the event loop: some 20 ms. A thread would have to take turns with the loop for Python's lock.
+INLINE_BYTES = 128 * 1024
 
 
 class Handler(Protocol):
@@ -58,7 +62,10 @@ class Encode:
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
-        encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
+        if sum(len(m.value or b"") for m in batch) <= INLINE_BYTES:
+            encoded = encode(records, self._limits, self._defaults)
+        else:
+            encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
         return [
             Send("problems.encoded", event, cause, key=event.ref.problem_id, size=event.size)
             for cause, event in enumerate(encoded)

@@ -36,6 +36,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from qmosaic.codecs import events
 from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, Proposal, Rejection
 from qmosaic.processors.admit import Record, admit
+from qmosaic.processors.families.base import QUICK
 from qmosaic.processors.join import INPUTS, REJECTED, Decision, Duplicate, Input, Join, Reject, Settled
 from qmosaic.processors.verify import settle
 from qmosaic.streams import pacing
@@ -54,18 +55,20 @@ TERMINAL = (ACCEPTED, FALLBACK, REJECTED)
 CONNECT_SECONDS = 30.0
 REBUILD_SECONDS = 30.0  # fence and rebuild all partitions of an assignment
 TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
+JUDGING_MS = 20  # how long to wait for records while something large is being judged
 OFFSET_SECONDS = 1.0  # an idle partition's offsets are committed that often
 ORIGINAL_BYTES = 8 * 1024 * 1024  # of a rejected record, kept in its rejection
 
 
 @dataclass(eq=False)
 class Owned:
-    """One partition: its state, its fenced producer, and what was committed last."""
+    """One partition: its state, its fenced producer, what is still being judged, and what was committed last."""
 
     join: Join
     producer: AIOKafkaProducer
     committed: dict[Input, int] = field(default_factory=dict)
     committed_at: float = 0.0
+    judging: list[tuple[Decision, asyncio.Task[Outcome]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,8 @@ class Verifier(mode.Service):
 
     def _patience(self) -> int:
         """How long to wait for records: until the next deadline, half a second at most."""
+        if any(owned.judging for owned in self.owned.values()):
+            return JUDGING_MS
         deadlines = [d for owned in self.owned.values() if (d := owned.join.next_deadline()) is not None]
         if not deadlines:
             return 500
@@ -206,14 +211,28 @@ class Verifier(mode.Service):
         """Write what was decided in one transaction, or only the offsets, when it is time for them."""
         now = time.time()
         floors = owned.join.floors()
-        if not found and (floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS):
+        found = [item for item in found if not self._judge_beside(owned, item)]
+        judged = [(decision, task.result()) for decision, task in owned.judging if task.done()]
+        owned.judging = [pair for pair in owned.judging if not pair[1].done()]
+        if not found and not judged and (floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS):
             return
         decisions = [item for item in found if isinstance(item, Decision)]
         outcomes = await asyncio.to_thread(lambda: [self._judge(decision) for decision in decisions])
-        writes = [self._outcome(number, d, o) for d, o in zip(decisions, outcomes, strict=True)]
+        judged += zip(decisions, outcomes, strict=True)
+        writes = [self._outcome(number, decision, outcome) for decision, outcome in judged]
         writes += [self._rejection(number, item) for item in found if isinstance(item, Reject)]
         audits = [self._duplicate(number, item) for item in found if isinstance(item, Duplicate)]
         await bounded(self._transact(number, owned, writes, audits), TRANSACTION_SECONDS, "a transaction")
+
+    def _judge_beside(self, owned: Owned, item: Decision | Reject | Duplicate) -> bool:
+        """Judge a large problem while rounds go on, so that no small one waits for it; a later round settles it.
+
+        Until then its records hold the floors: whoever owns the partition next decides it again.
+        """
+        if not isinstance(item, Decision) or item.open.admission.instance.size <= QUICK:
+            return False
+        owned.judging.append((item, asyncio.create_task(asyncio.to_thread(self._judge, item))))
+        return True
 
     async def _transact(
         self, number: int, owned: Owned, writes: Sequence[_Write], audits: Sequence[AuditEntry]

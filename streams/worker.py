@@ -37,12 +37,14 @@ from qmosaic.streams.records import Received, Send, headers_of, kind_of, place_o
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.topology import Stage
+from qmosaic.streams.transport import Transport
 
 log = logging.getLogger("qmosaic.worker")
 
 PENDING = 4096  # events a worker holds that are not acknowledged yet
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS = 1.0
+RANKS = {b"high": 0, b"low": 2}
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -50,6 +52,15 @@ class _Held(msgspec.Struct, frozen=True):
 
     event: Any
     record: Received
+
+
+class _Handled(msgspec.Struct, frozen=True):
+    """A batch and what is to be sent for it."""
+
+    batch: Sequence[Received]
+    sends: Sequence[Send]
+    started: float
+    ended: float
 
 
 def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
@@ -71,7 +82,7 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         from faust.auth import SSLCredentials
 
         credentials = SSLCredentials(context=_ssl(settings))
-    return faust.App(
+    app = faust.App(
         group_id(settings, stage.name),
         broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
         broker_credentials=credentials,
@@ -92,6 +103,8 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         stream_buffer_maxsize=PENDING,
         datadir=data / instance,
     )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
 
 
 def _ssl(settings: Settings) -> Any:
@@ -156,41 +169,58 @@ class Worker:
 
     async def _agent(self, stream: Any) -> None:
         """The agent: hand every event to its lane; a lane acknowledges it when it is done."""
+        waiting = stream.channel.queue
         async for event in stream.noack().events():
-            await self._pending.acquire()
-            held = _Held(event, _received(event))
-            lane = bisect_left(self.stage.lanes, int(held.record.headers.get("ce_size", b"0")))
-            self._arrived += 1
-            rank = {b"high": 0, b"low": 2}.get(held.record.headers.get("ce_priority", b""), 1)
-            self._lanes[lane].put_nowait((rank, self._arrived, held))
+            await self._take(event)
+            # The stream goes once around the event loop for each event; what waits behind it is taken along.
+            while not waiting.empty():
+                event = waiting.get_nowait()
+                if event.message.generation_id == self.app.consumer_generation_id:
+                    await self._take(event)
+
+    async def _take(self, event: EventT[Any]) -> None:
+        await self._pending.acquire()
+        held = _Held(event, _received(event))
+        lane = bisect_left(self.stage.lanes, int(held.record.headers.get("ce_size", b"0")))
+        self._arrived += 1
+        rank = RANKS.get(held.record.headers.get("ce_priority", b""), 1)
+        self._lanes[lane].put_nowait((rank, self._arrived, held))
 
     async def _lane(self, lane: int) -> None:
         queue = self._lanes[lane]
+        publishing: asyncio.Task[None] | None = None
         while True:
             batch = [(await queue.get())[2]]
             while len(batch) < self.stage.batch and not queue.empty():
                 batch.append(queue.get_nowait()[2])
-            await self._process([held.record for held in batch], lane)
-            for held in batch:
-                held.event.ack()
-                self._pending.release()
+            handled = await self._handle([held.record for held in batch], lane)
+            if publishing is not None:
+                await publishing
+            # The next batch is worked on while the broker takes this one.
+            publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
 
-    async def _process(self, batch: Sequence[Received], lane: int) -> None:
-        """Handle and publish a batch; if the handler fails, each event alone, and the culprit is put aside."""
+    async def _finish(self, batch: Sequence[_Held], handled: Sequence[_Handled]) -> None:
+        """Publish what follows from a batch, then acknowledge its events."""
+        for part in handled:
+            await self._publish(part)
+        for held in batch:
+            held.event.ack()
+            self._pending.release()
+
+    async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
+        """Handle a batch; if the handler fails, each event alone, and the culprit is put aside."""
         started = time.time()
         try:
             sends = await self.handler.handle(batch, lane)
         except Exception as error:
             if len(batch) > 1:
-                for record in batch:
-                    await self._process([record], lane)
-                return
+                return [part for record in batch for part in await self._handle([record], lane)]
             log.exception("%s cannot handle %s", self.stage.name, batch[0])
             sends = self._put_aside(batch[0], error)
-        await self._publish(batch, sends, started)
+        return [_Handled(batch, sends, started, time.time())]
 
-    async def _publish(self, batch: Sequence[Received], sends: Sequence[Send], started: float) -> None:
-        now = time.time()
+    async def _publish(self, handled: _Handled) -> None:
+        batch, sends, started, now = handled.batch, handled.sends, handled.started, handled.ended
         spans = [self._process_span(record, started) for record in batch]
         futures, sent = [], []
         for send in sends:

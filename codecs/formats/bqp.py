@@ -45,6 +45,7 @@ FORMAT = Format(
     title="OR-Library bqp (QUBO, maximised)",
     families=("qubo",),
     suffixes=(".bqp",),
-    opening=re.compile(rb"\s*\d+[ \t]*(\n|$)"),
+    # numbers with a point or an exponent in the second line are the means and deviations of `port`
+    opening=re.compile(rb"\s*\d+[ \t]*(\n(?!\s*[-+.\deE \t]*[.eE])|$)"),
     read=read,
 )

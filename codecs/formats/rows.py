@@ -76,6 +76,14 @@ class Rows:
             row, f"expected 1 to {MAX_VARIABLES} variables, got {n}", "Check the number of variables in the file."
         )
 
+    def reals(self, row: int, shape: str, remedy: str) -> list[float]:
+        """A row of finite numbers, one for each word of `shape`."""
+        cells = self.row(row)
+        if len(cells) != len(shape.split()):
+            raise self.unexpected(row, f"'{shape}'", remedy)
+        values: list[float] = self._parse(cells, row, float, [0] * len(cells)).tolist()
+        return values
+
     def value(self, row: int, meaning: str, remedy: str) -> float:
         """A row that holds one number."""
         if len(self.row(row)) != 1:
@@ -117,6 +125,18 @@ class Rows:
         cells = self._column(start, stop, columns - 1)
         weights[given] = self._parse(cells, start, float, given)
         return [*indices, weights]
+
+    def column(self, start: int, stop: int, column: int, kind: type[int] | type[float]) -> Any:
+        """A column of numbers of the rows from `start` to before `stop`, which all have it."""
+        return self._parse(self._column(start, stop, column), start, kind)
+
+    def stream(self, start: int, stop: int) -> tuple[Any, Any]:
+        """All numbers of the rows from `start` to before `stop`, wherever lines end, and the row of each."""
+        if start >= stop:
+            return np.zeros(0), np.zeros(0, dtype=np.int64)
+        begin = int(self._first[start])
+        rows = np.repeat(np.arange(stop - start), self.widths[start:stop])
+        return self._parse(self.tokens[begin : begin + len(rows)], start, float, rows), start + rows
 
     def end(self, row: int, after: str) -> None:
         """Refuses rows from `row` on."""

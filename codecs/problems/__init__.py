@@ -4,8 +4,31 @@ from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.circuit import Circuit
 from qmosaic.codecs.problems.ising import Ising
 from qmosaic.codecs.problems.maxcut import MaxCut
+from qmosaic.codecs.problems.molecule import Molecule, OrbitalIntegrals
+from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.codecs.problems.qubo import Qubo
+from qmosaic.codecs.problems.route import Route
 
-FAMILIES: dict[str, type[ProblemData]] = {kind.family: kind for kind in (MaxCut, Qubo, Ising, Circuit)}
+FAMILIES: dict[str, type[ProblemData]] = {
+    kind.family: kind
+    for kind in (
+        MaxCut,
+        Qubo,
+        Ising,
+        Portfolio,
+        Route,
+        Molecule,
+        Circuit,
+    )
+}
 
-__all__ = ["Circuit", "Ising", "MaxCut", "Qubo"]
+__all__ = [
+    "Circuit",
+    "Ising",
+    "MaxCut",
+    "Molecule",
+    "OrbitalIntegrals",
+    "Portfolio",
+    "Qubo",
+    "Route",
+]

@@ -1,22 +1,61 @@
 """The classical solvers and the fake: optima, ties, scripts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from qmosaic.backends.annealing import MAX_READS, Annealing, temperatures
 from qmosaic.backends.base import Backend, Result
-from qmosaic.backends.exact import MAX_OPTIMA, Exact, energies
+from qmosaic.backends.exact import MAX_OPTIMA, Exact, energies, feasible
 from qmosaic.backends.fake import Fake
 from qmosaic.backends.tabu import Tabu
-from qmosaic.backends.testing import job_of, random_kernel, states
+from qmosaic.backends.testing import job_of, random_kernel, random_polynomial, refusal, states
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.model import Linear, SpinPolynomial
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_exact_enumerates_every_state(n: int) -> None:
     kernel = random_kernel(n, seed=n)
     np.testing.assert_allclose(energies(kernel), kernel.energy(states(n)))
+
+
+def test_exact_enumerates_terms_of_every_order_and_the_states_that_keep_constraints() -> None:
+    kernel = random_polynomial(9, (1, 2, 3, 5, 9), seed=0)
+    np.testing.assert_allclose(energies(kernel), kernel.energy(states(9)))
+    bounds = [Linear.exactly([1, 8, 3], 2), Linear(np.arange(9, dtype=np.int32), np.arange(9) - 3.5, -2.0, np.inf)]
+    constrained = replace(kernel, constraints=tuple(bounds))
+    np.testing.assert_array_equal(feasible(constrained), constrained.feasible(states(9)))
+
+
+@pytest.mark.parametrize(
+    ("solver", "constraints"),
+    [
+        (Tabu(), [Linear.exactly(range(7), 2)]),
+        (Annealing(), [Linear.exactly(range(7), 2)]),
+        (Tabu(), [Linear.exactly([0, 2, 4], 1), Linear.exactly([1, 3], 1)]),
+        (Exact(), [Linear.exactly(range(7), 2)]),
+        (Exact(), [Linear(np.arange(7, dtype=np.int32), np.array([3, 1, 4, 1, 5, 9, 2.0]), -np.inf, 9.0)]),
+        (
+            Exact(),
+            [Linear(np.arange(3, dtype=np.int32), np.array([0.5, -1, 1.5]), 0.5, 1.0), Linear.exactly([2, 6], 1)],
+        ),
+    ],
+)
+def test_solvers_find_the_best_state_that_keeps_the_constraints(solver: Backend, constraints: list[Linear]) -> None:
+    free = random_polynomial(7, (1, 2), seed=4)
+    kernel = replace(free, constraints=tuple(constraints))
+    (result,) = solver.run([solver.prepare(job_of(kernel))])
+    assert isinstance(result, Result)
+    found = result.energies[kernel.feasible(result.samples)]
+    assert found.min() == pytest.approx(energies(free)[kernel.feasible(states(7))].min())
+
+
+@pytest.mark.parametrize("solver", [Annealing(), Tabu(), Exact()])
+def test_constraints_that_cannot_be_kept_are_refused(solver: Backend) -> None:
+    kernel = SpinPolynomial.of(3, h=[1, 1, 1], constraints=[Linear.exactly([0, 1], 3)])
+    assert refusal(solver, job_of(kernel)).remedy
 
 
 @pytest.mark.parametrize("solver", [Annealing(), Tabu(), Exact()])
@@ -31,19 +70,21 @@ def test_solvers_find_the_optimum(solver: Backend) -> None:
 def test_exact_lists_all_optima_up_to_a_cap() -> None:
     solver = Exact()
     square = SpinPolynomial.of(4, rows=[0, 1, 2, 3], cols=[1, 2, 3, 0], J=np.full(4, 0.1))
-    few, many = solver.run([job_of(square), job_of(SpinPolynomial.of(10))])
+    few, many = solver.run([solver.prepare(job_of(kernel)) for kernel in (square, SpinPolynomial.of(10))])
     assert few.samples.tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
     assert len(many.samples) == MAX_OPTIMA
 
 
 def test_annealing_reads_are_capped() -> None:
-    (result,) = Annealing().run([job_of(random_kernel(4, seed=0), shots=10_000)])
+    solver = Annealing()
+    (result,) = solver.run([solver.prepare(job_of(random_kernel(4, seed=0), shots=10_000))])
     assert result.counts.sum() == MAX_READS
 
 
 @pytest.mark.parametrize("solver", [Annealing(), Tabu(), Fake()])
 def test_other_seeds_give_other_samples(solver: Backend) -> None:
-    one, other = solver.run([job_of(SpinPolynomial.of(30), seed=seed, shots=4) for seed in (1, 2)])
+    jobs = [job_of(SpinPolynomial.of(30), seed=seed, shots=4) for seed in (1, 2)]
+    one, other = solver.run([solver.prepare(job) for job in jobs])
     assert isinstance(one, Result)
     assert isinstance(other, Result)
     assert not np.array_equal(one.samples, other.samples)

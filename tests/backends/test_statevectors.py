@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from qmosaic.backends import jax_qaoa
+from qmosaic.backends import jax_constrained, jax_qaoa
 from qmosaic.backends.base import Job
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
-from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, states
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.backends.qaoa_circuit import held
+from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, random_polynomial, states
+from qmosaic.codecs.model import Linear, SpinPolynomial
 
 CASES = [(n, layers, fields) for n in (1, 2, 3, 4, 6) for layers in (1, 2) for fields in (True, False)]
 
@@ -20,9 +21,13 @@ CASES = [(n, layers, fields) for n in (1, 2, 3, 4, 6) for layers in (1, 2) for f
 def jax_probabilities(job: Job) -> np.ndarray:
     """Of all 2^n states: padding summed away, and a folded kernel's complement given its half."""
     stack = jax_qaoa.stack([job.polynomial], rows=2)
-    angles = (np.tile(a.astype(np.float32), (2, 1)) for a in (job.gammas, job.betas))
-    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
-    shares = np.asarray(jax_qaoa.probabilities(costs, stack.folded, *angles))[0]
+    angles = [np.tile(a.astype(np.float32), (2, 1)) for a in (job.gammas, job.betas)]
+    costs = jax_qaoa.costs_of(stack)
+    if held(job.polynomial):
+        ansatz = jax_constrained.ansatz([job.polynomial], 2, jax_qaoa.qubits_of(job.polynomial))
+        shares = np.asarray(jax_constrained.probabilities(costs, ansatz, *angles))[0]
+    else:
+        shares = np.asarray(jax_qaoa.probabilities(costs, stack.folded, *angles))[0]
     if not stack.folded[0]:
         return np.asarray(shares.reshape(2**job.polynomial.n, -1).sum(1))
     half = shares.reshape(2 ** (job.polynomial.n - 1), -1).sum(1) / 2
@@ -39,6 +44,39 @@ def test_both_agree_with_the_dense_reference(n: int, layers: int, fields: bool) 
     np.testing.assert_allclose(jax_probabilities(job), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("n", "orders", "groups"),
+    [
+        (3, (3,), ()),
+        (5, (2, 4), ()),
+        (6, (1, 3, 5), ()),
+        (1, (1,), ()),
+        (2, (2,), (2,)),
+        (3, (1,), (3,)),
+        (6, (1, 2), (3, 3)),
+        (7, (2, 4), (5,)),
+        (6, (3,), (2, 4)),
+    ],
+)
+def test_higher_terms_and_held_constraints(n: int, orders: tuple[int, ...], groups: tuple[int, ...]) -> None:
+    job = job_of(random_polynomial(n, orders, seed=n, held=groups), layers=2)
+    expected = dense_probabilities(job)
+    circuit = CirqStatevector().prepare(job).circuit
+    by_cirq = np.abs(cirq.final_state_vector(circuit[:-1], qubit_order=cirq.LineQubit.range(n))) ** 2
+    np.testing.assert_allclose(by_cirq, expected, atol=1e-5)
+    np.testing.assert_allclose(jax_probabilities(job), expected, atol=1e-5)
+    assert (jax_probabilities(job)[~job.polynomial.feasible(states(n))] == 0).all()
+
+
+def test_constraints_that_are_not_held_leave_the_circuit_as_it_is() -> None:
+    kernel = random_kernel(5, seed=1, fields=False)
+    loose = Linear(np.arange(5, dtype=np.int32), np.ones(5), 0.0, 2.0)
+    job = job_of(kernel)
+    np.testing.assert_allclose(
+        jax_probabilities(replace(job, kernel=replace(kernel, constraints=(loose,)))), jax_probabilities(job)
+    )
+
+
 @pytest.mark.parametrize(("n", "layers", "fields"), CASES)
 def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
     job = job_of(random_kernel(n, seed=n, fields=fields), layers=layers)
@@ -50,7 +88,7 @@ def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
 
     sets = np.stack([np.stack([job.gammas, job.betas]) * scale for scale in (1.0, -0.7, 0.2)])
     stack = jax_qaoa.stack([kernel], rows=1)
-    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
+    costs = jax_qaoa.costs_of(stack)
     gammas, betas = (sets[None, :, which].astype(np.float32) for which in (0, 1))
     values, slopes = jax_qaoa.expectations_and_gradients(costs, stack.folded, gammas, betas)
     np.testing.assert_allclose(values, jax_qaoa.expectations(costs, stack.folded, gammas, betas), atol=1e-5)
@@ -76,15 +114,26 @@ def test_chunks_do_not_change_expectations(monkeypatch: pytest.MonkeyPatch) -> N
         np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("fields", [True, False])
-def test_cost_vectors_are_the_energies(fields: bool) -> None:
-    kernel = random_kernel(7, seed=0, fields=fields)
+@pytest.mark.parametrize(
+    ("kernel", "even"),
+    [
+        (random_kernel(7, seed=0), False),
+        (random_kernel(7, seed=0, fields=False), True),
+        (random_polynomial(7, (2, 4), seed=0), True),
+        (random_polynomial(7, (4, 6), seed=0), True),
+        (random_polynomial(6, (2, 3, 4), seed=0), False),
+        (random_polynomial(7, (7,), seed=0), False),
+        (SpinPolynomial.of(6, higher=[((0, 1, 2, 3), 1.0)]), True),
+        (SpinPolynomial.of(6, higher=[((1, 2, 3, 5), 1.0)]), True),
+    ],
+)
+def test_costs_are_the_energies(kernel: SpinPolynomial, even: bool) -> None:
     core, folded = jax_qaoa.fold(kernel)
-    assert folded is not fields
+    assert folded is even
     stack = jax_qaoa.stack([kernel], rows=1)
     bits = states(core.n)
     whole = np.concatenate([np.zeros((len(bits), 1), np.uint8), bits], axis=1) if folded else bits
-    costs = jax_qaoa.cost_vectors(stack.h, stack.J)[0]
+    costs = jax_qaoa.costs_of(stack)[0]
     np.testing.assert_allclose(costs, kernel.energy(whole) - kernel.offset, atol=1e-4)
 
 
@@ -92,7 +141,10 @@ def test_a_warm_jax_backend_compiles_nothing_new(caplog: pytest.LogCaptureFixtur
     backend = JaxStatevector(warm_qubits=6, warm_layers=(1,), warm_shots=256)
     backend.warm_up()
     sizes = (1, 2, 3, 4, 5, 6)
-    batch = [backend.prepare(job_of(random_kernel(n, n, fields=f), shots=200)) for n in sizes for f in (True, False)]
+    kernels = [random_kernel(n, n, fields=f) for n in sizes for f in (True, False)]
+    kernels += [random_polynomial(n, (2, order), n) for n in (5, 6) for order in (3, 4)]
+    kernels += [random_polynomial(n, (order,), n, held=groups) for n, order, groups in ((5, 2, (2, 3)), (6, 3, (4,)))]
+    batch = [backend.prepare(job_of(kernel, shots=200)) for kernel in kernels]
     with jax.log_compiles(), caplog.at_level("WARNING"):
         backend.run(batch)
         backend.run(batch[:1])

@@ -65,8 +65,8 @@ async def until(settings: Settings, count: int, ids: set[str], seconds: float = 
         await asyncio.sleep(0.2)
 
 
-def cut_of(solution: list[int]) -> int:
-    return sum(solution[u] != solution[v] for u, v in KARATE_EDGES)
+def cut_of(solution: list[int], edges: Any = KARATE_EDGES) -> int:
+    return sum(solution[u] != solution[v] for u, v in edges)
 
 
 @pytest.mark.parametrize("target", ["classical", "gpu", "quantum"])
@@ -91,6 +91,18 @@ async def test_karate_club_is_cut_at_61_on_every_target(running: Pipeline, targe
         assert outcome.circuit is not None
         assert 0 < outcome.circuit.qubits <= 16
         assert outcome.circuit.shots == running.settings.defaults.shots
+
+
+async def test_a_large_problem_is_judged_beside_the_small_ones(running: Pipeline) -> None:
+    steps = [(i, j, a, b) for i in range(12) for j in range(12) for a, b in ((0, 1), (1, 0))]
+    torus = [(12 * i + j, 12 * ((i + a) % 12) + (j + b) % 12) for i, j, a, b in steps]
+    async with Client(settings=running.settings) as client:
+        large = asyncio.create_task(client.solve(qmosaic.MaxCut(edges=torus), deadline=30))
+        small = await client.solve(qmosaic.MaxCut(edges=KARATE_EDGES), deadline=30)
+        outcome = await large
+    assert small.objective == 61
+    assert (outcome.objective, outcome.feasible) == (288, True)  # an even torus is bipartite
+    assert cut_of(outcome.solution, torus) == 288
 
 
 def test_the_synchronous_client_solves_named_qubo_and_ising(running: Pipeline) -> None:

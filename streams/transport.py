@@ -1,0 +1,65 @@
+"""Faust's Kafka transport, with one detour less for every record.
+
+Faust's consumer hands a record to its stream while it watches for the flow to be suspended: `Service.wait_first`
+starts four tasks for that and cancels three of them, a fifth of all the time that a worker spends on an event. But the
+stream's queue nearly always has room, and takes the record at once. So the handing over is begun right here; only
+if it has to wait, it is waited for as Faust does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from faust.transport.drivers import aiokafka
+from mode.services import WaitResults
+
+
+class Consumer(aiokafka.Consumer):
+    """See the head of this file."""
+
+    async def wait_first(self, *waits: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109  # as Faust has it
+        """The first of `waits` to end; the others are cancelled."""
+        first, *others = waits
+        if asyncio.iscoroutine(first) and not self.should_stop:
+            try:
+                waited_for = first.send(None)
+            except BaseException as end:
+                for other in others:
+                    if asyncio.iscoroutine(other):
+                        other.close()
+                if isinstance(end, StopIteration):
+                    return WaitResults([first], [end.value], False)
+                raise
+            waits = (_finish(first, waited_for), *others)
+        return await super().wait_first(*waits, timeout=timeout)
+
+
+async def _finish(begun: Coroutine[Any, Any, Any], waited_for: Any) -> Any:
+    return await _rest(begun, waited_for)
+
+
+@types.coroutine
+def _rest(begun: Coroutine[Any, Any, Any], waited_for: Any) -> Generator[Any, Any, Any]:
+    """What is left of a coroutine that was begun by hand and waits for something."""
+    try:
+        while True:
+            try:
+                sent = yield waited_for
+            except GeneratorExit:
+                begun.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  # thrown in from outside, for the coroutine
+                waited_for = begun.throw(error)
+            else:
+                waited_for = begun.send(sent)
+    except StopIteration as end:
+        return end.value
+
+
+class Transport(aiokafka.Transport):
+    """`app.transport` of a worker."""
+
+    Consumer = Consumer
