@@ -123,8 +123,8 @@ def _tableau(n: int, operations: Sequence[Operation]) -> cirq.CliffordTableau:
 def _support(tableau: cirq.CliffordTableau, qubits: Sequence[int]) -> Affine:
     """The distribution of these qubits.
 
-    Rows are i^phase X^x Z^z. Elimination leaves as many X parts as there are independent ones, the directions; the other
-    rows are strings of Z, whose signs say which parities the values have.
+    Rows are i^phase X^x Z^z. Elimination leaves as many X parts as there are independent ones, the directions; the
+    other rows are strings of Z, whose signs say which parities the values have.
     """
     n = tableau.n
     x, z = tableau.xs[n:].copy(), tableau.zs[n:].copy()

@@ -3,8 +3,8 @@
 `compiled` runs the program's classical part. What depends on a measurement is left to the circuit, where it can be:
 as conditions on classical bits. All that is bounded (see the constants below), so that no source runs for ever.
 
-Phases are those of OpenQASM 3 (`U`, `u2` and `u3` differ from Qiskit's by a global phase, which a `ctrl` makes visible);
-classical bits are numbered in the order of their declaration.
+Phases are those of OpenQASM 3 (`U`, `u2` and `u3` differ from Qiskit's by a global phase, which a `ctrl` makes
+visible); classical bits are numbered in the order of their declaration.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qmosaic.codecs import qasm_syntax as syntax
 from qmosaic.codecs.circuit import GATES, Circuit, Operation
 from qmosaic.codecs.gate_modifiers import controlled, inverse, power
 from qmosaic.codecs.qasm_syntax import Expr, QasmError, Statement
-from qmosaic.codecs.qasm_values import ONE, ZERO, Bit, Bits, Measured, Qubits, Undefined, Values, Variable
+from qmosaic.codecs.qasm_values import ONE, ZERO, Bit, Bits, Measured, Qubits, UndefinedError, Values, Variable
 
 MAX_OPERATIONS = 100_000
 """Operations of the circuit."""
@@ -209,7 +209,7 @@ class _Compiler(Values):
         try:
             with self.apart():
                 self.expand(gate, [0.5] * len(statement.parameters), tuple(range(len(statement.qubits))), at)
-        except Undefined:
+        except UndefinedError:
             pass
         self.steps = max(before, self.steps)
         self.gates[name] = gate
@@ -630,12 +630,12 @@ class _Compiler(Values):
         written = {bit for operation in self.operations for bit in operation.bits}
         order: dict[int, int] = {}
         for name, found in chosen.items():
-            for bit in found.bits:
-                if bit.now == ONE:
+            for each in found.bits:
+                if each.now == ONE:
                     message = f"an output bit of '{name}' is a constant 1"
                     raise QasmError(message, 0, "Measure a qubit into it, or leave it out.")
-                number = bit.home if bit.now == ZERO else bit.now
-                if bit.now == ZERO and number in written:  # what was measured into it before does not count
+                number = each.home if each.now == ZERO else each.now
+                if each.now == ZERO and number in written:  # what was measured into it before does not count
                     number = self.new_bits(0, 1).bits[0].home
                 if number in order:
                     raise QasmError(f"'{name}' repeats another output bit", 0, "Leave one of them out.")

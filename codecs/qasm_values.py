@@ -1,7 +1,7 @@
 """What OpenQASM's names and expressions mean while a program is compiled: see `qasm`.
 
-Classical values are numbers, truth values, bit strings (text, bit 0 on the right) and registers of bits (`Bits`). A bit is
-known, or it is a classical bit of the circuit that a measurement wrote: who needs its value gets `Measured`.
+Classical values are numbers, truth values, bit strings (text, bit 0 on the right) and registers of bits (`Bits`). A bit
+is known, or it is a classical bit of the circuit that a measurement wrote: who needs its value gets `Measured`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Measured(Exception):  # noqa: N818  (it is a question, no error)
         self.bit = bit
 
 
-class Undefined(QasmError):
+class UndefinedError(QasmError):
     """Arithmetic without a result, such as 1/0."""
 
 
@@ -97,8 +97,10 @@ _CONSTANTS = {
 
 @dataclass
 class Values:
-    """The names of a program being compiled, and the values of expressions. `asked`: values that measured bits are supposed
-    to have, while a condition is taken apart."""
+    """The names of a program being compiled, and the values of expressions.
+
+    `asked`: values that measured bits are supposed to have, while a condition is taken apart.
+    """
 
     program: syntax.Program
     scopes: list[dict[str, Any]] = field(default_factory=lambda: [{}])
@@ -186,7 +188,7 @@ class Values:
     def value(self, expression: Expr) -> Any:
         """A number, a truth value, a bit string or `Bits`. Raises Measured where a measured bit is needed."""
         match expression:
-            case syntax.Literal_(value=value):
+            case syntax.Constant(value=value):
                 return value
             case syntax.Name(name=name):
                 if name in _CONSTANTS and not any(name in scope for scope in self.scopes):
@@ -220,7 +222,7 @@ class Values:
                 if isinstance(whole, str):
                     whole = Bits.known(whole)
                 if isinstance(whole, int) and not isinstance(whole, bool):
-                    return whole >> self.place(expression.index, 64) & 1  # type: ignore[arg-type]
+                    return whole >> self.place(expression.index, 64) & 1
                 if not isinstance(whole, Bits):
                     raise QasmError("only bits have elements", expression.at, "Index a register of bits.")
                 return Bits(tuple(whole.bits[k] for k in self.places(expression, len(whole.bits))))
@@ -284,7 +286,7 @@ class Values:
                 return len(found.bits if isinstance(found, Bits) else found.indices)
         arguments = [self.plain(self.value(argument)) for argument in call.arguments]
         if call.name == "pow" and len(arguments) == 2:
-            return self.arithmetic("**", *arguments, call.at)
+            return self.arithmetic("**", arguments[0], arguments[1], call.at)
         if call.name not in _FUNCTIONS:
             message = f"the function '{call.name}' is not known"
             raise QasmError(message, call.at, f"Known are {', '.join(sorted(_FUNCTIONS))}, pow.")
@@ -295,7 +297,7 @@ class Values:
             return function(*arguments)
         except (ArithmeticError, ValueError):
             message = f"{call.name}({', '.join(str(float(each)) for each in arguments)}) has no value"
-            raise Undefined(message, call.at, "Mend the expression.") from None
+            raise UndefinedError(message, call.at, "Mend the expression.") from None
 
     def arithmetic(self, op: str, a: Any, b: Any, at: int) -> Any:
         if a is None or b is None:
@@ -303,9 +305,9 @@ class Values:
         try:
             result = self.computed(op, a, b, at)
         except (ArithmeticError, ValueError):
-            raise Undefined(f"{float(a)} {op} {float(b)} has no value", at, "Mend the expression.") from None
+            raise UndefinedError(f"{float(a)} {op} {float(b)} has no value", at, "Mend the expression.") from None
         if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
-            raise Undefined(f"{float(a)} {op} {float(b)} is no finite number", at, "Mend the expression.")
+            raise UndefinedError(f"{float(a)} {op} {float(b)} is no finite number", at, "Mend the expression.")
         if not isinstance(result, float) and abs(result) >= MAX_WHOLE:
             raise QasmError(f"{op} gives an integer of more than 63 bits", at, "Use float numbers.", "too_large")
         return result
