@@ -15,9 +15,11 @@ from qmosaic.codecs.formats import (
     fcidump,
     json_file,
     orlib_port,
+    qasm,
     qbsolv,
     qplib,
     rudy,
+    tsplib,
     xyz,
 )
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
@@ -32,8 +34,10 @@ FORMATS: dict[str, Format] = {
         qplib,
         fcidump,
         xyz,
+        tsplib,
         orlib_port,
         csv_portfolio,
+        qasm,
         json_file,
     )
 }
