@@ -8,7 +8,20 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats import bqp, coo, csv_portfolio, json_file, orlib_port, qbsolv, qplib, rudy, tsplib
+from qmosaic.codecs.formats import (
+    bqp,
+    coo,
+    csv_portfolio,
+    fcidump,
+    json_file,
+    orlib_port,
+    qasm,
+    qbsolv,
+    qplib,
+    rudy,
+    tsplib,
+    xyz,
+)
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
 FORMATS: dict[str, Format] = {
@@ -20,8 +33,11 @@ FORMATS: dict[str, Format] = {
         coo,
         qplib,
         tsplib,
+        fcidump,
+        xyz,
         orlib_port,
         csv_portfolio,
+        qasm,
         json_file,
     )
 }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from qmosaic.backends.jax_qaoa import costs_of, expectations, stack
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.backends import jax_constrained
+from qmosaic.backends.jax_qaoa import costs_of, expectations, qubits_of, stack
+from qmosaic.backends.qaoa_circuit import held
+from qmosaic.backends.testing import random_polynomial, states
+from qmosaic.codecs.model import Linear, SpinPolynomial
 from qmosaic.processors import angles
 
 
@@ -76,3 +81,47 @@ def test_a_kernel_of_zeros_has_finite_angles_and_no_kernels_none() -> None:
     ((gammas, betas),) = angles.tune([SpinPolynomial.of(3)], 2)
     assert np.isfinite([gammas, betas]).all()
     assert angles.tune([], 2) == []
+
+
+def constrained(n: int, seed: int) -> SpinPolynomial:
+    half = n // 2
+    groups = [Linear.exactly(range(half), 1), Linear.exactly(range(half, n), (n - half) // 2)]
+    return replace(model(n, seed, 1.0), constraints=tuple(groups))
+
+
+def gain(kernel: SpinPolynomial, tuned: angles.Angles) -> float:
+    """Expected energy on the way from the mean of the states that keep the constraints (0) to the least (1)."""
+    made = stack([kernel], 1)
+    costs = costs_of(made)
+    gammas, betas = (np.asarray(angle, np.float32)[None, None] for angle in tuned)
+    if held(kernel):
+        ansatz = jax_constrained.ansatz([kernel], 1, qubits_of(kernel))
+        expected = float(jax_constrained.expectations(costs, ansatz, gammas, betas)[0, 0])
+    else:
+        expected = float(expectations(costs, made.folded, gammas, betas)[0, 0])
+    energies = kernel.energy(states(kernel.n)[kernel.feasible(states(kernel.n))]) - kernel.offset
+    return float((energies.mean() - expected) / (energies.mean() - energies.min()))
+
+
+def test_higher_terms_and_held_constraints_are_tuned_on_the_kernel_itself() -> None:
+    higher = [random_polynomial(9, orders, seed) for seed, orders in enumerate([(3,), (2, 4), (1, 3)])]
+    held_ones = [constrained(9, seed) for seed in range(3)]
+    mixed = [higher[0], KERNELS[0], *held_ones, *higher[1:]]
+    for kernel, tuned in zip(mixed, angles.tune(mixed, 2), strict=True):
+        assert gain(kernel, tuned) > 0.35
+        ((gammas, betas),) = angles.tune([kernel], 2)
+        np.testing.assert_allclose(tuned, (gammas, betas))
+
+
+def test_what_is_constant_on_the_held_states_does_not_matter() -> None:
+    kernel = constrained(8, 0)
+    shifted = replace(kernel, h=kernel.h + np.repeat([100.0, -50.0], 4))
+    np.testing.assert_allclose(angles.tune([shifted], 2)[0], angles.tune([kernel], 2)[0], rtol=1e-3)
+
+
+def test_large_kernels_get_the_middle_of_the_grid() -> None:
+    n = angles.OWN_SIZES[-1] + 2
+    for kernel in (random_polynomial(n, (2, 3), 0), random_polynomial(n, (1, 2), 0, held=(9, 9))):
+        ((gammas, betas),) = angles.tune([kernel], 2)
+        assert np.isfinite([gammas, betas]).all()
+        assert (gammas > 0).all()
