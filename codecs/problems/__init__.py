@@ -16,6 +16,7 @@ FAMILIES: dict[str, type[ProblemData]] = {
         Qubo,
         Ising,
         Portfolio,
+        Route,
         Molecule,
         Circuit,
         Route,

@@ -22,6 +22,7 @@ FAMILIES: dict[str, Family] = {
         QuboFamily(),
         IsingFamily(),
         PortfolioFamily(),
+        RouteFamily(),
         MoleculeFamily(),
         CircuitFamily(),
         RouteFamily(),
