@@ -19,6 +19,7 @@ FAMILIES: dict[str, type[ProblemData]] = {
         Route,
         Molecule,
         Circuit,
+        Route,
     )
 }
 

@@ -25,6 +25,7 @@ FAMILIES: dict[str, Family] = {
         RouteFamily(),
         MoleculeFamily(),
         CircuitFamily(),
+        RouteFamily(),
     )
 }
 
