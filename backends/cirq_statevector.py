@@ -1,4 +1,5 @@
-"""`cirq.statevector` (target quantum): the QAOA circuit gate by gate, on Cirq's state-vector simulator.
+"""`cirq.statevector` (target quantum): the QAOA circuit gate by gate, on Cirq's state-vector simulator. Kernels that are
+circuits themselves are run by `cirq_circuit`.
 
 The circuit is the one of `qaoa_circuit`, which also counts it; the tests hold the two together.
 """
@@ -13,8 +14,10 @@ from typing import NamedTuple
 import cirq
 import numpy as np
 
-from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends import cirq_circuit
+from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
 from qmosaic.backends.qaoa_circuit import Gate, Moments, figures, plan
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import SpinPolynomial
 
 KEY = "x"
@@ -33,16 +36,18 @@ class CirqStatevector:
     """Simulated shots from the exact state in complex64. One job at a time: give each process its own."""
 
     name = "cirq.statevector"
-    capabilities = Capabilities(target="quantum", max_qubits=24, batch=4, uses_angles=True)
+    capabilities = Capabilities(target="quantum", max_qubits=24, batch=4, uses_angles=True, max_circuit_qubits=24)
 
-    def prepare(self, job: Job) -> Prepared:
-        """The job with its circuit. Raises BackendError."""
+    def prepare(self, job: Job) -> Prepared | Job:
+        """The job with its QAOA circuit, or a job with a circuit of its own. Raises BackendError."""
         check(job, self.name, self.capabilities)
+        if isinstance(job.kernel, Circuit):
+            return cirq_circuit.prepare(job)
         return Prepared(job, cirq.Circuit.from_moments(*_moments(job)))
 
-    def run(self, batch: Sequence[Prepared]) -> list[Result]:
-        """Each circuit is simulated once, and `shots` samples are drawn from its final state."""
-        return [_run(*prepared) for prepared in batch]
+    def run(self, batch: Sequence[Prepared | Job]) -> list[Result | Expectations]:
+        """Each QAOA circuit is simulated once, and `shots` samples are drawn from its final state."""
+        return [cirq_circuit.run(each) if isinstance(each, Job) else _run(*each) for each in batch]
 
     def warm_up(self) -> None:
         """The first circuit pays for Cirq's own caches."""

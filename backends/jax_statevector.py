@@ -15,9 +15,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qmosaic.backends import jax_constrained, jax_qaoa
-from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends import jax_circuit, jax_constrained, jax_qaoa
+from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
 from qmosaic.backends.qaoa_circuit import figures, held
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
 LEAST_SHOTS = 256
@@ -45,7 +46,7 @@ class JaxStatevector:
     """
 
     name = "jax.statevector"
-    capabilities = Capabilities(target="gpu", max_qubits=24, batch=64, uses_angles=True)
+    capabilities = Capabilities(target="gpu", max_qubits=24, batch=64, uses_angles=True, max_circuit_qubits=24)
 
     def __init__(self, warm_qubits: int = 16, warm_layers: Sequence[int] = (2,), warm_shots: int = 1024) -> None:
         self._warm = [
@@ -55,26 +56,33 @@ class JaxStatevector:
             for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1)
         ]
 
-    def prepare(self, job: Job) -> tuple[Shape, Job]:
-        """The job with the shape it runs in. Raises BackendError."""
+    def prepare(self, job: Job) -> tuple[Shape, Job] | Job:
+        """The job with the shape it runs in, or a job with a circuit of its own. Raises BackendError."""
         check(job, self.name, self.capabilities)
+        if isinstance(job.kernel, Circuit):
+            return jax_circuit.prepare(job)
         kernel = job.polynomial
         return Shape(jax_qaoa.qubits_of(kernel), len(job.gammas), _shots(job.shots), bool(held(kernel))), job
 
-    def run(self, batch: Sequence[tuple[Shape, Job]]) -> list[Result]:
-        """Jobs of one shape together, `Shape.rows` at a time."""
-        places: dict[Shape, list[int]] = defaultdict(list)
-        for place, (shape, _) in enumerate(batch):
-            places[shape].append(place)
-        results: dict[int, Result] = {}
+    def run(self, batch: Sequence[tuple[Shape, Job] | Job]) -> list[Result | Expectations]:
+        """QAOA jobs of one shape together, `Shape.rows` at a time; circuits one after the other."""
+        places: dict[Shape, list[tuple[int, Job]]] = defaultdict(list)
+        results: dict[int, Result | Expectations] = {}
+        for place, prepared in enumerate(batch):
+            if isinstance(prepared, Job):
+                results[place] = jax_circuit.run(prepared)
+            else:
+                places[prepared[0]].append((place, prepared[1]))
         for shape, those in places.items():
             for start in range(0, len(those), shape.rows):
                 part = those[start : start + shape.rows]
-                results.update(zip(part, _run(shape, [batch[place][1] for place in part]), strict=True))
+                found = _run(shape, [job for _, job in part])
+                results.update(zip((place for place, _ in part), found, strict=True))
         return [results[place] for place in range(len(batch))]
 
     def warm_up(self) -> None:
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
+        jax_circuit.warm_up(1, max((shape.qubits for shape in self._warm), default=0))
         for shape in self._warm:
             angles, variables = np.zeros(shape.layers), range(shape.qubits)
             kernel = SpinPolynomial.of(

@@ -19,10 +19,12 @@ GROUP = "qmosaic.backends"
 
 BUILT_IN: dict[str, tuple[Target, str]] = {
     "annealing": ("classical", "qmosaic.backends.annealing:Annealing"),
+    "cirq.clifford": ("classical", "qmosaic.backends.clifford:CirqClifford"),
     "cirq.statevector": ("quantum", "qmosaic.backends.cirq_statevector:CirqStatevector"),
     "exact": ("classical", "qmosaic.backends.exact:Exact"),
     "fake": ("classical", "qmosaic.backends.fake:Fake"),
     "jax.statevector": ("gpu", "qmosaic.backends.jax_statevector:JaxStatevector"),
+    "lanczos": ("classical", "qmosaic.backends.lanczos:Lanczos"),
     "tabu": ("classical", "qmosaic.backends.tabu:Tabu"),
 }
 

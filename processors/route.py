@@ -50,7 +50,7 @@ DEFAULT_RULES = (
 
 # Which backend of a target goes first, where the rule does not say.
 DEFAULT_PREFERENCE: dict[str, tuple[str, ...]] = {
-    "classical": ("exact", "tabu", "annealing"),
+    "classical": ("exact", "tabu", "annealing", "lanczos", "cirq.clifford"),
     "gpu": ("jax.statevector",),
     "quantum": ("cirq.statevector",),
 }

@@ -1,7 +1,7 @@
 """OpenTelemetry: one tracer a process, W3C context in the record headers, spans as the messaging conventions say.
 
 A span costs some microseconds, and every event has several at every hop. So a span is its ids first, which go out
-with a record, and becomes what the SDK's processors take when it ends; the SDK's own way, a tracer, costs ten times as
+with a record, and becomes what the SDK's processors take when it ends; the SDK's own way, a tracer, costs five times as
 much. Context is always passed by hand (headers in, headers out): Faust's consumer runs in a thread of its own, where
 context variables do not follow. A problem that arrives without a `traceparent` gets a trace derived from
 where it arrived, so that encode and verify, which both read it, agree on the trace and its root.

@@ -110,6 +110,6 @@ FORMAT = Format(
     title="CSV: prices, or returns and covariance",
     families=("portfolio",),
     suffixes=(".csv",),
-    opening=re.compile(rb"\s*[^\s{\[#/][^\n]*,[^\n]*\n\s*[^\n,]*,[ \t]*\"?[-+.\d][^\n]*(\n|$)"),
+    opening=re.compile(rb"\s*[^\s{\[#/&$][^\n]*,[^\n]*\n\s*[^\n,]*,[ \t]*\"?[-+.\d][^\n]*(\n|$)"),
     read=read,
 )

@@ -4,6 +4,7 @@ A document is one of
 - a problem event of this project (it has `family` and `problem`);
 - a binary quadratic model of dimod (`bqm.to_serializable()`, schema 3): ising or qubo, minimised;
 - a networkx graph (`node_link_data`): maxcut, `weight` of an edge, 1 where missing;
+- a qubit Hamiltonian as a list of Pauli strings (`pauli`): molecule;
 - an Ising model as {"(i, j)": J, "(i,)": h, "()": constant}, numbers or strings of numbers, minimised
   (Kipu Quantum's benchmark instances).
 """
@@ -21,6 +22,7 @@ import orjson
 
 from qmosaic.codecs.errors import FormatError
 from qmosaic.codecs.events import Problem, Sense
+from qmosaic.codecs.formats import pauli
 from qmosaic.codecs.formats.base import (
     MAX_VARIABLES,
     FileProblem,
@@ -36,7 +38,8 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_VARIABLES)]
 _MONOMIAL = re.compile(r"\((?:(\d{1,9})(?:,(?:(\d{1,9}),?)?)?)?\)", re.ASCII)
 _SHAPES = (
     "A document is a problem event {'family': …, 'problem': …}, a dimod BQM (to_serializable), "
-    "a networkx graph (node_link_data), or an Ising model {'(0, 1)': 0.5, …}."
+    "a networkx graph (node_link_data), a qubit Hamiltonian {'n_qubits': 2, 'terms': [['XX', 0.5], …]}, "
+    "or an Ising model {'(0, 1)': 0.5, …}."
 )
 
 
@@ -138,6 +141,8 @@ def _problem(document: Any, label: str, index: int) -> FileProblem:
         return FileProblem(event.family, event.problem, event.sense, event.id or label, index, document)
     if document.get("type") == "BinaryQuadraticModel":
         family, problem, sense = _bqm(msgspec.convert(document, _Bqm))
+    elif pauli.is_one(document):
+        family, problem, sense = "molecule", pauli.payload(document), "min"
     elif "nodes" in document:
         family, problem, sense = _graph(msgspec.convert(document, _Graph))
     elif document and all(key.startswith("(") for key in document):
@@ -252,8 +257,8 @@ def _coefficient(key: str, value: Any) -> float:
 
 FORMAT = Format(
     name="json",
-    title="JSON: problem events, dimod BQM, networkx graph, Ising terms",
-    families=("maxcut", "qubo", "ising"),
+    title="JSON: problem events, dimod BQM, networkx graph, Pauli list, Ising terms",
+    families=("maxcut", "qubo", "ising", "molecule"),
     suffixes=(".json", ".jsonl", ".ndjson"),
     opening=re.compile(rb"\s*[\[{]"),
     read=read,

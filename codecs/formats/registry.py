@@ -8,7 +8,20 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats import bqp, coo, csv_portfolio, json_file, orlib_port, qbsolv, qplib, rudy
+from qmosaic.codecs.formats import (
+    bqp,
+    coo,
+    csv_portfolio,
+    fcidump,
+    json_file,
+    orlib_port,
+    qasm,
+    qbsolv,
+    qplib,
+    rudy,
+    tsplib,
+    xyz,
+)
 from qmosaic.codecs.formats.base import MAX_BYTES, FileProblem, Format, clean, fault
 
 FORMATS: dict[str, Format] = {
@@ -19,8 +32,12 @@ FORMATS: dict[str, Format] = {
         qbsolv,
         coo,
         qplib,
+        fcidump,
+        xyz,
+        tsplib,
         orlib_port,
         csv_portfolio,
+        qasm,
         json_file,
     )
 }

@@ -126,6 +126,18 @@ class Rows:
         weights[given] = self._parse(cells, start, float, given)
         return [*indices, weights]
 
+    def column(self, start: int, stop: int, column: int, kind: type[int] | type[float]) -> Any:
+        """A column of numbers of the rows from `start` to before `stop`, which all have it."""
+        return self._parse(self._column(start, stop, column), start, kind)
+
+    def stream(self, start: int, stop: int) -> tuple[Any, Any]:
+        """All numbers of the rows from `start` to before `stop`, wherever lines end, and the row of each."""
+        if start >= stop:
+            return np.zeros(0), np.zeros(0, dtype=np.int64)
+        begin = int(self._first[start])
+        rows = np.repeat(np.arange(stop - start), self.widths[start:stop])
+        return self._parse(self.tokens[begin : begin + len(rows)], start, float, rows), start + rows
+
     def end(self, row: int, after: str) -> None:
         """Refuses rows from `row` on."""
         if row < len(self):

@@ -7,14 +7,27 @@ from importlib.metadata import entry_points
 
 from qmosaic.codecs.errors import Rejected
 from qmosaic.processors.families.base import Family
+from qmosaic.processors.families.circuit import CircuitFamily
 from qmosaic.processors.families.ising import IsingFamily
 from qmosaic.processors.families.labs import LabsFamily
 from qmosaic.processors.families.maxcut import MaxCutFamily
+from qmosaic.processors.families.molecule import MoleculeFamily
 from qmosaic.processors.families.portfolio import PortfolioFamily
 from qmosaic.processors.families.qubo import QuboFamily
+from qmosaic.processors.families.route import RouteFamily
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (MaxCutFamily(), QuboFamily(), IsingFamily(), PortfolioFamily(), LabsFamily())
+    family.name: family
+    for family in (
+        MaxCutFamily(),
+        QuboFamily(),
+        IsingFamily(),
+        PortfolioFamily(),
+        RouteFamily(),
+        MoleculeFamily(),
+        CircuitFamily(),
+        LabsFamily(),
+    )
 }
 
 

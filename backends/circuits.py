@@ -1,0 +1,146 @@
+"""What the simulators of a `Circuit` share: what it counts to, which measurements can wait, and drawing samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from qmosaic.backends.base import Figures, Result
+from qmosaic.codecs.circuit import Circuit, Operation
+from qmosaic.codecs.errors import BackendError
+
+_WITHOUT_TIME = ("barrier", "gphase", "measure", "id")
+_TWO_QUBIT_GATES = {"ccx": 6, "ccz": 6, "cswap": 8}
+"""What gates on three qubits count as; the others count as one."""
+
+
+def figures(circuit: Circuit, shots: int) -> Figures:
+    """Qubits, depth, two-qubit gates and shots. A rotation about a Pauli string of k letters is a ladder of 2(k - 1)
+    CX with an rz in it; barriers align, measurements are not counted."""
+    busy, pairs = [0] * circuit.qubits, 0
+    for operation in circuit.operations:
+        on, long = operation.qubits, 1
+        if operation.gate == "rotation":
+            on = tuple(q for q, letter in zip(on, operation.pauli, strict=True) if letter != "I")
+            turned = any(letter in "XY" for letter in operation.pauli)
+            pairs += max(0, 2 * (len(on) - 1))
+            long = 2 * max(0, len(on) - 1) + 1 + 2 * turned
+        elif operation.gate in _WITHOUT_TIME:
+            long = 0
+        elif len(on) > 1:
+            long = _TWO_QUBIT_GATES.get(operation.gate, 1)
+            pairs += long
+        if on:
+            end = max(busy[q] for q in on) + long
+            for q in on:
+                busy[q] = end
+    return Figures(circuit.qubits, max(busy, default=0), pairs, shots)
+
+
+def unmeasured(circuit: Circuit) -> Circuit:
+    """A circuit with observables, checked to be unitary, its needless resets left out. Raises BackendError."""
+    operations, touched = [], set[int]()
+    for operation in circuit.operations:
+        if operation.gate == "reset" and not touched.intersection(operation.qubits):
+            continue
+        if operation.gate in ("measure", "reset") or operation.condition is not None:
+            raise BackendError(
+                f"a circuit with observables has a {operation.gate}, or a condition",
+                place="job.kernel",
+                remedy="Leave measurements out: the observables are measured.",
+            )
+        touched.update(operation.qubits)
+        operations.append(operation)
+    return Circuit(circuit.qubits, circuit.bits, tuple(operations), circuit.observables)
+
+
+def final(operations: Sequence[Operation]) -> frozenset[int]:
+    """Places of measurements that can wait until the end: nothing happens to their qubit after them, nothing hangs
+    on their bit, and nothing else is written to it."""
+    waiting, used, asked = set[int](), set[int](), set[int]()
+    for place in range(len(operations) - 1, -1, -1):
+        operation = operations[place]
+        if operation.gate == "barrier":
+            continue
+        if operation.gate == "measure" and operation.condition is None:
+            if not used.intersection(operation.qubits) and not asked.intersection(operation.bits):
+                waiting.add(place)
+        used.update(operation.qubits)
+        asked.update(operation.bits)
+        if operation.condition is not None:
+            asked.update(operation.condition[0])
+    return frozenset(waiting)
+
+
+def is_final(circuit: Circuit) -> bool:
+    """Whether one state tells it all: measurements at the end, no conditions, no resets but of fresh qubits."""
+    waiting, touched = final(circuit.operations), set[int]()
+    for place, operation in enumerate(circuit.operations):
+        if operation.condition is not None or (operation.gate == "measure" and place not in waiting):
+            return False
+        if operation.gate == "reset" and touched.intersection(operation.qubits):
+            return False
+        if operation.gate not in ("barrier", "measure"):
+            touched.update(operation.qubits)
+    return True
+
+
+def measured(circuit: Circuit) -> tuple[list[int], list[int]]:
+    """Of a circuit that is `is_final`: the qubits that are measured, and the bits they are measured into."""
+    pairs = [
+        pair
+        for operation in circuit.operations
+        if operation.gate == "measure"
+        for pair in zip(operation.qubits, operation.bits, strict=True)
+    ]
+    return [qubit for qubit, _ in pairs], [bit for _, bit in pairs]
+
+
+def marginal(probabilities: Float64[np.ndarray, " N"], qubits: Sequence[int]) -> Float64[np.ndarray, " M"]:
+    """Of some different qubits, the first the most significant, normalised; `probabilities` of all states likewise."""
+    n = len(probabilities).bit_length() - 1
+    others = tuple(q for q in range(n) if q not in qubits)
+    kept = sorted(qubits)
+    tensor = probabilities.reshape((2,) * n).sum(axis=others) if others else probabilities.reshape((2,) * n)
+    tensor = tensor.transpose([kept.index(q) for q in qubits])
+    return np.asarray(tensor.ravel() / tensor.sum())
+
+
+def rows_of(states: Int64[np.ndarray, " k"], bits: Sequence[int], width: int) -> UInt8[np.ndarray, "k width"]:
+    """Numbers of states of some bits, the first the most significant, as rows of all bits; the others are 0."""
+    rows = np.zeros((len(states), width), np.uint8)
+    for k, bit in enumerate(bits):
+        rows[:, bit] = states >> (len(bits) - 1 - k) & 1
+    return rows
+
+
+def draw(probabilities: Float64[np.ndarray, " M"], shots: int, generator: np.random.Generator) -> Any:
+    """States and their counts in `shots` independent draws, by inversion."""
+    running = np.cumsum(probabilities)
+    drawn = np.searchsorted(running, generator.random(shots) * running[-1], side="right")
+    return np.unique(np.minimum(drawn, len(running) - 1), return_counts=True)
+
+
+def merged(rows: UInt8[np.ndarray, "k bits"], weights: Any) -> tuple[UInt8[np.ndarray, "d bits"], Any]:
+    """Equal rows once, their weights summed."""
+    packed = np.ascontiguousarray(np.packbits(rows, axis=1))
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel() if packed.shape[1] else np.zeros(len(rows))
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return rows[first], np.bincount(inverse.ravel(), weights).astype(weights.dtype)
+
+
+def result_of(
+    circuit: Circuit, rows: UInt8[np.ndarray, "k bits"], counts: Int64[np.ndarray, " k"], seconds: float
+) -> Result:
+    """A `Result` of values of the classical bits and how often each was seen."""
+    distinct, summed = merged(rows, counts)
+    return Result(
+        distinct,
+        summed.astype(np.int64),
+        np.zeros(len(distinct)),
+        seconds,
+        figures(circuit, int(counts.sum())),
+    )

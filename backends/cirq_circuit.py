@@ -1,0 +1,303 @@
+"""Circuits in Cirq: its own gates, measurements and classical controls.
+
+Three ways to run one, the first that fits:
+- measurements at the end only: one state, `shots` samples of it;
+- few enough measurements in the middle: *deferred*, onto qubits of their own that take their place in conditions
+  (Nielsen and Chuang 2010, 4.4), and then as above; a reset goes on with a fresh qubit;
+- else shot by shot, as Cirq does it with classical controls, where that ends within about `MAX_SHOT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import pi
+from time import perf_counter
+
+import cirq
+import numpy as np
+from jaxtyping import Complex64, Float64, UInt8
+
+from qmosaic.backends import measurement
+from qmosaic.backends.base import Expectations, Job, Result
+from qmosaic.backends.circuits import final, is_final, marginal, measured, result_of, rows_of, unmeasured
+from qmosaic.codecs.circuit import Circuit, Operation
+from qmosaic.codecs.errors import BackendError
+
+MAX_DEFERRED = 18
+"""Qubits, with those that hold measurements."""
+MAX_SHOT_SECONDS = 20.0
+SECONDS_PER_STEP = 5e-5
+"""Of one operation in one shot on a small state (measured)."""
+
+_FIXED: dict[str, cirq.Gate] = {
+    "id": cirq.I,
+    "x": cirq.X,
+    "y": cirq.Y,
+    "z": cirq.Z,
+    "h": cirq.H,
+    "s": cirq.S,
+    "sdg": cirq.S**-1,
+    "t": cirq.T,
+    "tdg": cirq.T**-1,
+    "sx": cirq.X**0.5,
+    "sxdg": cirq.X**-0.5,
+    "cx": cirq.CNOT,
+    "cy": cirq.ControlledGate(cirq.Y),
+    "cz": cirq.CZ,
+    "ch": cirq.ControlledGate(cirq.H),
+    "cs": cirq.CZ**0.5,
+    "csdg": cirq.CZ**-0.5,
+    "csx": cirq.ControlledGate(cirq.X**0.5),
+    "swap": cirq.SWAP,
+    "iswap": cirq.ISWAP,
+    "ccx": cirq.TOFFOLI,
+    "ccz": cirq.CCZ,
+    "cswap": cirq.FREDKIN,
+}
+
+
+def gates(operation: Operation, on: Sequence[cirq.Qid]) -> list[cirq.Operation]:
+    """A gate on these qubits, exactly but for a global phase."""
+    gate, params = operation.gate, operation.params
+    if gate in _FIXED:
+        return [_FIXED[gate](*on)]
+    if gate == "gphase":
+        return []
+    if gate in ("rx", "ry", "rz"):
+        return [getattr(cirq, gate)(params[0])(*on)]
+    if gate in ("p", "cp"):
+        return [(cirq.Z if gate == "p" else cirq.CZ)(*on) ** (params[0] / pi)]
+    if gate == "u":
+        theta, phi, lam = params
+        return [cirq.rz(lam)(*on), cirq.ry(theta)(*on), cirq.rz(phi)(*on)]
+    if gate in ("crx", "cry", "crz"):
+        return [cirq.ControlledGate(getattr(cirq, gate[1:])(params[0]))(*on)]
+    if gate == "cu":
+        # u is exp(i (phi + lambda)/2) rz ry rz, and that phase is one of the control
+        theta, phi, lam, gamma = params
+        inner = gates(Operation("u", (), (theta, phi, lam)), on[1:])
+        return [cirq.Z(on[0]) ** ((gamma + (phi + lam) / 2) / pi), *(each.controlled_by(on[0]) for each in inner)]
+    if gate in ("rxx", "ryy", "rzz"):
+        kind = {"rxx": cirq.XXPowGate, "ryy": cirq.YYPowGate, "rzz": cirq.ZZPowGate}[gate]
+        return [kind(exponent=params[0] / pi, global_shift=-0.5)(*on)]
+    return _rotation(operation.pauli, params[0], on)
+
+
+def _rotation(pauli: str, angle: float, on: Sequence[cirq.Qid]) -> list[cirq.Operation]:
+    """exp(-i angle/2 P): into the basis of Z, a ladder of CX, an rz, and back."""
+    turns: list[cirq.Operation] = []
+    for qubit, letter in zip(on, pauli, strict=True):
+        turns += {"X": [cirq.H(qubit)], "Y": [cirq.rx(pi / 2)(qubit)]}.get(letter, [])
+    there = [qubit for qubit, letter in zip(on, pauli, strict=True) if letter != "I"]
+    if not there:
+        return []
+    ladder = [cirq.CNOT(a, b) for a, b in zip(there, there[1:], strict=False)]
+    back = [cirq.inverse(each) for each in reversed(turns)]
+    return [*turns, *ladder, cirq.rz(angle)(there[-1]), *reversed(ladder), *back]
+
+
+def unitary_circuit(circuit: Circuit) -> cirq.Circuit:
+    """The gates alone: measurements, resets and barriers are passed over."""
+    qubits = cirq.LineQubit.range(circuit.qubits)
+    skipped = ("measure", "reset", "barrier")
+    return cirq.Circuit(
+        gates(operation, [qubits[q] for q in operation.qubits])
+        for operation in circuit.operations
+        if operation.gate not in skipped
+    )
+
+
+def final_state(circuit: Circuit) -> Complex64[np.ndarray, " N"]:
+    """Of a circuit whose measurements, if any, are at its end; qubit 0 the most significant."""
+    order = cirq.LineQubit.range(circuit.qubits)
+    found = cirq.Simulator(dtype=np.complex64).simulate(unitary_circuit(circuit), qubit_order=order)
+    return np.asarray(found.final_state_vector)
+
+
+def prepare(job: Job) -> Job:
+    """The job, if Cirq can run its circuit. Raises BackendError."""
+    circuit = job.circuit
+    if circuit.observables:
+        unmeasured(circuit)
+    elif not is_final(circuit) and deferred(circuit) is None:
+        _affordable(job)
+        native(circuit)
+    return job
+
+
+def run(job: Job) -> Result | Expectations:
+    """Simulate a prepared job. Raises BackendError."""
+    start, circuit = perf_counter(), job.circuit
+    if circuit.observables:
+        return measurement.of_state(job, final_state(unmeasured(circuit)), start)
+    seed = job.seed % 2**32
+    if is_final(circuit):
+        found, bits = unitary_circuit(circuit), measured(circuit)
+        rows = _sampled(found, bits, circuit, job.shots, seed)
+    elif (held := deferred(circuit)) is not None:
+        rows = _sampled(*held, circuit, job.shots, seed)
+    else:
+        simulator = cirq.Simulator(dtype=np.complex64, seed=seed)
+        rows = records_of(simulator.run(native(circuit), repetitions=job.shots), circuit, job.shots)
+    return result_of(circuit, rows, np.ones(job.shots, np.int64), perf_counter() - start)
+
+
+def _sampled(
+    gates_: cirq.Circuit, where: tuple[Sequence[int], Sequence[int]], circuit: Circuit, shots: int, seed: int
+) -> UInt8[np.ndarray, "shots bits"]:
+    rows = np.zeros((shots, circuit.bits), np.uint8)
+    qubits, bits = where
+    if qubits:
+        whole = gates_ + cirq.measure(*cirq.LineQubit.range(max(qubits) + 1), key="all")
+        simulator = cirq.Simulator(dtype=np.complex64, seed=seed)
+        rows[:, bits] = simulator.run(whole, repetitions=shots).measurements["all"][:, qubits]
+    return rows
+
+
+def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]]] | None:
+    """The circuit with its measurements at the end: which qubits are measured into which bits. None: too many qubits."""
+    now = list(range(circuit.qubits))  # the qubit that stands for each of the circuit's
+    holder: dict[int, int] = {}  # of bits: the qubit that has the value
+    count, late = circuit.qubits, final(circuit.operations)
+    touched = set[int]()
+    out: list[cirq.Operation] = []
+
+    for place, operation in enumerate(circuit.operations):
+        if operation.gate == "barrier":
+            continue
+        controls, values = _controls(operation, holder)
+        if controls is None:
+            continue
+        on = [now[q] for q in operation.qubits]
+        if operation.gate == "reset":
+            for q in set(operation.qubits) & touched:
+                fresh, count = count, count + 1
+                if operation.condition is None:
+                    now[q] = fresh
+                else:
+                    out += _held(cirq.SWAP, (now[q], fresh), controls, values)
+        elif operation.gate == "measure":
+            for q, bit in zip(on, operation.bits, strict=True):
+                if place in late:
+                    holder[bit] = q
+                    continue
+                fresh, count = count, count + 1
+                if operation.condition is not None and bit in holder:
+                    # the new value where the condition holds, else the old one: old + condition (old + new)
+                    out += _held(cirq.X, (fresh,), [holder[bit]], [1])
+                    out += _held(cirq.X, (fresh,), [*controls, holder[bit]], [*values, 1])
+                out += _held(cirq.X, (fresh,), [*controls, q], [*values, 1])
+                holder[bit] = fresh
+        else:
+            for each in gates(operation, [cirq.LineQubit(q) for q in on]):
+                out.append(
+                    each.controlled_by(*map(cirq.LineQubit, controls), control_values=values) if controls else each
+                )
+        touched.update(operation.qubits)
+        if count > MAX_DEFERRED:
+            return None
+    return cirq.Circuit(out), (list(holder.values()), list(holder))
+
+
+def _held(gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]) -> list[cirq.Operation]:
+    """The gate where the controls have these values; nothing where one would need two."""
+    asked = dict(zip(controls, values, strict=True))
+    if any(asked[control] != value for control, value in zip(controls, values, strict=True)):
+        return []
+    operation = gate(*map(cirq.LineQubit, on))
+    return [operation.controlled_by(*map(cirq.LineQubit, asked), control_values=list(asked.values()))]
+
+
+def _controls(operation: Operation, holder: dict[int, int]) -> tuple[list[int] | None, list[int]]:
+    """Qubits and values that a condition asks for; None where it never holds, as a bit not yet measured is 0."""
+    if operation.condition is None:
+        return [], []
+    controls: dict[int, int] = {}
+    for k, bit in enumerate(operation.condition[0]):
+        value = operation.condition[1] >> k & 1
+        if bit not in holder:
+            if value:
+                return None, []
+        elif controls.setdefault(holder[bit], value) != value:
+            return None, []
+    return list(controls), list(controls.values())
+
+
+def _affordable(job: Job) -> None:
+    seconds = job.shots * len(job.circuit.operations) * (SECONDS_PER_STEP + 2**job.circuit.qubits * 1e-8)
+    if seconds > MAX_SHOT_SECONDS:
+        raise BackendError(
+            f"measurements in the middle: the circuit would have to run shot by shot, about {seconds:.0f} s",
+            place="job.kernel",
+            remedy="Ask for fewer shots, or choose jax.statevector.",
+        )
+
+
+def native(circuit: Circuit) -> cirq.Circuit:
+    """The circuit with Cirq's own measurements and classical controls; the key of a bit is its number.
+
+    Raises BackendError for a measurement under a condition.
+    """
+    return cirq.Circuit(_native(circuit))
+
+
+def _native(circuit: Circuit) -> Iterator[cirq.Operation]:
+    qubits, known = cirq.LineQubit.range(circuit.qubits), set[int]()
+    for operation in circuit.operations:
+        on = [qubits[q] for q in operation.qubits]
+        if operation.gate == "measure":
+            if operation.condition is not None:
+                raise BackendError(
+                    "a measurement under a condition, in a circuit that has to run shot by shot",
+                    place="job.kernel",
+                    remedy="Choose jax.statevector.",
+                )
+            yield from (cirq.measure(q, key=str(bit)) for q, bit in zip(on, operation.bits, strict=True))
+            known.update(operation.bits)
+        elif operation.gate != "barrier":
+            each = [cirq.ResetChannel()(q) for q in on] if operation.gate == "reset" else gates(operation, on)
+            asked = operation.condition or ((), 0)
+            values = {bit: asked[1] >> k & 1 for k, bit in enumerate(asked[0])}
+            if any(value for bit, value in values.items() if bit not in known):
+                continue
+            controls = [
+                cirq.BitMaskKeyCondition(str(bit), target_value=value, equal_target=True)
+                for bit, value in values.items()
+                if bit in known
+            ]
+            yield from (one.with_classical_controls(*controls) if controls else one for one in each)
+
+
+def records_of(result: cirq.Result, circuit: Circuit, shots: int) -> UInt8[np.ndarray, "shots bits"]:
+    """The last value of each bit in each shot of a `native` circuit."""
+    rows = np.zeros((shots, circuit.bits), np.uint8)
+    for key, values in result.records.items():
+        rows[:, int(key)] = values[:, -1, 0]
+    return rows
+
+
+def distribution(circuit: Circuit) -> tuple[UInt8[np.ndarray, "k bits"], Float64[np.ndarray, " k"]]:
+    """Values of the classical bits that happen, and their probabilities. Raises BackendError for too many measurements
+    in the middle."""
+    if is_final(circuit):
+        found, (qubits, bits) = unitary_circuit(circuit), measured(circuit)
+    elif (held := deferred(circuit)) is not None:
+        found, (qubits, bits) = held
+    else:
+        raise BackendError("too many measurements in the middle to defer", place="job.kernel")
+    order = cirq.LineQubit.range(1 + max([*qubits, *(q.x for q in found.all_qubits())], default=0))
+    state = cirq.Simulator(dtype=np.complex64).simulate(found, qubit_order=order).final_state_vector
+    states, shares = _joint((np.abs(state) ** 2).astype(np.float64), qubits)
+    return rows_of(states, bits, circuit.bits), shares
+
+
+def _joint(probabilities: np.ndarray, qubits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """States of some qubits that happen, and their probabilities; a qubit may be there twice."""
+    distinct = list(dict.fromkeys(qubits))
+    shares = marginal(probabilities, distinct)
+    happens = np.flatnonzero(shares > 1e-9 / len(shares))
+    values = {q: happens >> (len(distinct) - 1 - k) & 1 for k, q in enumerate(distinct)}
+    states = np.zeros(len(happens), np.int64)
+    for q in qubits:
+        states = states << 1 | values[q]
+    return states, shares[happens]

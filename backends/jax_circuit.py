@@ -1,0 +1,340 @@
+"""Circuits as state vectors in JAX, complex64. Nothing compiles for a circuit: its gates are data.
+
+Every gate of a `Circuit`, and every rotation about a Pauli string, has the form
+
+    psi'[j] = D[p] psi[j] + O[p] psi[j ^ x]   where all bits of c are 1 in j, else psi[j];   p = parity of j & z
+
+for bit masks x, z, c and complex numbers D, O. One program for a number of qubits applies any list of them. Measurements
+and resets in the middle are followed in branches, outside of the program (`Branches`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Complex64, Complex128, Float64, UInt8
+
+from qmosaic.backends import measurement
+from qmosaic.backends.base import Expectations, Job, Result
+from qmosaic.backends.circuits import draw, final, marginal, merged, result_of, rows_of, unmeasured
+from qmosaic.codecs.circuit import Circuit, Operation, unitary
+from qmosaic.codecs.errors import BackendError
+
+BLOCK = 256
+"""Steps of one call."""
+SIZES = (6, 10, 14)
+"""Numbers of qubits that programs are compiled for, and each above."""
+MAX_BRANCHES = 8192
+"""Branches of one circuit."""
+MAX_WAITING_BYTES = 2**30
+"""Of the states of branches that are still to be followed."""
+NEVER = 1e-9
+"""A result that is less likely is an effect of rounding."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, as above; index 0 of `d` and `o` is for an even parity."""
+
+    x: int
+    z: int
+    c: int
+    d: tuple[complex, complex]
+    o: tuple[complex, complex]
+
+
+def size(qubits: int) -> int:
+    """The number of qubits a circuit is run with: the additional ones stay |0>."""
+    return next((each for each in SIZES if each >= qubits), qubits)
+
+
+def steps(operations: Sequence[Operation], n: int) -> list[Step]:
+    """Gates as steps; those on one qubit are multiplied together until another needs that qubit."""
+    out: list[Step] = []
+    waiting: dict[int, Complex128[np.ndarray, "2 2"]] = {}
+
+    def flush(qubits: Sequence[int]) -> None:
+        for qubit in qubits:
+            if qubit in waiting:
+                out.append(_single(waiting.pop(qubit), 1 << (n - 1 - qubit)))
+
+    for operation in operations:
+        if operation.gate in ("barrier", "gphase", "id"):
+            continue
+        if len(operation.qubits) == 1 and operation.gate != "rotation":
+            matrix = unitary(operation)
+            (qubit,) = operation.qubits
+            waiting[qubit] = matrix @ waiting[qubit] if qubit in waiting else matrix
+            continue
+        flush(operation.qubits)
+        out.append(_step(operation, [1 << (n - 1 - qubit) for qubit in operation.qubits]))
+    flush(list(waiting))
+    return out
+
+
+def _single(matrix: Complex128[np.ndarray, "2 2"], bit: int, control: int = 0) -> Step:
+    (a, b), (c, d) = matrix.tolist()
+    return Step(bit if b or c else 0, bit, control, (a, d), (b, c))
+
+
+def _step(operation: Operation, bits: list[int]) -> Step:
+    gate = operation.gate
+    if gate in ("swap", "iswap", "cswap"):
+        *controls, a, b = bits
+        return Step(a | b, a | b, sum(controls), (1, 0), (0, 1j if gate == "iswap" else 1))
+    if gate in ("rxx", "ryy", "rzz", "rotation"):
+        letters = operation.pauli or gate[1:].upper()
+        x = sum(bit for bit, letter in zip(bits, letters, strict=True) if letter in "XY")
+        z = sum(bit for bit, letter in zip(bits, letters, strict=True) if letter in "YZ")
+        angle = operation.params[0] / 2
+        turned = -1j * np.sin(angle) * (-1j) ** letters.count("Y")
+        if not x:
+            return Step(0, z, 0, (np.cos(angle) + turned, np.cos(angle) - turned), (0, 0))
+        return Step(x, z, 0, (np.cos(angle), np.cos(angle)), (turned, -turned))
+    return _single(unitary(operation)[-2:, -2:], bits[-1], sum(bits[:-1]))  # all others are controlled
+
+
+@partial(jax.jit, donate_argnums=0)
+def _run(state: Complex64[jax.Array, " N"], count: Any, masks: Any, numbers: Any) -> Complex64[jax.Array, " N"]:
+    index = jnp.arange(state.shape[0], dtype=jnp.int32)
+
+    def step(k: Any, psi: Any) -> Any:
+        x, z, c = masks[k, 0], masks[k, 1], masks[k, 2]
+        odd = (jax.lax.population_count(index & z) & 1).astype(bool)
+        on = (index & c) == c
+        stay = jnp.where(on, jnp.where(odd, numbers[k, 1], numbers[k, 0]), 1)
+        move = jnp.where(on, jnp.where(odd, numbers[k, 3], numbers[k, 2]), 0)
+        return jax.lax.cond(x == 0, lambda: stay * psi, lambda: stay * psi + move * psi[index ^ x])
+
+    result: Complex64[jax.Array, " N"] = jax.lax.fori_loop(0, count, step, state)
+    return result
+
+
+@jax.jit
+def _ones(state: Complex64[jax.Array, " N"], bit: Any) -> Any:
+    """Weights of all states with the bit 0, and with the bit 1."""
+    weights = jnp.real(state * state.conj())
+    one = (jnp.arange(state.shape[0], dtype=jnp.int32) & bit) != 0
+    return jnp.stack([jnp.where(one, 0, weights).sum(), jnp.where(one, weights, 0).sum()])
+
+
+def begin(qubits: int) -> Complex64[jax.Array, " N"]:
+    """All qubits |0>."""
+    return jnp.zeros(2 ** size(qubits), jnp.complex64).at[0].set(1)
+
+
+def advance(
+    state: Complex64[jax.Array, " N"], todo: Sequence[Step], going_on: Callable[[], bool] = lambda: True
+) -> Complex64[jax.Array, " N"]:
+    """The state after some steps; it takes the place of the old one. Raises TimeoutError when `going_on` says no."""
+    for start in range(0, len(todo), BLOCK):
+        if not going_on():
+            raise TimeoutError
+        part = todo[start : start + BLOCK]
+        masks = np.zeros((BLOCK, 3), np.int32)
+        numbers = np.zeros((BLOCK, 4), np.complex64)
+        for k, each in enumerate(part):
+            masks[k] = each.x, each.z, each.c
+            numbers[k] = *each.d, *each.o
+        state = _run(state, len(part), masks, numbers)
+        if start:
+            state.block_until_ready()  # else the clock would only see how fast work is given out
+    return state
+
+
+def final_state(circuit: Circuit, going_on: Callable[[], bool] = lambda: True) -> Complex64[np.ndarray, " N"]:
+    """Of a circuit without measurements (they are passed over), qubit 0 the most significant."""
+    gates = [each for each in circuit.operations if each.gate not in ("measure", "reset")]
+    state = advance(begin(circuit.qubits), steps(gates, circuit.qubits), going_on)
+    return np.asarray(state)[: 2**circuit.qubits]
+
+
+def probabilities(state: Complex64[jax.Array, " N"], qubits: int) -> Float64[np.ndarray, " M"]:
+    """Of the states of the circuit's own qubits."""
+    amplitudes = np.asarray(state)[: 2**qubits].astype(np.complex128)
+    return np.asarray(amplitudes.real**2 + amplitudes.imag**2)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Where a branch ends: its `weight`, the bits already known, and the distribution of those measured at the end
+    (`bits`, the first the most significant)."""
+
+    weight: Any
+    known: UInt8[np.ndarray, " width"]
+    bits: tuple[int, ...]
+    probabilities: Float64[np.ndarray, " M"]
+
+
+@dataclass(eq=False)
+class Branches:
+    """Follows a circuit: a measurement in the middle divides a branch in two, by `divide(weight, probability of 1)`."""
+
+    circuit: Circuit
+    divide: Callable[[Any, float], tuple[Any, Any]]
+    going_on: Callable[[], bool] = lambda: True
+    waiting: list[tuple[Any, int, Any, UInt8[np.ndarray, " width"]]] = field(default_factory=list)
+
+    def leaves(self, weight: Any) -> Iterator[Leaf]:
+        """Raises BackendError where they get too many, TimeoutError when `going_on` says no."""
+        operations, width = _single_measurements(self.circuit)
+        late = final(operations)
+        self.waiting = [(weight, 0, begin(self.circuit.qubits), np.zeros(width, np.uint8))]
+        for _ in range(MAX_BRANCHES):
+            if not self.waiting:
+                return
+            yield self._follow(operations, late, *self.waiting.pop())
+        if self.waiting:
+            raise BackendError(
+                f"measurements in the middle divide the circuit into more than {MAX_BRANCHES} branches",
+                place="job.kernel",
+                remedy="Ask for fewer shots, or measure less in the middle.",
+            )
+
+    def _follow(
+        self,
+        operations: Sequence[Operation],
+        late: frozenset[int],
+        weight: Any,
+        place: int,
+        state: Any,
+        known: UInt8[np.ndarray, " width"],
+    ) -> Leaf:
+        n, todo, ends = self.circuit.qubits, list[Operation](), list[tuple[int, int]]()
+        for here in range(place, len(operations)):
+            operation = operations[here]
+            if operation.condition is not None:
+                bits, value = operation.condition
+                if any(known[bit] != value >> k & 1 for k, bit in enumerate(bits)):
+                    continue
+            if operation.gate != "measure":
+                todo.append(operation)
+                continue
+            (qubit,), (bit,) = operation.qubits, operation.bits
+            if here in late:
+                ends.append((qubit, bit))
+                continue
+            state = advance(state, steps(todo, n), self.going_on)
+            todo = []
+            weight, state, known = self._divided(weight, here + 1, state, known, 1 << (n - 1 - qubit), bit)
+        state = advance(state, steps(todo, n), self.going_on)
+        found = marginal(probabilities(state, n), [qubit for qubit, _ in ends])
+        bits = [bit for _, bit in ends]
+        known = known[: self.circuit.bits].copy()
+        known[bits] = 0  # whatever was measured into them before
+        return Leaf(weight, known, tuple(bits), found)
+
+    def _divided(
+        self, weight: Any, place: int, state: Any, known: UInt8[np.ndarray, " width"], qubit: int, bit: int
+    ) -> tuple[Any, Any, UInt8[np.ndarray, " width"]]:
+        zero, one = np.asarray(_ones(state, np.int32(qubit)), np.float64)
+        share = one / (zero + one)
+        parts = self.divide(weight, 0.0 if share < NEVER else 1.0 if share > 1 - NEVER else float(share))
+        chosen = 0 if parts[0] else 1
+        branches = []
+        for value in (0, 1):
+            after = known.copy()
+            after[bit] = value
+            factor = 1 / np.sqrt(one if value else zero) if parts[value] else 0.0
+            d = (0.0, factor) if value else (factor, 0.0)
+            branches.append((after, Step(0, qubit, 0, d, (0, 0))))
+        if all(parts):
+            after, step = branches[1]
+            if (len(self.waiting) + 1) * state.nbytes > MAX_WAITING_BYTES:
+                raise BackendError(
+                    "measurements in the middle divide the circuit into more branches than memory holds",
+                    place="job.kernel",
+                    remedy="Use fewer qubits, or measure less in the middle.",
+                )
+            self.waiting.append((parts[1], place, advance(jnp.array(state, copy=True), [step]), after))
+        after, step = branches[chosen]
+        return parts[chosen], advance(state, [step]), after
+
+
+def _single_measurements(circuit: Circuit) -> tuple[list[Operation], int]:
+    """Measurements of one qubit each, and no resets: these are measurements into bits of their own (after those of the
+    circuit), and an x where that is 1. Also how many bits that makes."""
+    out: list[Operation] = []
+    touched, width = set[int](), circuit.bits
+    for operation in circuit.operations:
+        condition = operation.condition
+        if operation.gate == "measure":
+            out += [
+                Operation("measure", (qubit,), bits=(bit,), condition=condition)
+                for qubit, bit in zip(operation.qubits, operation.bits, strict=True)
+            ]
+        elif operation.gate == "reset":
+            for qubit in touched.intersection(operation.qubits):
+                asked, value = condition or ((), 0)
+                out.append(Operation("measure", (qubit,), bits=(width,), condition=condition))
+                one = ((*asked, width), value | 1 << len(asked))
+                out.append(Operation("x", (qubit,), condition=one))
+                width += 1
+        else:
+            out.append(operation)
+        if operation.gate != "barrier":
+            touched.update(operation.qubits)
+    return out, width
+
+
+def sampled(circuit: Circuit, shots: int, generator: np.random.Generator) -> tuple[UInt8[np.ndarray, "k bits"], Any]:
+    """Values of the classical bits in `shots` runs, and how often each was seen. Raises BackendError.
+
+    A measurement in the middle divides the shots binomially, so no branch is followed that no shot takes.
+    """
+
+    def divide(shots_: int, one: float) -> tuple[int, int]:
+        ones = int(generator.binomial(shots_, one))
+        return shots_ - ones, ones
+
+    rows, counts = [], []
+    for leaf in Branches(circuit, divide).leaves(shots):
+        states, seen = draw(leaf.probabilities, leaf.weight, generator)
+        rows.append(rows_of(states, leaf.bits, circuit.bits) | leaf.known)
+        counts.append(seen)
+    return np.concatenate(rows), np.concatenate(counts).astype(np.int64)
+
+
+def distribution(
+    circuit: Circuit, going_on: Callable[[], bool]
+) -> tuple[UInt8[np.ndarray, "k bits"], Float64[np.ndarray, " k"]]:
+    """Every value of the classical bits that happens, and its probability. Raises BackendError for too many branches,
+    TimeoutError when `going_on` says no."""
+    rows, shares = [], []
+    for leaf in Branches(circuit, lambda weight, one: (weight * (1 - one), weight * one), going_on).leaves(1.0):
+        states = np.flatnonzero(leaf.probabilities > NEVER / len(leaf.probabilities))
+        rows.append(rows_of(states, leaf.bits, circuit.bits) | leaf.known)
+        shares.append(leaf.weight * leaf.probabilities[states])
+    if len(rows) == 1:
+        return rows[0], shares[0]
+    return merged(np.concatenate(rows), np.concatenate(shares))
+
+
+def prepare(job: Job) -> Job:
+    """The job, if its circuit can be run. Raises BackendError."""
+    if job.circuit.observables:
+        unmeasured(job.circuit)
+    return job
+
+
+def run(job: Job) -> Result | Expectations:
+    """The answer to a prepared job. Raises BackendError."""
+    start, circuit = perf_counter(), job.circuit
+    if circuit.observables:
+        return measurement.of_state(job, final_state(unmeasured(circuit)), start)
+    rows, counts = sampled(circuit, job.shots, np.random.default_rng(job.seed))
+    return result_of(circuit, rows, counts, perf_counter() - start)
+
+
+def warm_up(least: int, most: int) -> None:
+    """Compile the programs of circuits of so many qubits."""
+    for n in sorted({size(each) for each in range(least, most + 1)}):
+        state = advance(begin(n), [Step(0, 1, 0, (1, 1), (0, 0))])
+        np.asarray(_ones(state, np.int32(1)))

@@ -1,0 +1,178 @@
+"""Expectation values of Pauli sums: exactly from a state, or from shots as a device would have to take them.
+
+Shots: terms that agree qubit by qubit are measured together, in one basis (qubit-wise commuting groups, greedily, heaviest
+term first); the shots are shared out by weight (Wecker, Hastings and Troyer, Phys. Rev. A 92 (2015) 042303).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Complex64, Float64, Int64, UInt8
+
+from qmosaic.backends.base import Expectations, Job
+from qmosaic.backends.circuits import draw, figures, rows_of
+from qmosaic.codecs.circuit import Operation, PauliSum, unitary
+from qmosaic.codecs.errors import BackendError
+
+Sampler = Callable[[str, int], tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]]
+"""For a basis (a letter for each qubit: I, Z, X or Y) and a number of shots: values of the qubits measured in it, and how
+often each was seen."""
+
+
+class Group(NamedTuple):
+    """Terms that one `basis` measures: their places in the list of strings."""
+
+    basis: str
+    terms: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """All Pauli strings of some observables, what each counts in each observable, and how they are measured together."""
+
+    paulis: tuple[str, ...]
+    weights: Float64[np.ndarray, "observables terms"]
+    constants: Float64[np.ndarray, " observables"]
+    groups: tuple[Group, ...]
+
+
+@lru_cache(maxsize=64)
+def plan(observables: tuple[PauliSum, ...]) -> Plan:
+    """How to measure some observables."""
+    total: dict[str, Float64[np.ndarray, " observables"]] = {}
+    constants = np.zeros(len(observables))
+    for k, each in enumerate(observables):
+        for pauli, coefficient in zip(each.paulis, each.coefficients, strict=True):
+            if pauli.strip("I"):
+                total.setdefault(pauli, np.zeros(len(observables)))[k] += coefficient
+            else:
+                constants[k] += coefficient
+    paulis = sorted(total, key=lambda pauli: (-np.abs(total[pauli]).sum(), pauli))
+    weights = np.array([total[pauli] for pauli in paulis]).reshape(-1, len(observables)).T
+    return Plan(tuple(paulis), weights, constants, tuple(_groups(paulis)))
+
+
+def _groups(paulis: Sequence[str]) -> list[Group]:
+    if not paulis:
+        return []
+    letters = np.array([["IXYZ".index(letter) for letter in pauli] for pauli in paulis], np.uint8)
+    bases, members = np.zeros((0, letters.shape[1]), np.uint8), list[list[int]]()
+    for k, own in enumerate(letters):
+        fits = ((bases == own) | (bases == 0) | (own == 0)).all(axis=1)
+        if fits.any():
+            place = int(fits.argmax())
+            bases[place] = np.maximum(bases[place], own)
+            members[place].append(k)
+        else:
+            bases = np.concatenate([bases, own[None]])
+            members.append([k])
+    return [
+        Group("".join("IXYZ"[letter] for letter in basis), tuple(those))
+        for basis, those in zip(bases.tolist(), members, strict=True)
+    ]
+
+
+def shares(plan_: Plan, shots: int) -> list[int]:
+    """Shots of each group, in proportion to its weight, at least one. Raises BackendError for too few."""
+    if shots < len(plan_.groups):
+        raise BackendError(
+            f"{shots} shots for observables that need {len(plan_.groups)} circuits",
+            place="job.shots",
+            remedy=f"Ask for {len(plan_.groups)} or more, or for 0, the exact values.",
+        )
+    weight = np.array([np.abs(plan_.weights[:, group.terms]).sum() for group in plan_.groups])
+    spare = shots - len(weight)
+    exact = weight / (weight.sum() or 1.0) * spare
+    given = np.floor(exact).astype(np.int64)
+    given[np.argsort(given - exact, kind="stable")[: spare - int(given.sum())]] += 1
+    return [int(each) + 1 for each in given]
+
+
+def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) -> tuple[Any, Any]:
+    """Values and standard errors from samples. Raises BackendError for too few shots.
+
+    To the squared deviations of each group one is added of the whole weight, as from one more shot: a group whose few shots
+    happen to agree is not free of error.
+    """
+    how = plan(observables)
+    values, variances = how.constants.copy(), np.zeros(len(observables))
+    for group, given in zip(how.groups, shares(how, shots), strict=True):
+        rows, counts = sample(group.basis, given)
+        signs = np.array(
+            [
+                1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
+                for k in group.terms
+            ]
+        )
+        weights = how.weights[:, group.terms]
+        each = weights @ signs
+        mean = each @ counts / given
+        spread = ((each - mean[:, None]) ** 2) @ counts + np.abs(weights).sum(axis=1) ** 2
+        values += mean
+        variances += spread / given**2
+    return values, np.sqrt(variances)
+
+
+def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
+    """The expectation values in a state (the first qubit the most significant)."""
+    how, n = plan(observables), len(state).bit_length() - 1
+    by_flips: dict[int, list[int]] = {}
+    for k, pauli in enumerate(how.paulis):
+        by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
+    found = np.zeros(len(how.paulis))
+    numbers = np.arange(2**n)
+    for flips, terms in by_flips.items():
+        # <P> = sum_j conj(psi_j) (-i)^#Y (-1)^(j·z) psi_(j^x)
+        overlap = state.conj() * state[numbers ^ flips] if flips else np.abs(state) ** 2
+        for k in terms:
+            pauli = how.paulis[k]
+            phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
+            odd = np.bitwise_count(numbers & _mask(pauli, "YZ")) & 1
+            parts = np.bincount(odd, (overlap * phase).real, minlength=2)
+            found[k] = parts[0] - parts[1]
+    norm = float((np.abs(state).astype(np.float64) ** 2).sum())
+    return np.asarray(how.constants + how.weights @ (found / norm))
+
+
+def _mask(pauli: str, letters: str) -> int:
+    return int("".join("1" if letter in letters else "0" for letter in pauli), 2)
+
+
+def of_state(job: Job, state: Complex64[np.ndarray, " N"], start: float) -> Expectations:
+    """The answer to a job with observables, from the final state of its circuit. Raises BackendError."""
+    circuit = job.circuit
+    if job.shots == 0:
+        values = exact(circuit.observables, state)
+        errors = np.zeros(len(values))
+    else:
+        generator = np.random.default_rng(job.seed)
+        values, errors = estimated(
+            circuit.observables,
+            job.shots,
+            lambda basis, shots: _sampled(state, basis, shots, generator),
+        )
+    return Expectations(values, errors, perf_counter() - start, figures(circuit, job.shots))
+
+
+def _sampled(
+    state: Complex64[np.ndarray, " N"], basis: str, shots: int, generator: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]:
+    n = len(basis)
+    for operation in turns(basis):
+        tensor = state.reshape(2 ** operation.qubits[0], 2, -1)
+        state = np.einsum("ab,xby->xay", unitary(operation).astype(np.complex64), tensor).ravel()
+    states, counts = draw((np.abs(state) ** 2).astype(np.float64), shots, generator)
+    return rows_of(states, range(n), n), counts.astype(np.int64)
+
+
+def turns(basis: str) -> list[Operation]:
+    """Gates after which a measurement of Z is one in the basis."""
+    return [
+        Operation(gate, (qubit,))
+        for qubit, letter in enumerate(basis)
+        for gate in {"X": ("h",), "Y": ("sdg", "h")}.get(letter, ())
+    ]

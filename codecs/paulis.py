@@ -1,0 +1,252 @@
+"""Sums of Pauli strings as bit masks: algebra, matrices on chosen basis states, and Z2 symmetries.
+
+A mask is an index into a state vector in Cirq's order: qubit i of n is bit n-1-i, so the leftmost letter of a
+string is the highest bit. The string of the masks (x, z) is
+
+    P = i^|x & z| X^x Z^z,    P |b> = i^|x & z| (-1)^|z & b| |b ^ x>
+
+with X where only x is set, Z where only z is, Y where both are; |.| counts bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Complex128, Float64, Int64
+
+PHASES = np.array([1, 1j, -1, -1j])
+NEGLIGIBLE = 1e-12
+"""Coefficients below this are rounding, and are left out."""
+
+Masks = Int64[np.ndarray, " k"]
+
+
+def odd(masks: Any) -> Any:
+    """1 where a mask has an odd number of bits, else 0."""
+    return np.bitwise_count(masks).astype(np.int64) & 1
+
+
+@dataclass(frozen=True, eq=False)
+class PauliOperator:
+    """sum_k coefficients_k P(x_k, z_k) on n qubits. Canonical: sorted by (x, z), none twice, none negligible."""
+
+    n: int
+    x: Int64[np.ndarray, " m"]
+    z: Int64[np.ndarray, " m"]
+    coefficients: Float64[np.ndarray, " m"]
+
+    @classmethod
+    def of(cls, n: int, x: Any, z: Any, coefficients: Any) -> PauliOperator:
+        """Canonical; equal strings are summed."""
+        keys, place = np.unique((np.asarray(x, np.int64) << n) | np.asarray(z, np.int64), return_inverse=True)
+        total = np.bincount(place, weights=np.asarray(coefficients, np.float64), minlength=len(keys))
+        kept = np.abs(total) > NEGLIGIBLE
+        return cls(n, keys[kept] >> n, keys[kept] & ((1 << n) - 1), total[kept])
+
+    @classmethod
+    def of_strings(cls, n: int, paulis: Sequence[str], coefficients: Any) -> PauliOperator:
+        """From strings of n letters I, X, Y, Z; the leftmost is qubit 0."""
+        return cls.of(n, *masks(paulis), coefficients)
+
+    def strings(self) -> tuple[str, ...]:
+        """The strings, in the order of the coefficients."""
+        return strings(self.n, self.x, self.z)
+
+    @property
+    def real(self) -> bool:
+        """Whether the matrix is real: no string has an odd number of Y."""
+        return not odd(self.x & self.z).any()
+
+    def parts(self, states: Masks) -> Iterator[tuple[int, Any]]:
+        """By flips: (x, d) for each distinct x, so that the operator is the sum of |b ^ x> d(b) <b| over b in `states`.
+
+        d is real where the operator is.
+        """
+        flips, first = np.unique(self.x, return_index=True)
+        edges = [*first.tolist(), len(self.x)]
+        for x, a, b in zip(flips.tolist(), edges[:-1], edges[1:], strict=True):
+            z = self.z[a:b]
+            weights = self.coefficients[a:b] * PHASES[np.bitwise_count(x & z) & 3]
+            signs = 1 - 2 * odd(z[:, None] & states)
+            yield x, (weights.real if self.real else weights) @ signs
+
+    def matrix(self, states: Masks) -> Any:
+        """The operator between the basis states `states` (ascending), as a sparse matrix (CSR).
+
+        What leads out of the states is left out.
+        """
+        from scipy.sparse import csr_array  # here: most who read this module need no SciPy
+
+        rows, cols, values = [], [], []
+        own = np.arange(len(states))
+        for x, d in self.parts(states):
+            target = np.minimum(np.searchsorted(states, states ^ x), len(states) - 1)
+            kept = (states[target] == states ^ x) & (np.abs(d) > NEGLIGIBLE)
+            rows.append(target[kept])
+            cols.append(own[kept])
+            values.append(d[kept])
+        if not values:
+            return csr_array((len(states), len(states)))
+        entries = (np.concatenate(rows), np.concatenate(cols))
+        return csr_array((np.concatenate(values), entries), shape=(len(states), len(states)))
+
+
+_X_BITS = str.maketrans("IXYZ", "0110")
+_Z_BITS = str.maketrans("IXYZ", "0011")
+
+
+def masks(paulis: Sequence[str]) -> tuple[Masks, Masks]:
+    """The masks (x, z) of strings of the letters I, X, Y, Z."""
+    x, z = ([int(pauli.translate(bits), 2) for pauli in paulis] for bits in (_X_BITS, _Z_BITS))
+    return np.array(x, np.int64), np.array(z, np.int64)
+
+
+def strings(n: int, x: Any, z: Any) -> tuple[str, ...]:
+    """Pauli strings of n letters for the masks."""
+    out = []
+    for a, b in zip(np.asarray(x).tolist(), np.asarray(z).tolist(), strict=True):
+        bits = zip(f"{a:0{n}b}", f"{b:0{n}b}", strict=True) if n else ()
+        out.append("".join("IZXY"[2 * int(s) + int(t)] for s, t in bits))
+    return tuple(out)
+
+
+def lowest(matrix: Any, most_dense: int = 256) -> tuple[float, Any]:
+    """The lowest eigenvalue of a Hermitian sparse matrix and its vector; deterministic."""
+    if matrix.shape[0] <= most_dense:
+        values, vectors = np.linalg.eigh(matrix.toarray())
+        return float(values[0]), vectors[:, 0]
+    from scipy.sparse.linalg import eigsh
+
+    start = np.random.default_rng(0).standard_normal(matrix.shape[0])
+    values, vectors = eigsh(matrix, k=1, which="SA", v0=start, tol=1e-10)
+    return float(values[0]), vectors[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """The basis states that flips can reach from a reference: reference ^ (any XOR of `rows`).
+
+    `rows` are in reduced echelon form: `pivots[k]` is a bit that of all rows only row k has. So the pivot bits of a
+    state are its coordinates, and the state is an index of `len(rows)` bits, row 0 the highest.
+    """
+
+    rows: Masks
+    pivots: Masks
+
+    @classmethod
+    def of(cls, flips: Any) -> Span:
+        """The span of some masks."""
+        rows: dict[int, int] = {}  # pivot bit: row
+        for mask in np.unique(np.asarray(flips, np.int64)).tolist():
+            for pivot, row in rows.items():
+                if mask & pivot:
+                    mask ^= row
+            if mask:
+                pivot = 1 << (mask.bit_length() - 1)
+                rows = {p: row ^ mask if row & pivot else row for p, row in rows.items()}
+                rows[pivot] = mask
+        order = sorted(rows, reverse=True)
+        return cls(np.array([rows[p] for p in order], np.int64), np.array(order, np.int64))
+
+    @property
+    def rank(self) -> int:
+        return len(self.rows)
+
+    def states(self, reference: int) -> Masks:
+        """All 2^rank states, in the order of their coordinates."""
+        states = np.array([reference ^ int(self.expand(self.coordinates(reference)))], np.int64)
+        for row in self.rows[::-1]:
+            states = np.concatenate([states, states ^ row])
+        return states
+
+    def coordinates(self, masks: Any) -> Any:
+        """Pivot bits of masks, compressed to an index."""
+        masks = np.asarray(masks, np.int64)
+        index = np.zeros_like(masks)
+        for pivot in self.pivots:
+            index = (index << 1) | ((masks & pivot) != 0)
+        return index
+
+    def expand(self, coordinates: Any) -> Any:
+        """The member of the span with these coordinates."""
+        coordinates = np.asarray(coordinates, np.int64)
+        masks = np.zeros_like(coordinates)
+        for k, row in enumerate(self.rows.tolist()):
+            masks = masks ^ np.where((coordinates >> (self.rank - 1 - k)) & 1, row, 0)
+        return masks
+
+
+@dataclass(frozen=True, eq=False)
+class Tapering:
+    """Fewer qubits by Z2 symmetries (Bravyi, Gambetta, Mezzacapo, Temme 2017), those that are products of Z.
+
+    A product of Z commutes with the operator if it has an even overlap with all of its flips; in the sector of a
+    reference state it is the number +1 or -1. Each `symmetry` has one qubit, `dropped`, that no other has: there
+    its Z equals the sign times the other Zs of the product, and what is left of the operator only flips it
+    together with others. So no Clifford frame is needed: the tapered register is the remaining qubits of the
+    old one, `kept`, and basis states stay basis states.
+    """
+
+    n: int
+    span: Span
+    kept: tuple[int, ...]
+    dropped: Masks
+    symmetries: Masks
+    signs: Int64[np.ndarray, " k"]
+
+    @classmethod
+    def of(cls, operator: PauliOperator, reference: int) -> Tapering:
+        """By all symmetries of the operator, in the sector of a basis state."""
+        n, span = operator.n, Span.of(operator.x)
+        dropped = [1 << i for i in range(n) if 1 << i not in span.pivots]
+        # The null space of the flips: a free bit, and the pivots of the rows that flip it.
+        symmetries = [bit | sum(p for p, row in zip(*_lists(span), strict=True) if row & bit) for bit in dropped]
+        masks = np.array(symmetries, np.int64)
+        kept = tuple(i for i in range(n) if 1 << (n - 1 - i) in span.pivots)
+        return cls(n, span, kept, np.array(dropped, np.int64), masks, 1 - 2 * odd(masks & reference))
+
+    @property
+    def qubits(self) -> int:
+        """How many are left."""
+        return len(self.kept)
+
+    def taper(self, x: Any, z: Any) -> tuple[Masks, Masks, Int64[np.ndarray, " k"]]:
+        """Strings that commute with all symmetries, on the tapered register: their masks and signs."""
+        x, z = np.asarray(x, np.int64), np.asarray(z, np.int64)
+        count = np.bitwise_count(x & z).astype(np.int64)
+        sign = np.ones_like(x)
+        for bit, symmetry, value in zip(self.dropped, self.symmetries, self.signs, strict=True):
+            has = (z & bit) != 0
+            z = np.where(has, z ^ symmetry, z)
+            sign = np.where(has, sign * value, sign)
+        x, z = self.span.coordinates(x), self.span.coordinates(z)
+        # X^x Z^z keeps its value, and the phase i^|x & z| between it and the string changes by a power of -1.
+        return x, z, sign * (1 - ((count - np.bitwise_count(x & z).astype(np.int64)) & 2))
+
+    def operator(self, operator: PauliOperator) -> PauliOperator:
+        """The operator on the tapered register: its spectrum there is that of the sector."""
+        x, z, sign = self.taper(operator.x, operator.z)
+        return PauliOperator.of(self.qubits, x, z, operator.coefficients * sign)
+
+    def lift(self, x: Any, z: Any) -> tuple[Masks, Masks]:
+        """Strings of the tapered register on the whole one: they act on the sector as the given ones do."""
+        spread = np.zeros_like(np.asarray(z, np.int64))
+        for k, pivot in enumerate(self.span.pivots.tolist()):
+            spread |= np.where((np.asarray(z, np.int64) >> (self.qubits - 1 - k)) & 1, pivot, 0)
+        return self.span.expand(x), spread
+
+
+def _lists(span: Span) -> tuple[list[int], list[int]]:
+    return span.pivots.tolist(), span.rows.tolist()
+
+
+def rotated(
+    amplitudes: Complex128[np.ndarray, " states"], states: Masks, flip: int, x: int, z: int, angle: float
+) -> Complex128[np.ndarray, " states"]:
+    """exp(-i angle/2 P(x, z)) on amplitudes by basis state, where `states[j ^ flip] == states[j] ^ x` for all j."""
+    source = np.arange(len(states)) ^ flip
+    moved = PHASES[(x & z).bit_count() & 3] * (1 - 2 * odd(z & states[source])) * amplitudes[source]
+    return np.asarray(np.cos(angle / 2) * amplitudes - 1j * np.sin(angle / 2) * moved)

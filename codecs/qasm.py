@@ -1,0 +1,1044 @@
+"""OpenQASM to a `Circuit`: registers, gates and subroutines expanded, loops unrolled, constants evaluated.
+
+`compiled` runs the program's classical part. What depends on a measurement is left to the circuit, where it can be:
+as conditions on classical bits. All that is bounded (see the constants below), so that no source runs for ever.
+
+Phases are those of OpenQASM 3 (`U`, `u2` and `u3` differ from Qiskit's by a global phase, which a `ctrl` makes visible);
+classical bits are numbered in the order of their declaration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from qmosaic.codecs import qasm_syntax as syntax
+from qmosaic.codecs.circuit import GATES, Circuit, Operation
+from qmosaic.codecs.gate_modifiers import controlled, inverse, power
+from qmosaic.codecs.qasm_syntax import Expr, QasmError, Statement
+
+MAX_OPERATIONS = 100_000
+"""Operations of the circuit."""
+MAX_STEPS = 1_000_000
+"""Statements executed while compiling."""
+MAX_CALLS = 32
+"""Gates and subroutines inside each other."""
+MAX_CASES = 256
+"""Conditions that one `if` on measured bits may need."""
+MAX_BITS_ASKED = 128
+"""Bits that one condition may depend on."""
+MAX_WHOLE = 2**63
+"""No classical integer gets as large."""
+
+Condition = tuple[tuple[int, ...], int]
+ZERO, ONE = -1, -2
+"""A bit known while compiling; other values are numbers of classical bits of the circuit."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The circuit, and what a reader of its answer should know."""
+
+    circuit: Circuit
+    notes: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class _Bit:
+    """One bit of a program. `now` is `ZERO`, `ONE` or a classical bit; a measurement into it goes to `home`."""
+
+    home: int
+    now: int = ZERO
+
+
+@dataclass(frozen=True)
+class _Bits:
+    """A register of bits, or a part of one, which shares its bits."""
+
+    bits: tuple[_Bit, ...]
+    output: bool = False
+
+    @classmethod
+    def known(cls, digits: str) -> _Bits:
+        """Of a bit string, bit 0 on the right."""
+        return cls(tuple(_Bit(ZERO, ONE if digit == "1" else ZERO) for digit in reversed(digits)))
+
+
+@dataclass(frozen=True)
+class _Qubits:
+    indices: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class _Variable:
+    kind: str
+    width: int | None
+    value: Any
+    const: bool
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """A gate that is defined by others."""
+
+    definition: syntax.GateDef
+
+
+class _Measured(Exception):  # noqa: N818  (it is a question, no error)
+    """The value hangs on a classical bit."""
+
+    def __init__(self, bit: int) -> None:
+        self.bit = bit
+
+
+class _Jumped(Exception):  # noqa: N818
+    def __init__(self, jump: syntax.Jump, value: Any = None) -> None:
+        self.jump, self.value = jump, value
+
+
+class _Undefined(QasmError):
+    """Arithmetic without a result, such as 1/0."""
+
+
+_LIBRARY = """
+gate u1(a) q { p(a) q; }
+gate phase(a) q { p(a) q; }
+gate cu1(a) c, q { cp(a) c, q; }
+gate cphase(a) c, q { cp(a) c, q; }
+gate CX c, q { cx c, q; }
+gate cu3(a, b, d) c, q { cu(a, b, d, 0) c, q; }
+gate rccx a, b, c { h c; t c; cx b, c; tdg c; cx a, c; t c; cx b, c; tdg c; h c; }
+gate rc3x a, b, c, d { h d; t d; cx c, d; tdg d; h d; cx a, d; t d; cx b, d; tdg d; cx a, d; t d; cx b, d; tdg d;
+  h d; t d; cx c, d; tdg d; h d; }
+gate c3x a, b, c, d { ctrl(3) @ x a, b, c, d; }
+gate c3sqrtx a, b, c, d { ctrl(3) @ sx a, b, c, d; }
+gate c4x a, b, c, d, e { ctrl(4) @ x a, b, c, d, e; }
+"""
+_LIBRARY_2 = """
+gate u2(b, d) q { u(pi/2, b, d) q; }
+gate u3(a, b, d) q { u(a, b, d) q; }
+gate u0(a) q { id q; }
+"""
+_LIBRARY_3 = """
+gate u2(b, d) q { gphase(-(b + d)/2); u(pi/2, b, d) q; }
+gate u3(a, b, d) q { gphase(-(b + d)/2); u(a, b, d) q; }
+"""
+_FILES = {"qelib1.inc", "stdgates.inc"}
+_BUILT_IN = "gate U(a, b, d) q { gphase(a/2); u(a, b, d) q; }"
+"""OpenQASM 3's U. Version 2's differs by a phase, which nothing there can see."""
+
+_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "sin": (1, math.sin),
+    "cos": (1, math.cos),
+    "tan": (1, math.tan),
+    "arcsin": (1, math.asin),
+    "arccos": (1, math.acos),
+    "arctan": (1, math.atan),
+    "exp": (1, math.exp),
+    "ln": (1, math.log),
+    "log": (1, math.log),
+    "sqrt": (1, math.sqrt),
+    "floor": (1, math.floor),
+    "ceiling": (1, math.ceil),
+    "abs": (1, abs),
+    "mod": (2, lambda a, b: a % b),
+    "popcount": (1, lambda a: int(a).bit_count()),
+}
+_CONSTANTS = {
+    "pi": math.pi,
+    "π": math.pi,
+    "tau": math.tau,
+    "τ": math.tau,
+    "euler": math.e,
+    "ℇ": math.e,
+}
+
+
+@lru_cache(maxsize=8)
+def _library(source: str) -> dict[str, _Gate]:
+    statements = syntax.parse(source).statements
+    return {each.name: _Gate(each) for each in statements if isinstance(each, syntax.GateDef)}
+
+
+def compiled(source: str, *, max_qubits: int) -> Compiled:
+    """The circuit of a program. Raises QasmError."""
+    return _Compiler(syntax.parse(source), max_qubits).run()
+
+
+@dataclass
+class _Compiler:
+    program: syntax.Program
+    max_qubits: int
+    operations: list[Operation] = field(default_factory=list)
+    qubits: int = 0
+    cells: int = 0
+    steps: int = 0
+    calls: int = 0
+    conditions: tuple[Condition, ...] = ()
+    guarded: int = 0  # scopes that a branch on a measurement must not change
+    asked: dict[int, int] | None = None  # values supposed for measured bits, while a condition is taken apart
+    scopes: list[dict[str, Any]] = field(default_factory=lambda: [{}])
+    gates: dict[str, _Gate | None] = field(default_factory=dict)  # None: one of GATES
+    defs: dict[str, syntax.Def] = field(default_factory=dict)
+    copied: set[int] = field(default_factory=set)
+
+    def run(self) -> Compiled:
+        built_in = _library(_BUILT_IN)
+        self.gates |= built_in
+        if self.program.version == 2:
+            self.gates |= {"CX": _library(_LIBRARY)["CX"]}
+        try:
+            self.execute(self.program.statements)
+        except _Jumped as jumped:
+            if jumped.jump.kind != "end":
+                raise QasmError(f"{jumped.jump.kind} outside of what it leaves", jumped.jump.at, "Remove it.") from None
+        return self.result()
+
+    # statements
+
+    def execute(self, statements: Sequence[Statement]) -> None:
+        for statement in statements:
+            self.step(statement.at)
+            getattr(self, f"on_{type(statement).__name__.lower()}")(statement)
+
+    def step(self, at: int) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise QasmError(f"the program takes more than {MAX_STEPS} steps", at, "Send a smaller one.", "too_large")
+
+    def emit(self, at: int, operation: Operation) -> None:
+        if len(self.operations) >= MAX_OPERATIONS:
+            remedy = "Send a smaller circuit."
+            raise QasmError(f"more than {MAX_OPERATIONS} operations", at, remedy, "too_large")
+        if self.conditions and operation.gate != "barrier":
+            merged: dict[int, int] = {}
+            for bits, value in self.conditions:
+                for k, bit in enumerate(bits):
+                    if merged.setdefault(bit, value >> k & 1) != value >> k & 1:
+                        return  # never happens
+            condition = tuple(merged), sum(value << k for k, value in enumerate(merged.values()))
+            operation = Operation(
+                operation.gate, operation.qubits, operation.params, operation.pauli, operation.bits, condition
+            )
+        self.operations.append(operation)
+
+    def on_include(self, statement: syntax.Include) -> None:
+        if statement.file not in _FILES:
+            raise QasmError(
+                f"the file {statement.file!r} cannot be included",
+                statement.at,
+                "Paste its content; qelib1.inc and stdgates.inc are known.",
+            )
+        self.gates |= dict.fromkeys(GATES)
+        self.gates |= _library(_LIBRARY) | _library(_LIBRARY_2 if self.program.version == 2 else _LIBRARY_3)
+
+    def on_declare(self, statement: syntax.Declare) -> None:
+        at, name, declared = statement.at, statement.name, statement.type
+        scope = self.scopes[-1]
+        if name in scope:
+            raise QasmError(f"'{name}' is declared twice", at, "Choose another name.")
+        size = None if declared.size is None else self.whole(declared.size)
+        if declared.kind == "qubit":
+            if len(self.scopes) > 1:
+                raise QasmError("qubits can only be declared outside of blocks", at, "Declare them at the top.")
+            scope[name] = self.new_qubits(at, 1 if size is None else size)
+        elif declared.kind == "bit":
+            scope[name] = self.new_bits(at, 1 if size is None else size, statement.output)
+            if statement.value is not None:
+                self.put(scope[name], self.result_of(statement.value), statement.value.at)
+        else:
+            if statement.output:
+                raise QasmError(f"an output of type {declared.kind} is not supported", at, "Bits can be outputs.")
+            value = 0 if statement.value is None else self.result_of(statement.value)
+            converted = self.converted(declared.kind, size, value, at)
+            scope[name] = _Variable(declared.kind, size, converted, statement.const)
+
+    def new_qubits(self, at: int, size: int) -> _Qubits:
+        if size < 1:
+            raise QasmError(f"a register of {size} qubits", at, "A register has at least one.")
+        if self.qubits + size > self.max_qubits:
+            raise QasmError(
+                f"{self.qubits + size} qubits, the limit is {self.max_qubits}",
+                at,
+                "Send a smaller circuit.",
+                "too_large",
+            )
+        self.qubits += size
+        return _Qubits(tuple(range(self.qubits - size, self.qubits)))
+
+    def new_bits(self, at: int, size: int, output: bool = False) -> _Bits:
+        if size < 1:
+            raise QasmError(f"a register of {size} bits", at, "A register has at least one.")
+        if size > 4 * self.max_qubits or self.cells + size > MAX_OPERATIONS:
+            raise QasmError(f"{size} bits are too many", at, f"At most {4 * self.max_qubits}.", "too_large")
+        self.cells += size
+        return _Bits(tuple(map(_Bit, range(self.cells - size, self.cells))), output)
+
+    def on_gatedef(self, statement: syntax.GateDef) -> None:
+        name, at = statement.name, statement.at
+        known = self.gates.get(name)
+        if known is not None and known.definition not in self.given:
+            raise QasmError(f"the gate '{name}' is defined twice", at, "Choose another name.")
+        formal = statement.parameters + statement.qubits
+        if len(set(formal)) < len(formal) or not statement.qubits:
+            raise QasmError(f"the gate '{name}' needs qubits, all names different", at, "Mend its first line.")
+        gate = _Gate(statement)
+        # tried once, so that what is wrong in it is wrong where it stands, and not only where it is used
+        before = self.steps
+        try:
+            with self.apart():
+                self.expand(gate, [0.5] * len(statement.parameters), tuple(range(len(statement.qubits))), at)
+        except _Undefined:
+            pass
+        self.steps = max(before, self.steps)
+        self.gates[name] = gate
+
+    @property
+    def given(self) -> tuple[syntax.GateDef, ...]:
+        """Definitions of the libraries: a program may have its own instead."""
+        libraries = (_LIBRARY, _LIBRARY_2, _LIBRARY_3, _BUILT_IN)
+        return tuple(gate.definition for source in libraries for gate in _library(source).values())
+
+    def on_def(self, statement: syntax.Def) -> None:
+        if statement.name in self.defs:
+            raise QasmError(f"'{statement.name}' is defined twice", statement.at, "Choose another name.")
+        self.defs[statement.name] = statement
+
+    def on_apply(self, statement: syntax.Apply) -> None:
+        at, name = statement.at, statement.name
+        arguments = [self.angle(argument) for argument in statement.arguments]
+        operands = [self.qubits_of(operand) for operand in statement.operands]
+        sizes = {len(operand) for operand in operands} - {1}
+        if len(sizes) > 1:
+            raise QasmError(
+                f"registers of {' and '.join(map(str, sorted(sizes)))} qubits in one gate",
+                at,
+                "Registers have to be of equal size, or single qubits.",
+            )
+        if 0 in sizes:
+            return
+        for k in range(max(sizes, default=1)):
+            qubits = tuple(operand[k if len(operand) > 1 else 0] for operand in operands)
+            if len(set(qubits)) < len(qubits):
+                twice = next(k for k, qubit in enumerate(qubits) if qubit in qubits[:k])
+                place = statement.operands[twice].at
+                raise QasmError(f"'{name}' acts on the same qubit twice", place, "Its qubits have to differ.")
+            if statement.modifiers:
+                for operation in self.modified(statement, arguments, qubits):
+                    self.emit(at, operation)
+            else:
+                self.gate(name, arguments, qubits, at)
+
+    def gate(self, name: str, arguments: Sequence[float], qubits: tuple[int, ...], at: int) -> None:
+        """Emit a gate, expanded."""
+        if name == "gphase" and self.program.version == 3:
+            self.fits(name, at, arguments, 1, qubits, 0)
+            self.emit(at, Operation("gphase", (), tuple(arguments)))
+            return
+        if name not in self.gates:
+            raise self.unknown_gate(name, at)
+        gate = self.gates[name]
+        if gate is None:
+            self.fits(name, at, arguments, GATES[name][1], qubits, GATES[name][0])
+            self.emit(at, Operation(name, qubits, tuple(arguments)))
+            return
+        definition = gate.definition
+        self.fits(name, at, arguments, len(definition.parameters), qubits, len(definition.qubits))
+        self.expand(gate, arguments, qubits, at)
+
+    def fits(
+        self, name: str, at: int, arguments: Sequence[float], parameters: int, on: Sequence[int], qubits: int
+    ) -> None:
+        for got, wanted, word in ((arguments, parameters, "parameter"), (on, qubits, "qubit")):
+            if len(got) != wanted:
+                message = f"'{name}' takes {wanted} {word}{'s' * (wanted != 1)}, got {len(got)}"
+                raise QasmError(message, at, "See the gate's definition.")
+
+    def unknown_gate(self, name: str, at: int) -> QasmError:
+        if name in self.defs:
+            return QasmError(f"'{name}' is a subroutine", at, f"Call it with its qubits in parentheses: {name}(q);")
+        if name in GATES or name in _library(_LIBRARY) or name in _library(_LIBRARY_2):
+            file = "qelib1.inc" if self.program.version == 2 else "stdgates.inc"
+            return QasmError(f"the gate '{name}' is not defined", at, f'Begin with: include "{file}";')
+        return QasmError(f"the gate '{name}' is not defined", at, "Define it before its use, or mend its name.")
+
+    def expand(self, gate: _Gate, arguments: Sequence[float], qubits: tuple[int, ...], at: int) -> None:
+        definition = gate.definition
+        scope: dict[str, Any] = {name: _Qubits((qubit,)) for name, qubit in zip(definition.qubits, qubits, strict=True)}
+        scope |= {
+            name: _Variable("float", None, value, True)
+            for name, value in zip(definition.parameters, arguments, strict=True)
+        }
+        with self.called(scope, at):
+            for statement in definition.body:
+                self.step(statement.at)
+                if isinstance(statement, syntax.Apply):
+                    self.on_apply(statement)
+                elif isinstance(statement, syntax.For) and self.program.version == 3:
+                    self.on_for(statement)
+                elif not isinstance(statement, syntax.Barrier):
+                    raise QasmError("a gate can only consist of gates", statement.at, "Use a def for anything else.")
+
+    @contextmanager
+    def called(self, scope: dict[str, Any], at: int) -> Iterator[None]:
+        """Inside a gate or subroutine, which sees its own names and global constants."""
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            raise QasmError(f"more than {MAX_CALLS} calls inside each other", at, "Write it flatter.", "too_large")
+        outer = self.scopes
+        self.scopes = [outer[0], scope]
+        try:
+            yield
+        finally:
+            self.scopes = outer
+            self.calls -= 1
+
+    @contextmanager
+    def apart(self) -> Iterator[list[Operation]]:
+        """Operations are collected, not emitted."""
+        kept, conditions = self.operations, self.conditions
+        self.operations, self.conditions = [], ()
+        try:
+            yield self.operations
+        finally:
+            self.operations, self.conditions = kept, conditions
+
+    def modified(
+        self, statement: syntax.Apply, arguments: Sequence[float], qubits: tuple[int, ...]
+    ) -> Sequence[Operation]:
+        counts = [
+            (1 if each.value is None else self.whole(each.value)) if each.kind in ("ctrl", "negctrl") else 0
+            for each in statement.modifiers
+        ]
+        for each, count in zip(statement.modifiers, counts, strict=True):
+            if each.kind in ("ctrl", "negctrl") and count < 1:
+                raise QasmError(f"{count} controls", each.at, "At least one.")
+        controls = sum(counts)
+        if controls > len(qubits):
+            raise QasmError(f"{controls} controls, but {len(qubits)} qubits", statement.at, "Name the controls first.")
+        with self.apart() as operations:
+            self.gate(statement.name, arguments, qubits[controls:], statement.at)
+        found: list[Operation] = list(operations)
+        own = controls
+        for each, count in reversed(list(zip(statement.modifiers, counts, strict=True))):
+            try:
+                if each.kind == "inv":
+                    found = inverse(found)
+                elif each.kind == "pow":
+                    if each.value is None:
+                        raise ValueError("pow needs an exponent")
+                    found = power(found, float(self.number(each.value)), MAX_OPERATIONS)
+                else:
+                    own -= count
+                    found = controlled(found, qubits[own : own + count], each.kind == "negctrl", MAX_OPERATIONS)
+            except ValueError as error:
+                if isinstance(error, QasmError):
+                    raise
+                raise QasmError(str(error), each.at, "Write the gate without this modifier.") from None
+            self.steps += len(found)
+        return found
+
+    def on_assign(self, statement: syntax.Assign) -> None:
+        target, value = statement.target, statement.value
+        if isinstance(value, syntax.Measure):
+            if statement.op != "=":
+                raise QasmError("a measurement can only be assigned with '='", statement.at, "Use '='.")
+            self.qubits_of(value.of)  # first, as it stands first
+            self.measure(value, self.bits_of(target, write=True), target.at)
+            return
+        root = target.base if isinstance(target, syntax.Index) else target
+        if not isinstance(root, syntax.Name):
+            raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
+        found = self.look(root, write=True)
+        if isinstance(found, _Bits):
+            new = self.result_of(value)
+            if statement.op != "=":
+                old = self.value(target)
+                new = self.arithmetic(statement.op[:-1], self.plain(old), self.plain(new), statement.at)
+            self.put(self.bits_of(target, write=True), new, value.at)
+        elif isinstance(found, _Variable) and root is target:
+            new = self.result_of(value)
+            if statement.op != "=":
+                new = self.arithmetic(statement.op[:-1], self.plain(found.value), self.plain(new), statement.at)
+            found.value = self.converted(found.kind, found.width, new, statement.at)
+        else:
+            raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
+
+    def put(self, target: _Bits, value: Any, at: int) -> None:
+        """Assign a value to a register of bits. Measured bits are named, not moved."""
+        size = len(target.bits)
+        if isinstance(value, str):
+            value = _Bits.known(value)
+        if isinstance(value, _Bits):
+            new = [bit.now for bit in value.bits]
+        else:
+            number = self.plain(value)
+            if isinstance(number, float) or (size == 1 and number not in (0, 1)):
+                raise QasmError("expected bits", at, 'Write a bit string: "0101".')
+            new = [ONE if int(number) >> k & 1 else ZERO for k in range(size)]
+        if len(new) != size:
+            raise QasmError(f"expected {size} bits, got {len(new)}", at, "The sizes have to be equal.")
+        for bit, now in zip(target.bits, new, strict=True):
+            if self.conditions and bit.now != now:
+                remedy = "Only gates, resets and measurements may be there."
+                raise QasmError("bits are assigned where a measured bit decides", at, remedy)
+            if now not in (ZERO, ONE, bit.home):
+                self.copied.add(now)
+            bit.now = now
+
+    def measure(self, measured: syntax.Measure, into: _Bits, at: int) -> None:
+        """Emit measurements, and note that the bits are no longer known."""
+        qubits = self.qubits_of(measured.of)
+        if len(qubits) != len(into.bits):
+            message = f"{len(qubits)} qubits are measured into {len(into.bits)} bits"
+            raise QasmError(message, at, "The sizes have to be equal.")
+        for qubit, bit in zip(qubits, into.bits, strict=True):
+            if bit.home in self.copied:
+                raise QasmError(
+                    "a measured bit that was copied is measured again", at, "Measure into a bit of its own."
+                )
+            if self.conditions and bit.now not in (ZERO, bit.home):
+                raise QasmError("a bit with a value is measured where a measured bit decides", at, "Use another bit.")
+            self.emit(measured.at, Operation("measure", (qubit,), bits=(bit.home,)))
+            bit.now = bit.home
+
+    def on_evaluate(self, statement: syntax.Evaluate) -> None:
+        if isinstance(statement.of, syntax.Measure):
+            into = self.new_bits(statement.at, len(self.qubits_of(statement.of.of)))
+            self.measure(statement.of, into, statement.at)
+        else:
+            self.result_of(statement.of)
+
+    def on_alias(self, statement: syntax.Alias) -> None:
+        if statement.name in self.scopes[-1]:
+            raise QasmError(f"'{statement.name}' is declared twice", statement.at, "Choose another name.")
+        self.scopes[-1][statement.name] = _Qubits(self.qubits_of(statement.value))
+
+    def on_reset(self, statement: syntax.Reset) -> None:
+        for qubit in self.qubits_of(statement.of):
+            self.emit(statement.at, Operation("reset", (qubit,)))
+
+    def on_barrier(self, statement: syntax.Barrier) -> None:
+        named = [qubit for operand in statement.operands for qubit in self.qubits_of(operand)]
+        qubits = tuple(dict.fromkeys(named)) if statement.operands else tuple(range(self.qubits))
+        self.emit(statement.at, Operation("barrier", qubits))
+
+    def on_block(self, statement: syntax.Block) -> None:
+        self.block(statement.body)
+
+    def block(self, body: Sequence[Statement], scope: dict[str, Any] | None = None) -> None:
+        self.scopes.append(scope or {})
+        try:
+            self.execute(body)
+        finally:
+            self.scopes.pop()
+
+    def on_if(self, statement: syntax.If) -> None:
+        cases = list(islice(self.cases(statement.condition, {}), MAX_CASES + 1))
+        if len(cases) > MAX_CASES:
+            raise QasmError("the condition has too many cases", statement.at, "Make it simpler.", "too_large")
+        if len(cases) == 1:
+            self.block(statement.then if cases[0][1] else statement.otherwise)
+            return
+        start, outer, guarded = len(self.operations), self.conditions, self.guarded
+        self.guarded = max(guarded, len(self.scopes))
+        for bits, holds in cases:
+            self.conditions = (*outer, (tuple(bits), sum(value << k for k, value in enumerate(bits.values()))))
+            body = statement.then if holds else statement.otherwise
+            try:
+                if body:
+                    self.block(body)
+            except _Jumped as jumped:
+                kind = jumped.jump.kind
+                message = f"'{kind}' where a measured bit decides is not supported"
+                raise QasmError(message, jumped.jump.at, "Use if and else on gates.") from None
+        self.conditions, self.guarded = outer, guarded
+        asked = {bit for bits, _ in cases for bit in bits}
+        if any(asked & set(operation.bits) for operation in self.operations[start:-1]):
+            raise QasmError(
+                "a branch measures into the bits that it depends on", statement.at, "Measure into other bits."
+            )
+
+    def cases(self, condition: Expr, known: dict[int, int]) -> Iterator[tuple[dict[int, int], bool]]:
+        """Values of measured bits that decide a condition, none twice, with what it is then."""
+        if len(known) > MAX_BITS_ASKED:
+            raise QasmError("the condition depends on too many bits", condition.at, "Use fewer.", "too_large")
+        self.asked = known
+        try:
+            holds = self.truth(self.value(condition), condition.at)
+        except _Measured as measured:
+            for value in (0, 1):
+                yield from self.cases(condition, {**known, measured.bit: value})
+        else:
+            yield known, holds
+        finally:
+            self.asked = None
+
+    def on_for(self, statement: syntax.For) -> None:
+        values: Sequence[Any]
+        over = statement.over
+        if isinstance(over, syntax.Range):
+            values = self.counted(over)
+        elif isinstance(over, syntax.SetOf):
+            values = [self.number(item) for item in over.items]
+        else:
+            found = self.value(over)
+            if isinstance(found, str):
+                found = _Bits.known(found)
+            if not isinstance(found, _Bits):
+                raise QasmError("a loop needs a range, a set or bits", over.at, "Write [0:n] or {1, 2}.")
+            values = [_Bits((bit,)) for bit in found.bits]
+        kind = statement.type.kind
+        for value in values:
+            self.step(statement.at)
+            bound: Any = value
+            if not isinstance(value, _Bits):
+                bound = _Variable(kind, None, self.converted(kind, None, value, statement.at), False)
+            try:
+                self.block(statement.body, {statement.name: bound})
+            except _Jumped as jumped:
+                if jumped.jump.kind == "break":
+                    break
+                if jumped.jump.kind != "continue":
+                    raise
+
+    def counted(self, over: syntax.Range) -> range:
+        if over.start is None or over.stop is None:
+            raise QasmError("a range of a loop needs both ends", over.at, "Write [0:n].")
+        start, stop = self.whole(over.start), self.whole(over.stop)
+        step = 1 if over.step is None else self.whole(over.step)
+        if step == 0:
+            raise QasmError("a range with step 0", over.at, "Choose another step.")
+        return range(start, stop + (1 if step > 0 else -1), step)
+
+    def on_while(self, statement: syntax.While) -> None:
+        try:
+            while self.truth(self.value(statement.condition), statement.condition.at):
+                self.step(statement.at)
+                try:
+                    self.block(statement.body)
+                except _Jumped as jumped:
+                    if jumped.jump.kind == "break":
+                        break
+                    if jumped.jump.kind != "continue":
+                        raise
+        except _Measured:
+            raise QasmError(
+                "a while loop on a measured bit is not supported", statement.at, "Use a for loop with an if inside."
+            ) from None
+
+    def on_jump(self, statement: syntax.Jump) -> None:
+        if self.conditions:
+            message = f"'{statement.kind}' where a measured bit decides is not supported"
+            raise QasmError(message, statement.at, "Use if and else on gates.")
+        raise _Jumped(statement, None if statement.value is None else self.result_of(statement.value))
+
+    # names
+
+    def look(self, name: syntax.Name, *, write: bool = False) -> Any:
+        for depth in range(len(self.scopes) - 1, -1, -1):
+            found = self.scopes[depth].get(name.name)
+            if found is None:
+                continue
+            if self.calls and depth == 0 and not (isinstance(found, _Variable | _Bits) and not write):
+                break  # gates and subroutines see no global qubits, and change nothing global
+            if write and isinstance(found, _Variable):
+                if found.const:
+                    raise QasmError(f"'{name.name}' is constant", name.at, "Declare it without const.")
+                if self.conditions and depth < self.guarded:
+                    raise QasmError(
+                        f"'{name.name}' is changed where a measured bit decides",
+                        name.at,
+                        "Only gates, resets and measurements may be there.",
+                    )
+            return found
+        raise QasmError(f"'{name.name}' is not declared", name.at, "Declare it before its use, or mend its name.")
+
+    def places(self, target: Expr, size: int) -> list[int]:
+        """Which elements of a register of `size` an operand names."""
+        if not isinstance(target, syntax.Index):
+            return list(range(size))
+        index = target.index
+        if isinstance(index, syntax.Range):
+            start = 0 if index.start is None else self.place(index.start, size)
+            stop = size - 1 if index.stop is None else self.place(index.stop, size)
+            step = 1 if index.step is None else self.whole(index.step)
+            if step == 0:
+                raise QasmError("a range with step 0", index.at, "Choose another step.")
+            return list(range(start, stop + (1 if step > 0 else -1), step))
+        if isinstance(index, syntax.SetOf):
+            return [self.place(item, size) for item in index.items]
+        return [self.place(index, size)]
+
+    def place(self, index: Expr, size: int) -> int:
+        place = self.whole(index)
+        if not -size <= place < size or (place < 0 and self.program.version == 2):
+            raise QasmError(f"index {place} is out of range 0..{size - 1}", index.at, "Indices start at 0.")
+        return place % size
+
+    def qubits_of(self, operand: Expr) -> tuple[int, ...]:
+        if isinstance(operand, syntax.Binary) and operand.op == "++":
+            both = self.qubits_of(operand.left) + self.qubits_of(operand.right)
+            if len(set(both)) < len(both):
+                raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
+            return both
+        if isinstance(operand, syntax.Index):
+            whole = self.qubits_of(operand.base)
+            chosen = tuple(whole[k] for k in self.places(operand, len(whole)))
+            if len(set(chosen)) < len(chosen):
+                raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
+            return chosen
+        if isinstance(operand, syntax.Name):
+            found = self.look(operand)
+            if isinstance(found, _Qubits):
+                return found.indices
+            raise QasmError(f"'{operand.name}' is not a qubit", operand.at, "Name a qubit or a register of qubits.")
+        raise QasmError("expected a qubit", operand.at, "Name a qubit or a register of qubits.")
+
+    def bits_of(self, operand: Expr, *, write: bool = False) -> _Bits:
+        """A register of bits, or a part of one that shares nothing but the numbers of its bits."""
+        root = operand.base if isinstance(operand, syntax.Index) else operand
+        found = self.look(root, write=write) if isinstance(root, syntax.Name) else None
+        if not isinstance(found, _Bits):
+            name = f"'{root.name}' is not a bit" if isinstance(root, syntax.Name) else "expected a bit"
+            raise QasmError(name, operand.at, "Name a bit or a register of bits.")
+        if not isinstance(operand, syntax.Index):
+            return found
+        return _Bits(tuple(found.bits[k] for k in self.places(operand, len(found.bits))))
+
+    # values
+
+    def result_of(self, expression: Expr) -> Any:
+        """The value of a whole right side: measurements and calls of subroutines are allowed there."""
+        try:
+            if isinstance(expression, syntax.Measure):
+                into = self.new_bits(expression.at, len(self.qubits_of(expression.of)))
+                self.measure(expression, into, expression.at)
+                return into
+            if isinstance(expression, syntax.Call) and expression.name in self.defs:
+                return self.call(expression)
+            return self.value(expression)
+        except _Measured:
+            raise QasmError(
+                "arithmetic with measured bits is not supported", expression.at, "Use if on the bits, or copy them."
+            ) from None
+
+    def call(self, call: syntax.Call) -> Any:
+        definition = self.defs[call.name]
+        if len(call.arguments) != len(definition.parameters):
+            message = f"'{call.name}' takes {len(definition.parameters)} arguments, got {len(call.arguments)}"
+            raise QasmError(message, call.at, "See its definition.")
+        scope: dict[str, Any] = {}
+        for (declared, name), argument in zip(definition.parameters, call.arguments, strict=True):
+            size = None if declared.size is None else self.whole(declared.size)
+            if declared.kind == "qubit":
+                qubits = self.qubits_of(argument)
+                if len(qubits) != (size or 1):
+                    message = f"'{name}' is of {size or 1} qubits, got {len(qubits)}"
+                    raise QasmError(message, argument.at, "The sizes have to be equal.")
+                scope[name] = _Qubits(qubits)
+            elif declared.kind == "bit":
+                given = self.value(argument)
+                scope[name] = self.new_bits(argument.at, size or 1)
+                conditions, self.conditions = self.conditions, ()
+                self.put(scope[name], given, argument.at)
+                self.conditions = conditions
+            else:
+                value = self.converted(declared.kind, size, self.value(argument), argument.at)
+                scope[name] = _Variable(declared.kind, size, value, False)
+        guarded, self.guarded = self.guarded, min(self.guarded, 1)
+        try:
+            with self.called(scope, call.at):
+                try:
+                    self.execute(definition.body)
+                except _Jumped as jumped:
+                    if jumped.jump.kind != "return":
+                        raise
+                    return self.returned(definition, jumped.value, call.at)
+                return None
+        finally:
+            self.guarded = guarded
+
+    def returned(self, definition: syntax.Def, value: Any, at: int) -> Any:
+        declared = definition.returns
+        if declared is None or value is None:
+            return None
+        size = None if declared.size is None else self.whole(declared.size)
+        if declared.kind != "bit":
+            return self.converted(declared.kind, size, value, at)
+        conditions, self.conditions = self.conditions, ()
+        bits = self.new_bits(at, size or 1)
+        self.put(bits, value, at)
+        self.conditions = conditions
+        return bits
+
+    def value(self, expression: Expr) -> Any:
+        """A number, a truth value, a bit string or `_Bits`. Raises _Measured where a measured bit is needed."""
+        match expression:
+            case syntax.Literal_(value=value):
+                return value
+            case syntax.Name(name=name):
+                if name in _CONSTANTS and not any(name in scope for scope in self.scopes):
+                    return _CONSTANTS[name]
+                found = self.look(expression)
+                if isinstance(found, _Qubits):
+                    raise QasmError(f"'{name}' is a qubit, not a value", expression.at, "Measure it first.")
+                return found.value if isinstance(found, _Variable) else found
+            case syntax.Unary(op=op, of=of):
+                inner = self.value(of)
+                if op == "!":
+                    return not self.truth(inner, of.at)
+                if op == "~" and isinstance(inner, _Bits | str):
+                    bits = _Bits.known(inner) if isinstance(inner, str) else inner
+                    return "".join("10"[self.bit(each)] for each in reversed(bits.bits))
+                plain = self.plain(inner)
+                return ~self.integer(plain, of.at) if op == "~" else -plain if op == "-" else +plain
+            case syntax.Binary():
+                return self.binary(expression)
+            case syntax.Call():
+                return self.function(expression)
+            case syntax.Cast(type=declared, of=of):
+                size = None if declared.size is None else self.whole(declared.size)
+                inner = self.value(of)
+                if declared.kind == "bit":
+                    number = self.integer(self.plain(inner), of.at)
+                    return "".join(str(number >> k & 1) for k in reversed(range(size or 1)))
+                return self.converted(declared.kind, size, inner, of.at)
+            case syntax.Index(base=base):
+                whole = self.value(base)
+                if isinstance(whole, str):
+                    whole = _Bits.known(whole)
+                if isinstance(whole, int) and not isinstance(whole, bool):
+                    return whole >> self.place(expression.index, 64) & 1  # type: ignore[arg-type]
+                if not isinstance(whole, _Bits):
+                    raise QasmError("only bits have elements", expression.at, "Index a register of bits.")
+                return _Bits(tuple(whole.bits[k] for k in self.places(expression, len(whole.bits))))
+        raise QasmError("this is no value", expression.at, "Write a number or bits.")
+
+    def binary(self, expression: syntax.Binary) -> Any:
+        op, at = expression.op, expression.at
+        if op in ("&&", "||"):
+            left = self.truth(self.value(expression.left), expression.left.at)
+            if left == (op == "||"):
+                return left
+            return self.truth(self.value(expression.right), expression.right.at)
+        left, right = self.value(expression.left), self.value(expression.right)
+        if op in ("==", "!="):
+            return self.equal(left, right) == (op == "==")
+        return self.arithmetic(op, self.plain(left), self.plain(right), at)
+
+    def equal(self, left: Any, right: Any) -> bool:
+        """Bit by bit, so that the first difference decides and no more bits are asked for."""
+        if isinstance(right, _Bits):
+            left, right = right, left
+        if not isinstance(left, _Bits):
+            return bool(self.plain(left) == self.plain(right))
+        if isinstance(right, str):
+            right = _Bits.known(right)
+        if isinstance(right, _Bits) and len(left.bits) == len(right.bits):
+            return all(self.bit(a) == self.bit(b) for a, b in zip(left.bits, right.bits, strict=True))
+        number = self.plain(right)
+        if number != int(number) or not 0 <= number < 1 << len(left.bits):
+            return False
+        return all(self.bit(each) == int(number) >> k & 1 for k, each in enumerate(left.bits))
+
+    def bit(self, bit: _Bit) -> int:
+        if bit.now < 0:
+            return int(bit.now == ONE)
+        if self.asked is not None and bit.now in self.asked:
+            return self.asked[bit.now]
+        raise _Measured(bit.now)
+
+    def plain(self, value: Any) -> Any:
+        """As a number; bits are a number with bit 0 the least significant."""
+        if isinstance(value, _Bits):
+            return sum(self.bit(each) << k for k, each in enumerate(value.bits))
+        if isinstance(value, str):
+            return int(value, 2)
+        return int(value) if isinstance(value, bool) else value
+
+    def truth(self, value: Any, at: int) -> bool:
+        if value is None:
+            raise QasmError("this has no value", at, "Return one.")
+        return bool(self.plain(value))
+
+    def function(self, call: syntax.Call) -> Any:
+        if call.name in self.defs:
+            if self.asked is not None:
+                raise QasmError("a subroutine in a condition is not supported", call.at, "Assign its value first.")
+            return self.call(call)
+        if call.name == "sizeof" and len(call.arguments) == 1:
+            found = self.look(call.arguments[0]) if isinstance(call.arguments[0], syntax.Name) else None
+            if isinstance(found, _Bits | _Qubits):
+                return len(found.bits if isinstance(found, _Bits) else found.indices)
+        arguments = [self.plain(self.value(argument)) for argument in call.arguments]
+        if call.name == "pow" and len(arguments) == 2:
+            return self.arithmetic("**", *arguments, call.at)
+        if call.name not in _FUNCTIONS:
+            message = f"the function '{call.name}' is not known"
+            raise QasmError(message, call.at, f"Known are {', '.join(sorted(_FUNCTIONS))}, pow.")
+        count, function = _FUNCTIONS[call.name]
+        if len(arguments) != count:
+            raise QasmError(f"'{call.name}' takes {count} arguments, got {len(arguments)}", call.at, "Mend the call.")
+        try:
+            return function(*arguments)
+        except (ArithmeticError, ValueError):
+            message = f"{call.name}({', '.join(str(float(each)) for each in arguments)}) has no value"
+            raise _Undefined(message, call.at, "Mend the expression.") from None
+
+    def arithmetic(self, op: str, a: Any, b: Any, at: int) -> Any:
+        if a is None or b is None:
+            raise QasmError("this has no value", at, "Return one.")
+        try:
+            result = self.computed(op, a, b, at)
+        except (ArithmeticError, ValueError):
+            raise _Undefined(f"{float(a)} {op} {float(b)} has no value", at, "Mend the expression.") from None
+        if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
+            raise _Undefined(f"{float(a)} {op} {float(b)} is no finite number", at, "Mend the expression.")
+        if not isinstance(result, float) and abs(result) >= MAX_WHOLE:
+            raise QasmError(f"{op} gives an integer of more than 63 bits", at, "Use float numbers.", "too_large")
+        return result
+
+    def computed(self, op: str, a: Any, b: Any, at: int) -> Any:
+        match op:
+            case "+":
+                return a + b
+            case "-":
+                return a - b
+            case "*":
+                return a * b
+            case "/" if isinstance(a, float) or isinstance(b, float) or self.program.version == 2:
+                return a / b
+            case "/":
+                # kept exact: it is rounded towards 0 only where an integer is needed, and 1/2 stays a half elsewhere
+                return Fraction(a) / Fraction(b)
+            case "%":
+                return math.fmod(a, b) if isinstance(a, float) or isinstance(b, float) else a % b
+            case "**":
+                if isinstance(a, int) and isinstance(b, int) and 0 <= b <= 63 and abs(a) < 2**32:
+                    return a**b
+                return float(a) ** float(b)
+            case "<":
+                return a < b
+            case ">":
+                return a > b
+            case "<=":
+                return a <= b
+            case ">=":
+                return a >= b
+        left, right = self.integer(a, at), self.integer(b, at)
+        match op:
+            case "&":
+                return left & right
+            case "|":
+                return left | right
+            case "^":
+                return left ^ right
+            case "<<" if 0 <= right < 64:
+                return left << right
+            case ">>" if right >= 0:
+                return left >> right
+        raise QasmError(f"the operator '{op}' does not fit here", at, "Mend the expression.")
+
+    def integer(self, value: Any, at: int) -> int:
+        if isinstance(value, float) and not value.is_integer():
+            raise QasmError(f"expected an integer, got {value}", at, "Write an integer.")
+        return int(value)
+
+    def number(self, expression: Expr) -> Any:
+        """A number known while compiling."""
+        try:
+            value = self.plain(self.value(expression))
+        except _Measured:
+            raise QasmError(
+                "a measured bit cannot be a number here", expression.at, "Use if on the bit, and constants in it."
+            ) from None
+        if value is None:
+            raise QasmError("this has no value", expression.at, "Return one.")
+        return value
+
+    def whole(self, expression: Expr) -> int:
+        return self.integer(self.number(expression), expression.at)
+
+    def angle(self, expression: Expr) -> float:
+        try:
+            value = float(self.number(expression))
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise QasmError("a parameter is not finite", expression.at, "Write a finite number.")
+        return value
+
+    def converted(self, kind: str, width: int | None, value: Any, at: int) -> Any:
+        """As a variable of a type holds it."""
+        try:
+            number = self.plain(value)
+        except _Measured:
+            if self.asked is not None:
+                raise
+            raise QasmError("arithmetic with measured bits is not supported", at, "Use if on the bits.") from None
+        if number is None:
+            raise QasmError("this has no value", at, "Return one.")
+        if kind in ("float", "angle"):
+            return float(number)
+        if kind == "bool":
+            return bool(number)
+        whole = int(number)
+        if width is not None and 1 <= width <= 64:
+            whole %= 1 << width
+            if kind == "int" and whole >> (width - 1):
+                whole -= 1 << width
+        return whole
+
+    # the result
+
+    def result(self) -> Compiled:
+        registers = {name: found for name, found in self.scopes[0].items() if isinstance(found, _Bits)}
+        chosen = {name: found for name, found in registers.items() if found.output} or registers
+        if not self.qubits:
+            raise QasmError("there is no qubit", 0, "Declare a register and apply gates to it.", "empty_problem")
+        written = {bit for operation in self.operations for bit in operation.bits}
+        order: dict[int, int] = {}
+        for name, found in chosen.items():
+            for bit in found.bits:
+                if bit.now == ONE:
+                    message = f"an output bit of '{name}' is a constant 1"
+                    raise QasmError(message, 0, "Measure a qubit into it, or leave it out.")
+                number = bit.home if bit.now == ZERO else bit.now
+                if bit.now == ZERO and number in written:  # what was measured into it before does not count
+                    number = self.new_bits(0, 1).bits[0].home
+                if number in order:
+                    raise QasmError(f"'{name}' repeats another output bit", 0, "Leave one of them out.")
+                order[number] = len(order)
+        widths = [f"{name}[{len(found.bits)}]" for name, found in chosen.items()]
+        hidden = 0
+        for operation in self.operations:
+            for bit in (*operation.bits, *(operation.condition[0] if operation.condition else ())):
+                if bit not in order:
+                    order[bit] = len(order)
+                    hidden += 1
+        operations = tuple(
+            operation
+            if not operation.bits and operation.condition is None
+            else Operation(
+                operation.gate,
+                operation.qubits,
+                operation.params,
+                operation.pauli,
+                tuple(order[bit] for bit in operation.bits),
+                operation.condition and (tuple(order[bit] for bit in operation.condition[0]), operation.condition[1]),
+            )
+            for operation in self.operations
+        )
+        notes = []
+        if len(widths) > 1:
+            notes.append(f"classical bits from 0 up, on the right: {', '.join(widths)}")
+        if hidden:
+            notes.append(f"the {hidden} leftmost bits are measurements that no output holds")
+        return Compiled(Circuit(self.qubits, len(order), operations), tuple(notes))

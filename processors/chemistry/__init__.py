@@ -1,0 +1,1 @@
+"""What the molecule family is made of: integrals, fermions on qubits, and the variational search (JAX)."""

@@ -1,0 +1,332 @@
+"""Routes: the shortest closed tour through all nodes (TSP), or the shortest routes of vehicles (CVRP).
+
+    objective = sum of the distances from each node to the next, by the instance's own metric,   minimised
+    tour:   every node once
+    routes: every customer once, each route from the depot and back with at most `capacity` of `demands`,
+            at most `vehicles` of them
+
+Inside, an answer is one cyclic `order` of node indices; with vehicles the depot stands before each route in it.
+reduce (in `route_reduce`) finds the incumbent with PyVRP and takes as the kernel which of a set of moves to make
+together. Sources: Garey and Johnson ND22; Dantzig and Ramser, Management Science 6 (1959) 80; the distances, TSPLIB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from math import fsum
+from typing import Any
+
+import msgspec
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from qmosaic.codecs.arrays import unpack_bits
+from qmosaic.codecs.bundle import Bundle, array, bundle
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Answer, Problem, Sense
+from qmosaic.codecs.problems.route import Node, Route
+from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
+from qmosaic.processors.families.route_tours import Distances, fits, length, routes, tour
+
+LARGEST = 2.0**52
+"""Tours up to this length: whole distances are added exactly."""
+
+_FIELDS = tuple(name for name in Route.__struct_fields__ if name != "sense")
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """`demands` by node, none at the depot; each of at most `vehicles` vehicles holds `capacity`."""
+
+    demands: Float64[np.ndarray, " n"]
+    capacity: float
+    vehicles: int
+
+
+@dataclass(frozen=True, eq=False)
+class RouteInstance:
+    """`start`: the depot; of a tour without vehicles, where it is told from. `fleet` None: one tour of all."""
+
+    names: tuple[Node, ...]
+    distances: Distances
+    directed: bool
+    start: int
+    fleet: Fleet | None
+    digest: str
+    sense: Sense = "min"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+    def encode(self) -> Bundle:
+        arrays = {"table": self.distances.table}
+        values: dict[str, Any] = {"metric": self.distances.metric, "directed": self.directed, "start": self.start}
+        if self.fleet is None:
+            return bundle(arrays, **values)
+        arrays["demands"] = self.fleet.demands
+        return bundle(arrays, **values, capacity=self.fleet.capacity, vehicles=self.fleet.vehicles)
+
+    def quick(self) -> Any:
+        order = constructed(self.distances, self.directed, self.start, self.fleet)
+        return None if order is None else self._told(order)
+
+    def solution(self, state: Bundle) -> Any:
+        return self._told(array(state, "order").tolist())
+
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        if answer.bits is None:
+            raise ValueError("expected a sample")
+        return self._told(moved(array(state, "order"), lift, unpack_bits(answer.bits)).tolist())
+
+    def _told(self, order: Sequence[int]) -> Any:
+        """An order in the problem's names, told in one way of the many that mean the same."""
+        if self.fleet is None:
+            at = order.index(self.start)
+            return {"tour": [self.names[node] for node in self._forward([*order[at:], *order[:at]], 1)]}
+        found: list[list[int]] = [[]]
+        for node in order[order.index(self.start) :]:
+            if node == self.start:
+                found.append([])
+            else:
+                found[-1].append(node)
+        found = sorted(self._forward(route, 0) for route in found if route)
+        return {"routes": [[self.names[node] for node in route] for route in found]}
+
+    def _forward(self, nodes: list[int], begin: int) -> list[int]:
+        """The direction in which the lower of both ends comes first, where directions are equal."""
+        back = [*nodes[:begin], *nodes[: begin - 1 if begin else None : -1]]
+        return nodes if self.directed or len(nodes) < 2 or nodes[begin] < nodes[-1] else back
+
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
+        key = "tour" if self.fleet is None else "routes"
+        if not isinstance(solution, dict) or set(solution) != {key}:
+            return Evaluation(None, False, (f"expected a solution with {key!r} alone",))
+        index = {name: k for k, name in enumerate(self.names)}
+        trips = [solution[key]] if self.fleet is None else [[self.names[self.start], *r] for r in solution[key] if r]
+        visits = [name for trip in trips for name in (trip if self.fleet is None else trip[1:])]
+        due = set(self.names) if self.fleet is None else set(self.names) - {self.names[self.start]}
+        violations: list[str] = []
+        for name in visits:
+            if name not in due:
+                violations.append(f"node {name!r} is not to be visited, or is visited twice")
+            due.discard(name)
+        violations += [f"node {name!r} is not visited" for name in self.names if name in due]
+        if any(name not in index for name in visits):
+            return Evaluation(None, False, tuple(violations))
+        total = fsum(length(self.distances, [index[name] for name in trip]) for trip in trips)
+        if self.fleet is None:
+            return Evaluation(total, not violations, tuple(violations))
+        loads = [fsum(self.fleet.demands[index[name]] for name in trip) for trip in trips]
+        for k, load in enumerate(loads):
+            if load > fits(self.fleet.capacity):
+                violations.append(f"route {k + 1} carries {load:g}, a vehicle holds {self.fleet.capacity:g}")
+        if len(trips) > self.fleet.vehicles:
+            violations.append(f"{len(trips)} routes, there are {self.fleet.vehicles} vehicles")
+        return Evaluation(total, not violations, tuple(violations), details={"vehicles": len(trips), "loads": loads})
+
+
+def constructed(distances: Distances, directed: bool, start: int, fleet: Fleet | None) -> list[int] | None:
+    """An order in milliseconds; None where none was found that keeps capacity and vehicles."""
+    matrix = distances.matrix
+    if fleet is None:
+        return tour(matrix, [start, *(k for k in range(distances.n) if k != start)], directed=directed)
+    found = routes(matrix, fleet.demands, fleet.capacity, fleet.vehicles, start, directed=directed)
+    return None if found is None else ordered(found, start)
+
+
+def ordered(found: Sequence[Sequence[int]], depot: int) -> list[int]:
+    """Routes as one cyclic order, the depot before each."""
+    return [node for route in found for node in (depot, *route)]
+
+
+def moved(order: Int64[np.ndarray, " p"], lift: Bundle, bits: Any) -> Int64[np.ndarray, " p"]:
+    """The order with those moves made whose bit is 1; move k puts nodes[a:b] at places[a:b], a, b = bounds[k:k+2].
+
+    Raises ValueError or LookupError where they do not fit.
+    """
+    places, nodes, bounds = (array(lift, name) for name in ("places", "nodes", "bounds"))
+    if len(bits) != len(bounds) - 1:
+        raise ValueError(f"expected {len(bounds) - 1} bits, got {len(bits)}")
+    order = np.array(order)
+    for k in np.flatnonzero(bits):
+        order[places[bounds[k] : bounds[k + 1]]] = nodes[bounds[k] : bounds[k + 1]]
+    return order
+
+
+class RouteFamily:
+    name = "route"
+    exact_shots = False
+
+    def parse(self, problem: Problem, limits: Limits) -> RouteInstance | Rejected:
+        given = problem.problem
+        if unknown := sorted(given.keys() - set(_FIELDS)):
+            return _invalid(f"unknown field {unknown[0]!r}", f".{unknown[0]}", f"Known fields: {', '.join(_FIELDS)}.")
+        if problem.sense == "max":
+            return Rejected("invalid_event", "routes are minimised", "$.sense", "Leave sense out.")
+        try:
+            data = msgspec.convert(given, Route)
+        except msgspec.ValidationError as error:
+            message, _, place = str(error).partition(" - at ")
+            return _invalid(message, place.strip("`").removeprefix("$"), "See the fields of the family route.")
+        distances = _distances(data, limits)
+        if isinstance(distances, Rejected):
+            return distances
+        names = _names(data, distances.n)
+        if isinstance(names, Rejected):
+            return names
+        if data.depot is not None and data.depot not in names:
+            return _invalid(f"{data.depot!r} is not a node", ".depot", "Name one of the nodes.")
+        start = names.index(data.depot) if data.depot is not None else 0
+        fleet = _fleet(data, start, names)
+        if isinstance(fleet, Rejected):
+            return fleet
+        # in the order of the names, so that the order of the data leaves no trace
+        rank = sorted(range(len(names)), key=lambda k: (isinstance(names[k], str), names[k]))
+        table = distances.table[rank] if distances.metric else distances.table[np.ix_(rank, rank)]
+        if fleet is not None:
+            fleet = replace(fleet, demands=fleet.demands[rank])
+        called = tuple(names[k] for k in rank)
+        start = 0 if fleet is None and data.depot is None else rank.index(start)
+        distances = Distances(np.ascontiguousarray(table), distances.metric)
+        digest = _digest(called, distances, data.directed, start, fleet)
+        return RouteInstance(called, distances, data.directed, start, fleet, digest)
+
+    def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
+        from qmosaic.processors.families import route_reduce
+
+        return route_reduce.reduce(tasks)
+
+    def warm_up(self, layers: int, slow: bool) -> None:
+        from qmosaic.processors.families import route_reduce
+
+        route_reduce.warm_up(layers, slow)
+
+
+def _invalid(message: str, place: str, remedy: str) -> Rejected:
+    return Rejected("invalid_problem", message, f"$.problem{place}", remedy)
+
+
+def _distances(data: Route, limits: Limits) -> Distances | Rejected:
+    if (data.coordinates is None) == (data.matrix is None):
+        return _invalid("expected coordinates or a matrix, one of them", "", "Send `coordinates` or `matrix`.")
+    field_ = "matrix" if data.coordinates is None else "coordinates"
+    listed: Sequence[Sequence[float]] = data.matrix if data.matrix is not None else data.coordinates or ()
+    n = len(listed)
+    if n == 0:
+        return Rejected("empty_problem", "there is no node at all", f"$.problem.{field_}", "Send at least one node.")
+    pairs = n * (n - 1) // (1 if data.directed else 2)
+    if n > limits.variables or pairs > limits.couplings:
+        return Rejected(
+            "too_large",
+            f"{n} nodes are {pairs} distances, the limits are {limits.variables} and {limits.couplings}",
+            f"$.problem.{field_}",
+            "Send a smaller problem, or raise limits.variables and limits.couplings.",
+        )
+    if data.matrix is not None:
+        return _listed(data)
+    if data.directed:
+        return _invalid("distances between points are the same both ways", ".directed", "Send a matrix.")
+    table = np.array(listed, dtype=np.float64)
+    reach = (90.0, 180.0) if data.metric == "geo" else (1e12, 1e12)
+    if len(at := np.argwhere(~(np.abs(table) <= reach))):
+        k, axis = (int(i) for i in at[0])
+        return _invalid(
+            f"{listed[k][axis]} is beyond ±{reach[axis]:g}",
+            f".coordinates[{k}][{axis}]",
+            "With geo, send latitude and longitude as DDD.MM." if data.metric == "geo" else "Scale the points down.",
+        )
+    return Distances(table, data.metric)
+
+
+def _listed(data: Route) -> Distances | Rejected:
+    rows = data.matrix or ()
+    n = len(rows)
+    if data.metric != "euclidean":
+        return _invalid("a matrix has no metric", ".metric", "Leave it out, or send coordinates.")
+    for k, row in enumerate(rows):
+        if len(row) != n:
+            return _invalid(f"expected {n} values, got {len(row)}", f".matrix[{k}]", "Send a square matrix.")
+    table = np.array(rows, dtype=np.float64)
+    if len(at := np.argwhere(~np.isfinite(table) | (table < 0))):
+        i, j = (int(k) for k in at[0])
+        if i != j or not np.isfinite(table[i, j]):
+            return _invalid(f"{rows[i][j]} is no distance", f".matrix[{i}][{j}]", "Send finite numbers, none negative.")
+    np.fill_diagonal(table, 0.0)
+    if not data.directed and len(at := np.argwhere(table != table.T)):
+        i, j = (int(k) for k in at[0])
+        return _invalid(
+            f"{rows[i][j]} from {i} to {j}, {rows[j][i]} back",
+            f".matrix[{i}][{j}]",
+            "Correct the matrix, or set `directed` where both are meant.",
+        )
+    if table.max(initial=0.0) * n > LARGEST:
+        return _invalid(
+            "the distances add up to more than a float64 holds exactly", ".matrix", "Scale the distances down."
+        )
+    return Distances(table, None)
+
+
+def _names(data: Route, n: int) -> tuple[Node, ...] | Rejected:
+    if data.nodes is None:
+        return tuple(range(n))
+    if len(data.nodes) != n:
+        return _invalid(f"expected {n} names, got {len(data.nodes)}", ".nodes", "Name every node.")
+    seen: set[Node] = set()
+    for k, name in enumerate(data.nodes):
+        if name in seen:
+            return _invalid(f"{name!r} is there twice", f".nodes[{k}]", "Give every node its own name.")
+        seen.add(name)
+    return tuple(data.nodes)
+
+
+def _fleet(data: Route, start: int, names: Sequence[Node]) -> Fleet | Rejected | None:
+    if data.demands is None or data.capacity is None:
+        for name in ("demands", "capacity", "vehicles"):
+            if getattr(data, name) is not None:
+                return _invalid(
+                    f"{name} without {'capacity' if name == 'demands' else 'demands and capacity'}",
+                    f".{name}",
+                    "Send demands and capacity, or leave all out for one tour.",
+                )
+        return None
+    n = len(names)
+    if not 0 < data.capacity <= LARGEST:
+        return _invalid(f"expected a positive number, got {data.capacity}", ".capacity", "Say what a vehicle holds.")
+    if data.vehicles is not None and data.vehicles < 1:
+        return _invalid(f"expected at least 1, got {data.vehicles}", ".vehicles", "Leave it out for no limit.")
+    if len(data.demands) != n:
+        return _invalid(f"expected {n} values, got {len(data.demands)}", ".demands", "Send one for each node.")
+    if n == 1:
+        return Rejected("empty_problem", "there is no customer", "$.problem", "Send the depot and at least one more.")
+    for k, demand in enumerate(data.demands):
+        if not 0 <= demand < np.inf:
+            return _invalid(f"{demand} is no demand", f".demands[{k}]", "Send finite numbers, none negative.")
+        if k == start and demand:
+            return _invalid(f"the depot {names[k]!r} has the demand {demand}", f".demands[{k}]", "Set it to 0.")
+        if demand > data.capacity:
+            return _invalid(
+                f"node {names[k]!r} demands {demand:g}, a vehicle holds {data.capacity:g}",
+                f".demands[{k}]",
+                "Split the demand, or raise the capacity.",
+            )
+    vehicles = min(data.vehicles or n - 1, n - 1)
+    if (total := fsum(data.demands)) > vehicles * fits(data.capacity):
+        return _invalid(
+            f"the demands are {total:g}, {vehicles} vehicles hold {vehicles * data.capacity:g}",
+            ".vehicles",
+            "Raise vehicles or capacity.",
+        )
+    return Fleet(np.array(data.demands, dtype=np.float64), float(data.capacity), vehicles)
+
+
+def _digest(names: Sequence[Node], distances: Distances, directed: bool, start: int, fleet: Fleet | None) -> str:
+    limits = None if fleet is None else (fleet.capacity, fleet.vehicles)
+    plain = ("qmosaic.route/1", names, distances.table.shape, distances.metric, directed, start, limits)
+    hasher = sha256(msgspec.json.encode(plain))
+    for numbers in (distances.table, fleet.demands if fleet else np.zeros(0)):
+        hasher.update((np.ascontiguousarray(numbers, dtype="<f8") + 0.0).tobytes())
+    return hasher.hexdigest()[:32]
