@@ -3,6 +3,7 @@
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.circuit import Circuit
 from qmosaic.codecs.problems.ising import Ising
+from qmosaic.codecs.problems.labs import Labs
 from qmosaic.codecs.problems.maxcut import MaxCut
 from qmosaic.codecs.problems.molecule import Molecule, OrbitalIntegrals
 from qmosaic.codecs.problems.portfolio import Portfolio
@@ -19,13 +20,38 @@ FAMILIES: dict[str, type[ProblemData]] = {
         Route,
         Molecule,
         Circuit,
+FAMILIES: dict[str, type[ProblemData]] = {
+    kind.family: kind
+    for kind in (
+        MaxCut,
+        Qubo,
+        Ising,
+        Labs,
+        Portfolio,
         Route,
+        Molecule,
+        Circuit,
     )
 }
 
 __all__ = [
     "Circuit",
     "Ising",
+    "Labs",
+    "MaxCut",
+    "Molecule",
+    "OrbitalIntegrals",
+    "Portfolio",
+    "Qubo",
+    "Route",
+]
+    )
+}
+
+__all__ = [
+    "Circuit",
+    "Ising",
+    "Labs",
     "MaxCut",
     "Molecule",
     "OrbitalIntegrals",
