@@ -16,35 +16,11 @@ FAMILIES: dict[str, type[ProblemData]] = {
         MaxCut,
         Qubo,
         Ising,
-        Portfolio,
-        Route,
-        Molecule,
-        Circuit,
-FAMILIES: dict[str, type[ProblemData]] = {
-    kind.family: kind
-    for kind in (
-        MaxCut,
-        Qubo,
-        Ising,
         Labs,
         Portfolio,
         Route,
         Molecule,
         Circuit,
-    )
-}
-
-__all__ = [
-    "Circuit",
-    "Ising",
-    "Labs",
-    "MaxCut",
-    "Molecule",
-    "OrbitalIntegrals",
-    "Portfolio",
-    "Qubo",
-    "Route",
-]
     )
 }
 

@@ -22,21 +22,11 @@ FAMILIES: dict[str, Family] = {
         MaxCutFamily(),
         QuboFamily(),
         IsingFamily(),
-        PortfolioFamily(),
-        RouteFamily(),
-        MoleculeFamily(),
-        CircuitFamily(),
-    family.name: family
-    for family in (
-        MaxCutFamily(),
-        QuboFamily(),
-        IsingFamily(),
         LabsFamily(),
         PortfolioFamily(),
         RouteFamily(),
         MoleculeFamily(),
         CircuitFamily(),
-    )
     )
 }
 
