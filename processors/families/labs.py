@@ -1,4 +1,4 @@
-"""LABS, low autocorrelation binary sequences: n signs that look as little as possible like shifted copies of themselves.
+"""LABS, low autocorrelation binary sequences: n signs as unlike as possible to shifted copies of themselves.
 
     objective = E(s) = sum_{k=1}^{n-1} C_k^2,   C_k = sum_{i=0}^{n-1-k} s_i s_{i+k},   s_i in {+1, -1};   minimised
 
