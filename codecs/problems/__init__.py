@@ -19,7 +19,6 @@ FAMILIES: dict[str, type[ProblemData]] = {
         Route,
         Molecule,
         Circuit,
-        Route,
     )
 }
 

@@ -25,7 +25,6 @@ FAMILIES: dict[str, Family] = {
         RouteFamily(),
         MoleculeFamily(),
         CircuitFamily(),
-        RouteFamily(),
     )
 }
 
