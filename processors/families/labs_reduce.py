@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int8, Int32, Int64
+from jaxtyping import Array, Float32, Int8, Int32
 
 from qmosaic.codecs.model import SpinPolynomial, bits_of
 from qmosaic.processors import angles
