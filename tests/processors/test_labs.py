@@ -35,6 +35,10 @@ def solved(sequence: list[int]) -> dict[str, list[int]]:
     return {"sequence": sequence, "run_lengths": labs.run_lengths(sequence)}
 
 
+def replaced(sequence: list[int], i: int, value: Any) -> list[Any]:
+    return [value if j == i else s for j, s in enumerate(sequence)]
+
+
 def objective(sequence: list[int]) -> int:
     """By the definition."""
     n = len(sequence)
@@ -98,7 +102,7 @@ def test_every_change_to_an_answer_is_seen(sequence: list[int], data: st.DataObj
         {**good, "energy": 1},
         {**good, "sequence": [-s if j == i else s for j, s in enumerate(sequence)]},  # the run lengths are others
         {**good, "run_lengths": [*good["run_lengths"], 1]},
-        *(solved([value if j == i else s for j, s in enumerate(sequence)]) for value in (0, 2, True, 1.0, "1", None)),
+        *(solved(replaced(sequence, i, value)) for value in (0, 2, True, 1.0, "1", None)),
         solved(sequence[:-1]),
         solved([*sequence, 1]),
         sequence,
