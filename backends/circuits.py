@@ -65,9 +65,9 @@ def final(operations: Sequence[Operation]) -> frozenset[int]:
         operation = operations[place]
         if operation.gate == "barrier":
             continue
-        if operation.gate == "measure" and operation.condition is None:
-            if not used.intersection(operation.qubits) and not asked.intersection(operation.bits):
-                waiting.add(place)
+        free = not used.intersection(operation.qubits) and not asked.intersection(operation.bits)
+        if operation.gate == "measure" and operation.condition is None and free:
+            waiting.add(place)
         used.update(operation.qubits)
         asked.update(operation.bits)
         if operation.condition is not None:

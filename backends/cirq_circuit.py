@@ -10,8 +10,10 @@ Three ways to run one, the first that fits:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import pi
 from time import perf_counter
+from typing import Any
 
 import cirq
 import numpy as np
@@ -78,7 +80,7 @@ def gates(operation: Operation, on: Sequence[cirq.Qid]) -> list[cirq.Operation]:
         inner = gates(Operation("u", (), (theta, phi, lam)), on[1:])
         return [cirq.Z(on[0]) ** ((gamma + (phi + lam) / 2) / pi), *(each.controlled_by(on[0]) for each in inner)]
     if gate in ("rxx", "ryy", "rzz"):
-        kind = {"rxx": cirq.XXPowGate, "ryy": cirq.YYPowGate, "rzz": cirq.ZZPowGate}[gate]
+        kind: Any = {"rxx": cirq.XXPowGate, "ryy": cirq.YYPowGate, "rzz": cirq.ZZPowGate}[gate]
         return [kind(exponent=params[0] / pi, global_shift=-0.5)(*on)]
     return _rotation(operation.pauli, params[0], on)
 
@@ -91,7 +93,7 @@ def _rotation(pauli: str, angle: float, on: Sequence[cirq.Qid]) -> list[cirq.Ope
     there = [qubit for qubit, letter in zip(on, pauli, strict=True) if letter != "I"]
     if not there:
         return []
-    ladder = [cirq.CNOT(a, b) for a, b in zip(there, there[1:], strict=False)]
+    ladder = [cirq.CNOT(a, b) for a, b in pairwise(there)]
     back = [cirq.inverse(each) for each in reversed(turns)]
     return [*turns, *ladder, cirq.rz(angle)(there[-1]), *reversed(ladder), *back]
 
@@ -155,7 +157,7 @@ def _sampled(
 
 
 def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]]] | None:
-    """The circuit with its measurements at the end: which qubits are measured into which bits. None: too many qubits."""
+    """The circuit with its measurements at the end, and which qubits go into which bits. None: too many qubits."""
     now = list(range(circuit.qubits))  # the qubit that stands for each of the circuit's
     holder: dict[int, int] = {}  # of bits: the qubit that has the value
     count, late = circuit.qubits, final(circuit.operations)
@@ -285,7 +287,8 @@ def distribution(circuit: Circuit) -> tuple[UInt8[np.ndarray, "k bits"], Float64
         found, (qubits, bits) = held
     else:
         raise BackendError("too many measurements in the middle to defer", place="job.kernel")
-    order = cirq.LineQubit.range(1 + max([*qubits, *(q.x for q in found.all_qubits())], default=0))
+    touched = (q.x for q in found.all_qubits() if isinstance(q, cirq.LineQubit))
+    order = cirq.LineQubit.range(1 + max([*qubits, *touched], default=0))
     state = cirq.Simulator(dtype=np.complex64).simulate(found, qubit_order=order).final_state_vector
     states, shares = _joint((np.abs(state) ** 2).astype(np.float64), qubits)
     return rows_of(states, bits, circuit.bits), shares

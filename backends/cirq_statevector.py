@@ -1,5 +1,6 @@
-"""`cirq.statevector` (target quantum): the QAOA circuit gate by gate, on Cirq's state-vector simulator. Kernels that are
-circuits themselves are run by `cirq_circuit`.
+"""`cirq.statevector` (target quantum): the QAOA circuit gate by gate, on Cirq's state-vector simulator.
+
+Kernels that are circuits themselves are run by `cirq_circuit`.
 
 The circuit is the one of `qaoa_circuit`, which also counts it; the tests hold the two together.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import pi
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cirq
 import numpy as np
@@ -38,7 +39,7 @@ class CirqStatevector:
     name = "cirq.statevector"
     capabilities = Capabilities(target="quantum", max_qubits=24, batch=4, uses_angles=True, max_circuit_qubits=24)
 
-    def prepare(self, job: Job) -> Prepared | Job:
+    def prepare(self, job: Job) -> Any:
         """The job with its QAOA circuit, or a job with a circuit of its own. Raises BackendError."""
         check(job, self.name, self.capabilities)
         if isinstance(job.kernel, Circuit):

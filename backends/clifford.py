@@ -1,12 +1,13 @@
 """`cirq.clifford` (target classical): Clifford circuits of up to 1000 qubits, on Cirq's stabilizer tableau.
 
 The support of a stabilizer state is one state plus the span of its generators' X parts, all equally likely. So one
-run by Cirq, and one measurement, are enough for any number of shots.
+run by Cirq is enough for any number of shots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from time import perf_counter
 
 import cirq
@@ -43,10 +44,7 @@ class CirqClifford:
                 remedy=f"Ask for fewer shots: both multiplied can be {MAX_STEPS}.",
             )
         for operation in circuit.operations:
-            if operation.gate in ("measure", "reset", "barrier", "gphase"):
-                continue
-            on = cirq.LineQubit.range(len(operation.qubits))
-            if not all(cirq.has_stabilizer_effect(each) for each in gates(operation, on)):
+            if not _is_clifford(operation.gate, operation.params, operation.pauli, len(operation.qubits)):
                 raise BackendError(
                     f"{self.name} takes Clifford gates, got {operation.gate}{list(operation.params) or ''}",
                     place="job.kernel",
@@ -67,6 +65,14 @@ class CirqClifford:
         """Nothing to give back."""
 
 
+@lru_cache(maxsize=4096)
+def _is_clifford(gate: str, params: tuple[float, ...], pauli: str, qubits: int) -> bool:
+    if gate in ("measure", "reset", "barrier"):
+        return True
+    one = Operation(gate, tuple(range(qubits)), params, pauli)
+    return all(cirq.has_stabilizer_effect(each) for each in gates(one, cirq.LineQubit.range(qubits)))
+
+
 def _counted(job: Job) -> Result:
     start, circuit = perf_counter(), job.circuit
     if is_final(circuit):
@@ -74,7 +80,7 @@ def _counted(job: Job) -> Result:
         rows = np.zeros((job.shots, circuit.bits), np.uint8)
         if qubits:
             tableau = _tableau(circuit.qubits, circuit.operations)
-            rows[:, bits] = _support(tableau, qubits, job.seed).sample(job.shots, np.random.default_rng(job.seed))
+            rows[:, bits] = _support(tableau, qubits).sample(job.shots, np.random.default_rng(job.seed))
     else:
         simulator = cirq.CliffordSimulator(seed=job.seed % 2**32)
         rows = records_of(simulator.run(native(circuit), repetitions=job.shots), circuit, job.shots)
@@ -97,7 +103,7 @@ def _expected(job: Job) -> Expectations:
 
     def sample(basis: str, shots: int) -> tuple[np.ndarray, np.ndarray]:
         tableau = _tableau(circuit.qubits, [*circuit.operations, *measurement.turns(basis)])
-        support = _support(tableau, range(circuit.qubits), int(generator.integers(2**32)))
+        support = _support(tableau, range(circuit.qubits))
         return support.sample(shots, generator), np.ones(shots, np.int64)
 
     values, errors = measurement.estimated(circuit.observables, job.shots, sample)
@@ -114,11 +120,33 @@ def _tableau(n: int, operations: Sequence[Operation]) -> cirq.CliffordTableau:
     return state.tableau
 
 
-def _support(tableau: cirq.CliffordTableau, qubits: Sequence[int], seed: int) -> Affine:
-    """The distribution of these qubits."""
-    one = tableau.copy().measure(list(qubits), seed=np.random.RandomState(seed % 2**32))
-    directions = tableau.xs[tableau.n :][:, list(qubits)].astype(np.uint8)
-    return Affine(np.array(one, np.uint8), reduced(directions))
+def _support(tableau: cirq.CliffordTableau, qubits: Sequence[int]) -> Affine:
+    """The distribution of these qubits.
+
+    Rows are i^phase X^x Z^z. Elimination leaves as many X parts as there are independent ones, the directions; the
+    other rows are strings of Z, whose signs say which parities the values have.
+    """
+    n = tableau.n
+    x, z = tableau.xs[n:].copy(), tableau.zs[n:].copy()
+    phase = (2 * tableau.rs[n:] + (x & z).sum(axis=1)).astype(np.int64)
+    rank = 0
+    for column in range(n):
+        below = np.flatnonzero(x[rank:, column])
+        if not len(below):
+            continue
+        swapped = [rank + int(below[0]), rank]
+        for rows in (x, z, phase):
+            rows[swapped[::-1]] = rows[swapped]
+        others = np.flatnonzero(x[:, column])
+        others = others[others != rank]
+        phase[others] += phase[rank] + 2 * (z[others] & x[rank]).sum(axis=1)
+        x[others] ^= x[rank]
+        z[others] ^= z[rank]
+        rank += 1
+    parities = reduced(np.column_stack([z[rank:], phase[rank:] % 4 == 2]).astype(np.uint8))
+    offset = np.zeros(n, np.uint8)
+    offset[parities[:, :n].argmax(axis=1)] = parities[:, n]
+    return Affine(offset[list(qubits)], reduced(x[:rank][:, list(qubits)].astype(np.uint8)))
 
 
 def _value(tableau: cirq.CliffordTableau, pauli: str) -> float:

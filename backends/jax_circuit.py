@@ -4,8 +4,8 @@ Every gate of a `Circuit`, and every rotation about a Pauli string, has the form
 
     psi'[j] = D[p] psi[j] + O[p] psi[j ^ x]   where all bits of c are 1 in j, else psi[j];   p = parity of j & z
 
-for bit masks x, z, c and complex numbers D, O. One program for a number of qubits applies any list of them. Measurements
-and resets in the middle are followed in branches, outside of the program (`Branches`).
+for bit masks x, z, c and complex numbers D, O. One program for a number of qubits applies any list of them.
+Measurements and resets in the middle are followed in branches, outside of the program (`Branches`).
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ def steps(operations: Sequence[Operation], n: int) -> list[Step]:
     waiting: dict[int, Complex128[np.ndarray, "2 2"]] = {}
 
     def flush(qubits: Sequence[int]) -> None:
-        for qubit in qubits:
-            if qubit in waiting:
-                out.append(_single(waiting.pop(qubit), 1 << (n - 1 - qubit)))
+        there = [qubit for qubit in qubits if qubit in waiting]
+        out.extend(_single(waiting.pop(qubit), 1 << (n - 1 - qubit)) for qubit in there)
 
     for operation in operations:
         if operation.gate in ("barrier", "gphase", "id"):
@@ -226,10 +225,10 @@ class Branches:
             weight, state, known = self._divided(weight, here + 1, state, known, 1 << (n - 1 - qubit), bit)
         state = advance(state, steps(todo, n), self.going_on)
         found = marginal(probabilities(state, n), [qubit for qubit, _ in ends])
-        bits = [bit for _, bit in ends]
+        written = [bit for _, bit in ends]
         known = known[: self.circuit.bits].copy()
-        known[bits] = 0  # whatever was measured into them before
-        return Leaf(weight, known, tuple(bits), found)
+        known[written] = 0  # whatever was measured into them before
+        return Leaf(weight, known, tuple(written), found)
 
     def _divided(
         self, weight: Any, place: int, state: Any, known: UInt8[np.ndarray, " width"], qubit: int, bit: int

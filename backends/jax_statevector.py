@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -56,7 +56,7 @@ class JaxStatevector:
             for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1)
         ]
 
-    def prepare(self, job: Job) -> tuple[Shape, Job] | Job:
+    def prepare(self, job: Job) -> Any:
         """The job with the shape it runs in, or a job with a circuit of its own. Raises BackendError."""
         check(job, self.name, self.capabilities)
         if isinstance(job.kernel, Circuit):

@@ -1,7 +1,7 @@
 """Expectation values of Pauli sums: exactly from a state, or from shots as a device would have to take them.
 
-Shots: terms that agree qubit by qubit are measured together, in one basis (qubit-wise commuting groups, greedily, heaviest
-term first); the shots are shared out by weight (Wecker, Hastings and Troyer, Phys. Rev. A 92 (2015) 042303).
+Shots: terms that agree qubit by qubit are measured together, in one basis (qubit-wise commuting groups, greedily,
+heaviest term first); the shots are shared out by weight (Wecker, Hastings and Troyer, Phys. Rev. A 92 (2015) 042303).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from qmosaic.codecs.circuit import Operation, PauliSum, unitary
 from qmosaic.codecs.errors import BackendError
 
 Sampler = Callable[[str, int], tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]]
-"""For a basis (a letter for each qubit: I, Z, X or Y) and a number of shots: values of the qubits measured in it, and how
-often each was seen."""
+"""For a basis (a letter for each qubit: I, Z, X or Y) and a number of shots: values of the qubits measured in it, and
+how often each was seen."""
 
 
 class Group(NamedTuple):
@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All Pauli strings of some observables, what each counts in each observable, and how they are measured together."""
+    """All Pauli strings of some observables, what each counts in each of them, and which are measured together."""
 
     paulis: tuple[str, ...]
     weights: Float64[np.ndarray, "observables terms"]
@@ -95,8 +95,8 @@ def shares(plan_: Plan, shots: int) -> list[int]:
 def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) -> tuple[Any, Any]:
     """Values and standard errors from samples. Raises BackendError for too few shots.
 
-    To the squared deviations of each group one is added of the whole weight, as from one more shot: a group whose few shots
-    happen to agree is not free of error.
+    To the squared deviations of each group one is added of the whole weight, as from one more shot: a group whose few
+    shots happen to agree is not free of error.
     """
     how = plan(observables)
     values, variances = how.constants.copy(), np.zeros(len(observables))

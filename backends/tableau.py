@@ -35,7 +35,7 @@ class Affine(NamedTuple):
         flips = generator.integers(2, size=(shots, len(self.basis)), dtype=np.uint8)
         # float32 counts exactly up to 2^24 and has a fast matrix product
         sums = flips.astype(np.float32) @ self.basis.astype(np.float32)
-        return (sums.astype(np.int64) & 1).astype(np.uint8) ^ self.offset
+        return np.asarray((sums.astype(np.int64) & 1).astype(np.uint8) ^ self.offset)
 
 
 def reduced(rows: UInt8[np.ndarray, "r bits"]) -> UInt8[np.ndarray, "k bits"]:
@@ -195,13 +195,13 @@ class _Tableau:
                 crossed = np.zeros(2 * self.n, bool)
                 for j in np.flatnonzero(image_x):
                     crossed ^= z[j]
-                phase += present * (np.uint8(image_phase) + 2 * crossed.astype(np.uint8))
+                phase += np.where(present, image_phase + 2 * crossed, 0).astype(np.uint8)
                 for j in np.flatnonzero(image_x):
                     x[j] ^= present
                 for j in np.flatnonzero(image_z):
                     z[j] ^= present
         self.x[on], self.z[on] = x, z
-        self.phase = (self.phase + phase) & 3
+        self.phase = np.asarray((self.phase + phase) & 3, np.uint8)
 
     def measure(self, qubit: int) -> Bool[np.ndarray, " s"]:
         """The result, as a value: known, or a new coin flip."""

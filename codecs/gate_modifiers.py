@@ -110,8 +110,12 @@ def _controlled(operation: Operation, controls: tuple[int, ...]) -> list[Operati
         return _controlled(Operation(gate[2:], qubits[2:]), controls + qubits[:2])
     if gate == "cu":
         theta, phi, lam, gamma = params
-        inner = (Operation("gphase", (), (gamma,)), Operation("u", qubits[1:], (theta, phi, lam)))
-        return [each for part in inner for each in _controlled(part, (*controls, qubits[0]))]
+        turned = Operation("u", qubits[1:], (theta, phi, lam))
+        return [
+            each
+            for part in (Operation("gphase", (), (gamma,)), turned)
+            for each in _controlled(part, (*controls, qubits[0]))
+        ]
     if gate in ("swap", "cswap"):
         *own, a, b = qubits
         middle = _controlled(Operation("x", (b,)), (*controls, *own, a))
@@ -150,8 +154,8 @@ def _phase(angle: float, qubits: tuple[int, ...]) -> list[Operation]:
     share = angle / 2 ** len(qubits)
     out = [Operation("gphase", (), (share,))]
     for size in range(1, len(qubits) + 1):
-        for chosen in combinations(qubits, size):
-            out.append(Operation("rotation", chosen, (-2 * share * (-1) ** size,), "Z" * size))
+        turned = (-2 * share * (-1) ** size,)
+        out += [Operation("rotation", chosen, turned, "Z" * size) for chosen in combinations(qubits, size)]
     return out
 
 

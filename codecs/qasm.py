@@ -3,17 +3,15 @@
 `compiled` runs the program's classical part. What depends on a measurement is left to the circuit, where it can be:
 as conditions on classical bits. All that is bounded (see the constants below), so that no source runs for ever.
 
-Phases are those of OpenQASM 3 (`U`, `u2` and `u3` differ from Qiskit's by a global phase, which a `ctrl` makes visible);
-classical bits are numbered in the order of their declaration.
+Phases are those of OpenQASM 3 (`U`, `u2` and `u3` differ from Qiskit's by a global phase, which a `ctrl` makes
+visible); classical bits are numbered in the order of their declaration.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -22,6 +20,7 @@ from qmosaic.codecs import qasm_syntax as syntax
 from qmosaic.codecs.circuit import GATES, Circuit, Operation
 from qmosaic.codecs.gate_modifiers import controlled, inverse, power
 from qmosaic.codecs.qasm_syntax import Expr, QasmError, Statement
+from qmosaic.codecs.qasm_values import ONE, ZERO, Bit, Bits, Measured, Qubits, UndefinedError, Values, Variable
 
 MAX_OPERATIONS = 100_000
 """Operations of the circuit."""
@@ -33,12 +32,6 @@ MAX_CASES = 256
 """Conditions that one `if` on measured bits may need."""
 MAX_BITS_ASKED = 128
 """Bits that one condition may depend on."""
-MAX_WHOLE = 2**63
-"""No classical integer gets as large."""
-
-Condition = tuple[tuple[int, ...], int]
-ZERO, ONE = -1, -2
-"""A bit known while compiling; other values are numbers of classical bits of the circuit."""
 
 
 @dataclass(frozen=True)
@@ -49,40 +42,6 @@ class Compiled:
     notes: tuple[str, ...]
 
 
-@dataclass(eq=False)
-class _Bit:
-    """One bit of a program. `now` is `ZERO`, `ONE` or a classical bit; a measurement into it goes to `home`."""
-
-    home: int
-    now: int = ZERO
-
-
-@dataclass(frozen=True)
-class _Bits:
-    """A register of bits, or a part of one, which shares its bits."""
-
-    bits: tuple[_Bit, ...]
-    output: bool = False
-
-    @classmethod
-    def known(cls, digits: str) -> _Bits:
-        """Of a bit string, bit 0 on the right."""
-        return cls(tuple(_Bit(ZERO, ONE if digit == "1" else ZERO) for digit in reversed(digits)))
-
-
-@dataclass(frozen=True)
-class _Qubits:
-    indices: tuple[int, ...]
-
-
-@dataclass(eq=False)
-class _Variable:
-    kind: str
-    width: int | None
-    value: Any
-    const: bool
-
-
 @dataclass(frozen=True)
 class _Gate:
     """A gate that is defined by others."""
@@ -90,20 +49,9 @@ class _Gate:
     definition: syntax.GateDef
 
 
-class _Measured(Exception):  # noqa: N818  (it is a question, no error)
-    """The value hangs on a classical bit."""
-
-    def __init__(self, bit: int) -> None:
-        self.bit = bit
-
-
 class _Jumped(Exception):  # noqa: N818
     def __init__(self, jump: syntax.Jump, value: Any = None) -> None:
         self.jump, self.value = jump, value
-
-
-class _Undefined(QasmError):
-    """Arithmetic without a result, such as 1/0."""
 
 
 _LIBRARY = """
@@ -133,32 +81,6 @@ _FILES = {"qelib1.inc", "stdgates.inc"}
 _BUILT_IN = "gate U(a, b, d) q { gphase(a/2); u(a, b, d) q; }"
 """OpenQASM 3's U. Version 2's differs by a phase, which nothing there can see."""
 
-_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
-    "sin": (1, math.sin),
-    "cos": (1, math.cos),
-    "tan": (1, math.tan),
-    "arcsin": (1, math.asin),
-    "arccos": (1, math.acos),
-    "arctan": (1, math.atan),
-    "exp": (1, math.exp),
-    "ln": (1, math.log),
-    "log": (1, math.log),
-    "sqrt": (1, math.sqrt),
-    "floor": (1, math.floor),
-    "ceiling": (1, math.ceil),
-    "abs": (1, abs),
-    "mod": (2, lambda a, b: a % b),
-    "popcount": (1, lambda a: int(a).bit_count()),
-}
-_CONSTANTS = {
-    "pi": math.pi,
-    "π": math.pi,
-    "tau": math.tau,
-    "τ": math.tau,
-    "euler": math.e,
-    "ℇ": math.e,
-}
-
 
 @lru_cache(maxsize=8)
 def _library(source: str) -> dict[str, _Gate]:
@@ -168,24 +90,17 @@ def _library(source: str) -> dict[str, _Gate]:
 
 def compiled(source: str, *, max_qubits: int) -> Compiled:
     """The circuit of a program. Raises QasmError."""
-    return _Compiler(syntax.parse(source), max_qubits).run()
+    return _Compiler(syntax.parse(source), max_qubits=max_qubits).run()
 
 
 @dataclass
-class _Compiler:
-    program: syntax.Program
-    max_qubits: int
+class _Compiler(Values):
+    max_qubits: int = 0
     operations: list[Operation] = field(default_factory=list)
     qubits: int = 0
     cells: int = 0
     steps: int = 0
-    calls: int = 0
-    conditions: tuple[Condition, ...] = ()
-    guarded: int = 0  # scopes that a branch on a measurement must not change
-    asked: dict[int, int] | None = None  # values supposed for measured bits, while a condition is taken apart
-    scopes: list[dict[str, Any]] = field(default_factory=lambda: [{}])
     gates: dict[str, _Gate | None] = field(default_factory=dict)  # None: one of GATES
-    defs: dict[str, syntax.Def] = field(default_factory=dict)
     copied: set[int] = field(default_factory=set)
 
     def run(self) -> Compiled:
@@ -257,9 +172,9 @@ class _Compiler:
                 raise QasmError(f"an output of type {declared.kind} is not supported", at, "Bits can be outputs.")
             value = 0 if statement.value is None else self.result_of(statement.value)
             converted = self.converted(declared.kind, size, value, at)
-            scope[name] = _Variable(declared.kind, size, converted, statement.const)
+            scope[name] = Variable(declared.kind, size, converted, statement.const)
 
-    def new_qubits(self, at: int, size: int) -> _Qubits:
+    def new_qubits(self, at: int, size: int) -> Qubits:
         if size < 1:
             raise QasmError(f"a register of {size} qubits", at, "A register has at least one.")
         if self.qubits + size > self.max_qubits:
@@ -270,15 +185,15 @@ class _Compiler:
                 "too_large",
             )
         self.qubits += size
-        return _Qubits(tuple(range(self.qubits - size, self.qubits)))
+        return Qubits(tuple(range(self.qubits - size, self.qubits)))
 
-    def new_bits(self, at: int, size: int, output: bool = False) -> _Bits:
+    def new_bits(self, at: int, size: int, output: bool = False) -> Bits:
         if size < 1:
             raise QasmError(f"a register of {size} bits", at, "A register has at least one.")
         if size > 4 * self.max_qubits or self.cells + size > MAX_OPERATIONS:
             raise QasmError(f"{size} bits are too many", at, f"At most {4 * self.max_qubits}.", "too_large")
         self.cells += size
-        return _Bits(tuple(map(_Bit, range(self.cells - size, self.cells))), output)
+        return Bits(tuple(map(Bit, range(self.cells - size, self.cells))), output)
 
     def on_gatedef(self, statement: syntax.GateDef) -> None:
         name, at = statement.name, statement.at
@@ -294,7 +209,7 @@ class _Compiler:
         try:
             with self.apart():
                 self.expand(gate, [0.5] * len(statement.parameters), tuple(range(len(statement.qubits))), at)
-        except _Undefined:
+        except UndefinedError:
             pass
         self.steps = max(before, self.steps)
         self.gates[name] = gate
@@ -370,9 +285,9 @@ class _Compiler:
 
     def expand(self, gate: _Gate, arguments: Sequence[float], qubits: tuple[int, ...], at: int) -> None:
         definition = gate.definition
-        scope: dict[str, Any] = {name: _Qubits((qubit,)) for name, qubit in zip(definition.qubits, qubits, strict=True)}
+        scope: dict[str, Any] = {name: Qubits((qubit,)) for name, qubit in zip(definition.qubits, qubits, strict=True)}
         scope |= {
-            name: _Variable("float", None, value, True)
+            name: Variable("float", None, value, True)
             for name, value in zip(definition.parameters, arguments, strict=True)
         }
         with self.called(scope, at):
@@ -456,13 +371,13 @@ class _Compiler:
         if not isinstance(root, syntax.Name):
             raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
         found = self.look(root, write=True)
-        if isinstance(found, _Bits):
+        if isinstance(found, Bits):
             new = self.result_of(value)
             if statement.op != "=":
                 old = self.value(target)
                 new = self.arithmetic(statement.op[:-1], self.plain(old), self.plain(new), statement.at)
             self.put(self.bits_of(target, write=True), new, value.at)
-        elif isinstance(found, _Variable) and root is target:
+        elif isinstance(found, Variable) and root is target:
             new = self.result_of(value)
             if statement.op != "=":
                 new = self.arithmetic(statement.op[:-1], self.plain(found.value), self.plain(new), statement.at)
@@ -470,12 +385,12 @@ class _Compiler:
         else:
             raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
 
-    def put(self, target: _Bits, value: Any, at: int) -> None:
+    def put(self, target: Bits, value: Any, at: int) -> None:
         """Assign a value to a register of bits. Measured bits are named, not moved."""
         size = len(target.bits)
         if isinstance(value, str):
-            value = _Bits.known(value)
-        if isinstance(value, _Bits):
+            value = Bits.known(value)
+        if isinstance(value, Bits):
             new = [bit.now for bit in value.bits]
         else:
             number = self.plain(value)
@@ -492,7 +407,7 @@ class _Compiler:
                 self.copied.add(now)
             bit.now = now
 
-    def measure(self, measured: syntax.Measure, into: _Bits, at: int) -> None:
+    def measure(self, measured: syntax.Measure, into: Bits, at: int) -> None:
         """Emit measurements, and note that the bits are no longer known."""
         qubits = self.qubits_of(measured.of)
         if len(qubits) != len(into.bits):
@@ -518,7 +433,7 @@ class _Compiler:
     def on_alias(self, statement: syntax.Alias) -> None:
         if statement.name in self.scopes[-1]:
             raise QasmError(f"'{statement.name}' is declared twice", statement.at, "Choose another name.")
-        self.scopes[-1][statement.name] = _Qubits(self.qubits_of(statement.value))
+        self.scopes[-1][statement.name] = Qubits(self.qubits_of(statement.value))
 
     def on_reset(self, statement: syntax.Reset) -> None:
         for qubit in self.qubits_of(statement.of):
@@ -572,7 +487,7 @@ class _Compiler:
         self.asked = known
         try:
             holds = self.truth(self.value(condition), condition.at)
-        except _Measured as measured:
+        except Measured as measured:
             for value in (0, 1):
                 yield from self.cases(condition, {**known, measured.bit: value})
         else:
@@ -590,16 +505,16 @@ class _Compiler:
         else:
             found = self.value(over)
             if isinstance(found, str):
-                found = _Bits.known(found)
-            if not isinstance(found, _Bits):
+                found = Bits.known(found)
+            if not isinstance(found, Bits):
                 raise QasmError("a loop needs a range, a set or bits", over.at, "Write [0:n] or {1, 2}.")
-            values = [_Bits((bit,)) for bit in found.bits]
+            values = [Bits((bit,)) for bit in found.bits]
         kind = statement.type.kind
         for value in values:
             self.step(statement.at)
             bound: Any = value
-            if not isinstance(value, _Bits):
-                bound = _Variable(kind, None, self.converted(kind, None, value, statement.at), False)
+            if not isinstance(value, Bits):
+                bound = Variable(kind, None, self.converted(kind, None, value, statement.at), False)
             try:
                 self.block(statement.body, {statement.name: bound})
             except _Jumped as jumped:
@@ -628,7 +543,7 @@ class _Compiler:
                         break
                     if jumped.jump.kind != "continue":
                         raise
-        except _Measured:
+        except Measured:
             raise QasmError(
                 "a while loop on a measured bit is not supported", statement.at, "Use a for loop with an if inside."
             ) from None
@@ -638,79 +553,6 @@ class _Compiler:
             message = f"'{statement.kind}' where a measured bit decides is not supported"
             raise QasmError(message, statement.at, "Use if and else on gates.")
         raise _Jumped(statement, None if statement.value is None else self.result_of(statement.value))
-
-    # names
-
-    def look(self, name: syntax.Name, *, write: bool = False) -> Any:
-        for depth in range(len(self.scopes) - 1, -1, -1):
-            found = self.scopes[depth].get(name.name)
-            if found is None:
-                continue
-            if self.calls and depth == 0 and not (isinstance(found, _Variable | _Bits) and not write):
-                break  # gates and subroutines see no global qubits, and change nothing global
-            if write and isinstance(found, _Variable):
-                if found.const:
-                    raise QasmError(f"'{name.name}' is constant", name.at, "Declare it without const.")
-                if self.conditions and depth < self.guarded:
-                    raise QasmError(
-                        f"'{name.name}' is changed where a measured bit decides",
-                        name.at,
-                        "Only gates, resets and measurements may be there.",
-                    )
-            return found
-        raise QasmError(f"'{name.name}' is not declared", name.at, "Declare it before its use, or mend its name.")
-
-    def places(self, target: Expr, size: int) -> list[int]:
-        """Which elements of a register of `size` an operand names."""
-        if not isinstance(target, syntax.Index):
-            return list(range(size))
-        index = target.index
-        if isinstance(index, syntax.Range):
-            start = 0 if index.start is None else self.place(index.start, size)
-            stop = size - 1 if index.stop is None else self.place(index.stop, size)
-            step = 1 if index.step is None else self.whole(index.step)
-            if step == 0:
-                raise QasmError("a range with step 0", index.at, "Choose another step.")
-            return list(range(start, stop + (1 if step > 0 else -1), step))
-        if isinstance(index, syntax.SetOf):
-            return [self.place(item, size) for item in index.items]
-        return [self.place(index, size)]
-
-    def place(self, index: Expr, size: int) -> int:
-        place = self.whole(index)
-        if not -size <= place < size or (place < 0 and self.program.version == 2):
-            raise QasmError(f"index {place} is out of range 0..{size - 1}", index.at, "Indices start at 0.")
-        return place % size
-
-    def qubits_of(self, operand: Expr) -> tuple[int, ...]:
-        if isinstance(operand, syntax.Binary) and operand.op == "++":
-            both = self.qubits_of(operand.left) + self.qubits_of(operand.right)
-            if len(set(both)) < len(both):
-                raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
-            return both
-        if isinstance(operand, syntax.Index):
-            whole = self.qubits_of(operand.base)
-            chosen = tuple(whole[k] for k in self.places(operand, len(whole)))
-            if len(set(chosen)) < len(chosen):
-                raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
-            return chosen
-        if isinstance(operand, syntax.Name):
-            found = self.look(operand)
-            if isinstance(found, _Qubits):
-                return found.indices
-            raise QasmError(f"'{operand.name}' is not a qubit", operand.at, "Name a qubit or a register of qubits.")
-        raise QasmError("expected a qubit", operand.at, "Name a qubit or a register of qubits.")
-
-    def bits_of(self, operand: Expr, *, write: bool = False) -> _Bits:
-        """A register of bits, or a part of one that shares nothing but the numbers of its bits."""
-        root = operand.base if isinstance(operand, syntax.Index) else operand
-        found = self.look(root, write=write) if isinstance(root, syntax.Name) else None
-        if not isinstance(found, _Bits):
-            name = f"'{root.name}' is not a bit" if isinstance(root, syntax.Name) else "expected a bit"
-            raise QasmError(name, operand.at, "Name a bit or a register of bits.")
-        if not isinstance(operand, syntax.Index):
-            return found
-        return _Bits(tuple(found.bits[k] for k in self.places(operand, len(found.bits))))
 
     # values
 
@@ -724,7 +566,7 @@ class _Compiler:
             if isinstance(expression, syntax.Call) and expression.name in self.defs:
                 return self.call(expression)
             return self.value(expression)
-        except _Measured:
+        except Measured:
             raise QasmError(
                 "arithmetic with measured bits is not supported", expression.at, "Use if on the bits, or copy them."
             ) from None
@@ -742,7 +584,7 @@ class _Compiler:
                 if len(qubits) != (size or 1):
                     message = f"'{name}' is of {size or 1} qubits, got {len(qubits)}"
                     raise QasmError(message, argument.at, "The sizes have to be equal.")
-                scope[name] = _Qubits(qubits)
+                scope[name] = Qubits(qubits)
             elif declared.kind == "bit":
                 given = self.value(argument)
                 scope[name] = self.new_bits(argument.at, size or 1)
@@ -751,7 +593,7 @@ class _Compiler:
                 self.conditions = conditions
             else:
                 value = self.converted(declared.kind, size, self.value(argument), argument.at)
-                scope[name] = _Variable(declared.kind, size, value, False)
+                scope[name] = Variable(declared.kind, size, value, False)
         guarded, self.guarded = self.guarded, min(self.guarded, 1)
         try:
             with self.called(scope, call.at):
@@ -778,240 +620,22 @@ class _Compiler:
         self.conditions = conditions
         return bits
 
-    def value(self, expression: Expr) -> Any:
-        """A number, a truth value, a bit string or `_Bits`. Raises _Measured where a measured bit is needed."""
-        match expression:
-            case syntax.Literal_(value=value):
-                return value
-            case syntax.Name(name=name):
-                if name in _CONSTANTS and not any(name in scope for scope in self.scopes):
-                    return _CONSTANTS[name]
-                found = self.look(expression)
-                if isinstance(found, _Qubits):
-                    raise QasmError(f"'{name}' is a qubit, not a value", expression.at, "Measure it first.")
-                return found.value if isinstance(found, _Variable) else found
-            case syntax.Unary(op=op, of=of):
-                inner = self.value(of)
-                if op == "!":
-                    return not self.truth(inner, of.at)
-                if op == "~" and isinstance(inner, _Bits | str):
-                    bits = _Bits.known(inner) if isinstance(inner, str) else inner
-                    return "".join("10"[self.bit(each)] for each in reversed(bits.bits))
-                plain = self.plain(inner)
-                return ~self.integer(plain, of.at) if op == "~" else -plain if op == "-" else +plain
-            case syntax.Binary():
-                return self.binary(expression)
-            case syntax.Call():
-                return self.function(expression)
-            case syntax.Cast(type=declared, of=of):
-                size = None if declared.size is None else self.whole(declared.size)
-                inner = self.value(of)
-                if declared.kind == "bit":
-                    number = self.integer(self.plain(inner), of.at)
-                    return "".join(str(number >> k & 1) for k in reversed(range(size or 1)))
-                return self.converted(declared.kind, size, inner, of.at)
-            case syntax.Index(base=base):
-                whole = self.value(base)
-                if isinstance(whole, str):
-                    whole = _Bits.known(whole)
-                if isinstance(whole, int) and not isinstance(whole, bool):
-                    return whole >> self.place(expression.index, 64) & 1  # type: ignore[arg-type]
-                if not isinstance(whole, _Bits):
-                    raise QasmError("only bits have elements", expression.at, "Index a register of bits.")
-                return _Bits(tuple(whole.bits[k] for k in self.places(expression, len(whole.bits))))
-        raise QasmError("this is no value", expression.at, "Write a number or bits.")
-
-    def binary(self, expression: syntax.Binary) -> Any:
-        op, at = expression.op, expression.at
-        if op in ("&&", "||"):
-            left = self.truth(self.value(expression.left), expression.left.at)
-            if left == (op == "||"):
-                return left
-            return self.truth(self.value(expression.right), expression.right.at)
-        left, right = self.value(expression.left), self.value(expression.right)
-        if op in ("==", "!="):
-            return self.equal(left, right) == (op == "==")
-        return self.arithmetic(op, self.plain(left), self.plain(right), at)
-
-    def equal(self, left: Any, right: Any) -> bool:
-        """Bit by bit, so that the first difference decides and no more bits are asked for."""
-        if isinstance(right, _Bits):
-            left, right = right, left
-        if not isinstance(left, _Bits):
-            return bool(self.plain(left) == self.plain(right))
-        if isinstance(right, str):
-            right = _Bits.known(right)
-        if isinstance(right, _Bits) and len(left.bits) == len(right.bits):
-            return all(self.bit(a) == self.bit(b) for a, b in zip(left.bits, right.bits, strict=True))
-        number = self.plain(right)
-        if number != int(number) or not 0 <= number < 1 << len(left.bits):
-            return False
-        return all(self.bit(each) == int(number) >> k & 1 for k, each in enumerate(left.bits))
-
-    def bit(self, bit: _Bit) -> int:
-        if bit.now < 0:
-            return int(bit.now == ONE)
-        if self.asked is not None and bit.now in self.asked:
-            return self.asked[bit.now]
-        raise _Measured(bit.now)
-
-    def plain(self, value: Any) -> Any:
-        """As a number; bits are a number with bit 0 the least significant."""
-        if isinstance(value, _Bits):
-            return sum(self.bit(each) << k for k, each in enumerate(value.bits))
-        if isinstance(value, str):
-            return int(value, 2)
-        return int(value) if isinstance(value, bool) else value
-
-    def truth(self, value: Any, at: int) -> bool:
-        if value is None:
-            raise QasmError("this has no value", at, "Return one.")
-        return bool(self.plain(value))
-
-    def function(self, call: syntax.Call) -> Any:
-        if call.name in self.defs:
-            if self.asked is not None:
-                raise QasmError("a subroutine in a condition is not supported", call.at, "Assign its value first.")
-            return self.call(call)
-        if call.name == "sizeof" and len(call.arguments) == 1:
-            found = self.look(call.arguments[0]) if isinstance(call.arguments[0], syntax.Name) else None
-            if isinstance(found, _Bits | _Qubits):
-                return len(found.bits if isinstance(found, _Bits) else found.indices)
-        arguments = [self.plain(self.value(argument)) for argument in call.arguments]
-        if call.name == "pow" and len(arguments) == 2:
-            return self.arithmetic("**", *arguments, call.at)
-        if call.name not in _FUNCTIONS:
-            message = f"the function '{call.name}' is not known"
-            raise QasmError(message, call.at, f"Known are {', '.join(sorted(_FUNCTIONS))}, pow.")
-        count, function = _FUNCTIONS[call.name]
-        if len(arguments) != count:
-            raise QasmError(f"'{call.name}' takes {count} arguments, got {len(arguments)}", call.at, "Mend the call.")
-        try:
-            return function(*arguments)
-        except (ArithmeticError, ValueError):
-            message = f"{call.name}({', '.join(str(float(each)) for each in arguments)}) has no value"
-            raise _Undefined(message, call.at, "Mend the expression.") from None
-
-    def arithmetic(self, op: str, a: Any, b: Any, at: int) -> Any:
-        if a is None or b is None:
-            raise QasmError("this has no value", at, "Return one.")
-        try:
-            result = self.computed(op, a, b, at)
-        except (ArithmeticError, ValueError):
-            raise _Undefined(f"{float(a)} {op} {float(b)} has no value", at, "Mend the expression.") from None
-        if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
-            raise _Undefined(f"{float(a)} {op} {float(b)} is no finite number", at, "Mend the expression.")
-        if not isinstance(result, float) and abs(result) >= MAX_WHOLE:
-            raise QasmError(f"{op} gives an integer of more than 63 bits", at, "Use float numbers.", "too_large")
-        return result
-
-    def computed(self, op: str, a: Any, b: Any, at: int) -> Any:
-        match op:
-            case "+":
-                return a + b
-            case "-":
-                return a - b
-            case "*":
-                return a * b
-            case "/" if isinstance(a, float) or isinstance(b, float) or self.program.version == 2:
-                return a / b
-            case "/":
-                # kept exact: it is rounded towards 0 only where an integer is needed, and 1/2 stays a half elsewhere
-                return Fraction(a) / Fraction(b)
-            case "%":
-                return math.fmod(a, b) if isinstance(a, float) or isinstance(b, float) else a % b
-            case "**":
-                if isinstance(a, int) and isinstance(b, int) and 0 <= b <= 63 and abs(a) < 2**32:
-                    return a**b
-                return float(a) ** float(b)
-            case "<":
-                return a < b
-            case ">":
-                return a > b
-            case "<=":
-                return a <= b
-            case ">=":
-                return a >= b
-        left, right = self.integer(a, at), self.integer(b, at)
-        match op:
-            case "&":
-                return left & right
-            case "|":
-                return left | right
-            case "^":
-                return left ^ right
-            case "<<" if 0 <= right < 64:
-                return left << right
-            case ">>" if right >= 0:
-                return left >> right
-        raise QasmError(f"the operator '{op}' does not fit here", at, "Mend the expression.")
-
-    def integer(self, value: Any, at: int) -> int:
-        if isinstance(value, float) and not value.is_integer():
-            raise QasmError(f"expected an integer, got {value}", at, "Write an integer.")
-        return int(value)
-
-    def number(self, expression: Expr) -> Any:
-        """A number known while compiling."""
-        try:
-            value = self.plain(self.value(expression))
-        except _Measured:
-            raise QasmError(
-                "a measured bit cannot be a number here", expression.at, "Use if on the bit, and constants in it."
-            ) from None
-        if value is None:
-            raise QasmError("this has no value", expression.at, "Return one.")
-        return value
-
-    def whole(self, expression: Expr) -> int:
-        return self.integer(self.number(expression), expression.at)
-
-    def angle(self, expression: Expr) -> float:
-        try:
-            value = float(self.number(expression))
-        except OverflowError:
-            value = math.inf
-        if not math.isfinite(value):
-            raise QasmError("a parameter is not finite", expression.at, "Write a finite number.")
-        return value
-
-    def converted(self, kind: str, width: int | None, value: Any, at: int) -> Any:
-        """As a variable of a type holds it."""
-        try:
-            number = self.plain(value)
-        except _Measured:
-            if self.asked is not None:
-                raise
-            raise QasmError("arithmetic with measured bits is not supported", at, "Use if on the bits.") from None
-        if number is None:
-            raise QasmError("this has no value", at, "Return one.")
-        if kind in ("float", "angle"):
-            return float(number)
-        if kind == "bool":
-            return bool(number)
-        whole = int(number)
-        if width is not None and 1 <= width <= 64:
-            whole %= 1 << width
-            if kind == "int" and whole >> (width - 1):
-                whole -= 1 << width
-        return whole
-
     # the result
 
     def result(self) -> Compiled:
-        registers = {name: found for name, found in self.scopes[0].items() if isinstance(found, _Bits)}
+        registers = {name: found for name, found in self.scopes[0].items() if isinstance(found, Bits)}
         chosen = {name: found for name, found in registers.items() if found.output} or registers
         if not self.qubits:
             raise QasmError("there is no qubit", 0, "Declare a register and apply gates to it.", "empty_problem")
         written = {bit for operation in self.operations for bit in operation.bits}
         order: dict[int, int] = {}
         for name, found in chosen.items():
-            for bit in found.bits:
-                if bit.now == ONE:
+            for each in found.bits:
+                if each.now == ONE:
                     message = f"an output bit of '{name}' is a constant 1"
                     raise QasmError(message, 0, "Measure a qubit into it, or leave it out.")
-                number = bit.home if bit.now == ZERO else bit.now
-                if bit.now == ZERO and number in written:  # what was measured into it before does not count
+                number = each.home if each.now == ZERO else each.now
+                if each.now == ZERO and number in written:  # what was measured into it before does not count
                     number = self.new_bits(0, 1).bits[0].home
                 if number in order:
                     raise QasmError(f"'{name}' repeats another output bit", 0, "Leave one of them out.")

@@ -41,7 +41,7 @@ class Node(msgspec.Struct, frozen=True):
     at: int
 
 
-class Literal_(Node, frozen=True):
+class Constant(Node, frozen=True):
     """A number, a truth value, or a bit string ("0101", bit 0 on the right)."""
 
     value: int | float | bool | str
@@ -93,7 +93,7 @@ class Measure(Node, frozen=True):
     of: Expr
 
 
-Expr = Literal_ | Name | Unary | Binary | Call | Cast | Index | Range | SetOf | Measure
+Expr = Constant | Name | Unary | Binary | Call | Cast | Index | Range | SetOf | Measure
 
 
 class Type(Node, frozen=True):
@@ -232,14 +232,9 @@ _TOKEN = re.compile(
 _REMARK = re.compile(r"^[ \t]*(?:#?pragma\b|@[^\W\d])[^\n]*", re.MULTILINE)
 """Pragmas and annotations, which an implementation may ignore: blanked out, so that places stay."""
 
-_BINARY = {
-    op: level
-    for level, ops in enumerate(
-        (("||",), ("&&",), ("|",), ("^",), ("&",), ("==", "!="), ("<", ">", "<=", ">="), ("<<", ">>"), ("+", "-", "++"))
-        + (("*", "/", "%"),)
-    )
-    for op in ops
-}
+_LEVELS = ("||", "&&", "|", "^", "&", "== !=", "< > <= >=", "<< >>", "+ - ++", "* / %")
+"""Operators of two sides, the loosest first."""
+_BINARY = {op: level for level, ops in enumerate(_LEVELS) for op in ops.split()}
 _OPERATORS_2 = {"+", "-", "*", "/", "=="}
 """Besides the power, which is ^ there."""
 _ASSIGN = {"=", "+=", "-=", "*=", "/=", "%=", "**=", "^=", "|=", "&=", "<<=", ">>="}
@@ -724,12 +719,12 @@ class _Parser:
             if self.kind == "word" and self.tokens[self.here][2] == at + len(text):
                 self.here -= 1
                 raise self.unsupported("a number with a unit", text + self.tokens[self.here + 1][1])
-            return Literal_(at, _number(text))
+            return Constant(at, _number(text))
         if kind == "string" and self.version == 3:
             digits = self.next()[1:-1].replace("_", "")
             if not digits or digits.strip("01"):
                 raise QasmError("expected a bit string of 0 and 1", at, 'Write it as "0101".')
-            return Literal_(at, digits)
+            return Constant(at, digits)
         if kind == "word":
             return self.word(text, at)
         if self.took("("):
@@ -746,7 +741,7 @@ class _Parser:
         if self.version == 3:
             if text in ("true", "false"):
                 self.here += 1
-                return Literal_(at, text == "true")
+                return Constant(at, text == "true")
             if text == "measure":
                 raise QasmError(
                     "a measurement inside an expression is not supported",

@@ -16,11 +16,11 @@ FAMILIES: dict[str, type[ProblemData]] = {
         MaxCut,
         Qubo,
         Ising,
+        Labs,
         Portfolio,
         Route,
         Molecule,
         Circuit,
-        Labs,
     )
 }
 

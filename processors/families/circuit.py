@@ -1,9 +1,9 @@
 """Circuit: OpenQASM 2 or 3, sampled, or as expectation values of given observables.
 
-Payload: `qasm` (the source), `observables` ([{"name": …, "terms": {"ZZI": 0.5}}], letter i on qubit i), `fidelity` (what
-counts have to reach). Solution: `{"counts": {"0110": 12}}`, classical bit 0 on the right, as Qiskit prints them; or
-`{"expectations": [{"name", "value", "error"}]}`. There is nothing to improve on: an answer is *verified* by an independent
-run, or a *mismatch*, or *unverified*, with the reason, where no independent run is possible.
+Payload: `qasm` (the source), `observables` ([{"name": …, "terms": {"ZZI": 0.5}}], letter i on qubit i), `fidelity`
+(what counts have to reach). Solution: `{"counts": {"0110": 12}}`, classical bit 0 on the right, as Qiskit prints them;
+or `{"expectations": [{"name", "value", "error"}]}`. There is nothing to improve on: an answer is *verified* by an
+independent run, or a *mismatch*, or *unverified*, with the reason, where no independent run is possible.
 """
 
 from __future__ import annotations
@@ -94,8 +94,11 @@ class CircuitInstance:
         return {"counts": dict(zip(evidence.strings(rows[order]), counts[order].tolist(), strict=True))}
 
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
-        """Against the independent run in the evidence. Where that was by the backend's own kind of simulator, it says so:
-        `reference` in the details and `backend` in the outcome are then the same name."""
+        """Against the run in the evidence.
+
+        That is not independent where it was made by the backend's own kind of simulator: `reference` in the details
+        and `backend` in the outcome are then the same name.
+        """
         wrong = self.wrong(solution)
         if wrong:
             return Evaluation(None, False, (wrong,))
@@ -168,9 +171,10 @@ class CircuitFamily:
         if isinstance(named, Rejected):
             return named
         names, observables = named
-        circuit = _without_idle(circuit, observables) if observables else _sampled(circuit)
-        if isinstance(circuit, Rejected):
-            return circuit
+        run = _without_idle(circuit, observables) if observables else _sampled(circuit)
+        if isinstance(run, Rejected):
+            return run
+        circuit = run
         if not observables and problem.shots == 0:
             return Rejected(
                 "invalid_event", "0 shots of a circuit without observables", "$.shots", "Ask for 1 or more."

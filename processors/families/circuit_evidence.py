@@ -1,14 +1,15 @@
 """What reduce says about the distribution of a circuit, and how verify compares counts with it. NumPy only.
 
 The evidence divides the values of the classical bits into classes and has the exact probability of each: the `LISTED`
-likeliest values by themselves, all others by `HASHES` parities of their bits, chosen at random. For Clifford circuits, whose
-values are uniform on an affine space, the classes are parities of its coordinates. Counts and probabilities of classes have
-a Hellinger fidelity, F = (sum_i sqrt(p_i q_i))^2. Classes can only raise it: what differs in them differs in the whole.
+likeliest values by themselves, all others by `HASHES` parities of their bits, chosen at random. For Clifford circuits,
+whose values are uniform on an affine space, the classes are parities of its coordinates. Counts and probabilities of
+classes have a Hellinger fidelity, F = (sum_i sqrt(p_i q_i))^2. Classes can only raise it: what differs in them differs
+in the whole.
 
-How low F gets with perfect sampling depends on the distribution and the shots, so it is *tried*: `TRIES` multinomial draws
-give its mean and spread, and counts pass with F above 0.99, or above what `SIGMAS` deviations below that mean are.
-Besides, each bit has to be 1 as often as it should, within `SIGMAS` deviations: this sees a bit that is stuck even
-where nearly every value is drawn once.
+How low F gets with perfect sampling depends on the distribution and the shots, so it is *tried*: `TRIES` multinomial
+draws give its mean and spread. Counts pass with F of 0.99, or, where perfect sampling cannot be relied on for that,
+with `SIGMAS` deviations below its mean. Besides, each bit has to be 1 as often as it should, within `SIGMAS`
+deviations: this sees a bit that is stuck even where nearly every value is drawn once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The independent run of a circuit that verify compares with: the path of reduce, where heavy imports are allowed.
 
-Clifford circuits by the tableau, whatever their size; others of up to `MAX_QUBITS` qubits by the JAX state vector, or by
-Cirq where the problem asks for the target gpu, whose backend is JAX itself.
+Clifford circuits by the tableau, whatever their size; others of up to `MAX_QUBITS` qubits by the JAX state vector, or
+by Cirq where the problem asks for the target gpu, whose backend is JAX itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NONE = "none"
 
 
 def reduction(task: Task, circuit: Circuit, clock: Callable[[], float] = monotonic) -> Reduction:
-    """The circuit as kernel. The state: the reference's evidence and counts of its own, or values; or why there is none."""
+    """The circuit as kernel. The state: evidence of the reference and counts of its own, or values, or why not."""
     start = clock()
 
     def going_on() -> bool:

@@ -22,11 +22,11 @@ FAMILIES: dict[str, Family] = {
         MaxCutFamily(),
         QuboFamily(),
         IsingFamily(),
+        LabsFamily(),
         PortfolioFamily(),
         RouteFamily(),
         MoleculeFamily(),
         CircuitFamily(),
-        LabsFamily(),
     )
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends import jax_constrained, jax_qaoa
-from qmosaic.backends.base import Job
+from qmosaic.backends.base import Job, Result
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
 from qmosaic.backends.qaoa_circuit import held
@@ -172,5 +172,6 @@ def test_twenty_qubits(make: type[CirqStatevector] | type[JaxStatevector]) -> No
     # angles near the best of a ring at p = 2; a random cut has E = 0, the best -20
     job = Job(ring, 64, 0, gammas=np.array([0.25, 0.45]), betas=np.array([-0.5, -0.25]))
     backend = make()
-    (result,) = backend.run([backend.prepare(job)])  # type: ignore[list-item]
+    (result,) = backend.run([backend.prepare(job)])
+    assert isinstance(result, Result)
     assert (result.energies * result.counts).sum() / 64 < -7
