@@ -27,11 +27,11 @@ def reduce_events(
 
     `share` of the time left to a problem's deadline may be searched, `max_seconds` at most; `now` is in
     seconds since the epoch. Seeds follow from the problem's digest and seed: twice the same event, twice the
-    same search. Problems whose model is a polynomial are reduced together, whatever their families are.
+    same search. Problems whose model is a quadratic polynomial are reduced together, whatever their families are.
     """
     groups: dict[str, list[int]] = {}
     for k, event in enumerate(batch):
-        together = "spins" if isinstance(event.model, PackedPolynomial) else event.ref.family
+        together = "spins" if isinstance(event.model, PackedPolynomial) and not event.model.higher else event.ref.family
         groups.setdefault(together, []).append(k)
     out: dict[int, Pair] = {}
     for members in groups.values():

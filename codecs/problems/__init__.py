@@ -3,6 +3,7 @@
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.circuit import Circuit
 from qmosaic.codecs.problems.ising import Ising
+from qmosaic.codecs.problems.labs import Labs
 from qmosaic.codecs.problems.maxcut import MaxCut
 from qmosaic.codecs.problems.molecule import Molecule, OrbitalIntegrals
 from qmosaic.codecs.problems.portfolio import Portfolio
@@ -15,6 +16,7 @@ FAMILIES: dict[str, type[ProblemData]] = {
         MaxCut,
         Qubo,
         Ising,
+        Labs,
         Portfolio,
         Route,
         Molecule,
@@ -25,6 +27,7 @@ FAMILIES: dict[str, type[ProblemData]] = {
 __all__ = [
     "Circuit",
     "Ising",
+    "Labs",
     "MaxCut",
     "Molecule",
     "OrbitalIntegrals",

@@ -9,6 +9,7 @@ from qmosaic.codecs.errors import Rejected
 from qmosaic.processors.families.base import Family
 from qmosaic.processors.families.circuit import CircuitFamily
 from qmosaic.processors.families.ising import IsingFamily
+from qmosaic.processors.families.labs import LabsFamily
 from qmosaic.processors.families.maxcut import MaxCutFamily
 from qmosaic.processors.families.molecule import MoleculeFamily
 from qmosaic.processors.families.portfolio import PortfolioFamily
@@ -21,6 +22,7 @@ FAMILIES: dict[str, Family] = {
         MaxCutFamily(),
         QuboFamily(),
         IsingFamily(),
+        LabsFamily(),
         PortfolioFamily(),
         RouteFamily(),
         MoleculeFamily(),

@@ -84,11 +84,12 @@ class RouteInstance:
 
     def _told(self, order: Sequence[int]) -> Any:
         """An order in the problem's names, told in one way of the many that mean the same."""
+        at = order.index(self.start)
+        order = [*order[at:], *order[:at]]
         if self.fleet is None:
-            at = order.index(self.start)
-            return {"tour": [self.names[node] for node in self._forward([*order[at:], *order[:at]], 1)]}
+            return {"tour": [self.names[node] for node in self._forward(order, 1)]}
         found: list[list[int]] = [[]]
-        for node in order[order.index(self.start) :]:
+        for node in order:
             if node == self.start:
                 found.append([])
             else:
@@ -235,7 +236,7 @@ def _distances(data: Route, limits: Limits) -> Distances | Rejected:
     if len(at := np.argwhere(~(np.abs(table) <= reach))):
         k, axis = (int(i) for i in at[0])
         return _invalid(
-            f"{listed[k][axis]} is beyond ±{reach[axis]:g}",
+            f"{listed[k][axis]:g} is beyond ±{reach[axis]:g}",
             f".coordinates[{k}][{axis}]",
             "With geo, send latitude and longitude as DDD.MM." if data.metric == "geo" else "Scale the points down.",
         )
@@ -254,12 +255,14 @@ def _listed(data: Route) -> Distances | Rejected:
     if len(at := np.argwhere(~np.isfinite(table) | (table < 0))):
         i, j = (int(k) for k in at[0])
         if i != j or not np.isfinite(table[i, j]):
-            return _invalid(f"{rows[i][j]} is no distance", f".matrix[{i}][{j}]", "Send finite numbers, none negative.")
+            return _invalid(
+                f"{rows[i][j]:g} is no distance", f".matrix[{i}][{j}]", "Send finite numbers, none negative."
+            )
     np.fill_diagonal(table, 0.0)
     if not data.directed and len(at := np.argwhere(table != table.T)):
         i, j = (int(k) for k in at[0])
         return _invalid(
-            f"{rows[i][j]} from {i} to {j}, {rows[j][i]} back",
+            f"{rows[i][j]:g} from {i} to {j}, {rows[j][i]:g} back",
             f".matrix[{i}][{j}]",
             "Correct the matrix, or set `directed` where both are meant.",
         )
@@ -295,7 +298,7 @@ def _fleet(data: Route, start: int, names: Sequence[Node]) -> Fleet | Rejected |
         return None
     n = len(names)
     if not 0 < data.capacity <= LARGEST:
-        return _invalid(f"expected a positive number, got {data.capacity}", ".capacity", "Say what a vehicle holds.")
+        return _invalid(f"expected a positive number, got {data.capacity:g}", ".capacity", "Say what a vehicle holds.")
     if data.vehicles is not None and data.vehicles < 1:
         return _invalid(f"expected at least 1, got {data.vehicles}", ".vehicles", "Leave it out for no limit.")
     if len(data.demands) != n:
@@ -304,9 +307,9 @@ def _fleet(data: Route, start: int, names: Sequence[Node]) -> Fleet | Rejected |
         return Rejected("empty_problem", "there is no customer", "$.problem", "Send the depot and at least one more.")
     for k, demand in enumerate(data.demands):
         if not 0 <= demand < np.inf:
-            return _invalid(f"{demand} is no demand", f".demands[{k}]", "Send finite numbers, none negative.")
+            return _invalid(f"{demand:g} is no demand", f".demands[{k}]", "Send finite numbers, none negative.")
         if k == start and demand:
-            return _invalid(f"the depot {names[k]!r} has the demand {demand}", f".demands[{k}]", "Set it to 0.")
+            return _invalid(f"the depot {names[k]!r} has the demand {demand:g}", f".demands[{k}]", "Set it to 0.")
         if demand > data.capacity:
             return _invalid(
                 f"node {names[k]!r} demands {demand:g}, a vehicle holds {data.capacity:g}",

@@ -54,6 +54,8 @@ LOADED = 4
 """The most moves that may change the load of a route that they could overfill: the order of its indicator."""
 AGREED = 3
 """Searches that must end at the same best before it is believed."""
+SEARCHES = 12
+"""The most of them: where vehicles are filled to the brim, many end without an answer."""
 WHOLE = 1e9
 """Distances up to this stay as they are where they are whole; PyVRP counts in integers."""
 
@@ -110,7 +112,7 @@ def incumbent(
     """The best order of PyVRP's searches from several seeds, and what found it.
 
     A search ends when it has not improved for a number of rounds that grows with the nodes; the next begins
-    until `AGREED` of them ended at the same best, or the time is over.
+    until `AGREED` of them ended at the same best, there were `SEARCHES`, or the time is over.
     """
     n, deadline = ask.distances.n, clock() + seconds
     known = constructed(ask.distances, ask.directed, ask.start, ask.fleet)
@@ -119,7 +121,7 @@ def incumbent(
     data, customers = _posed(ask)
     warm = None if known is None else pyvrp.Solution(data, _visits(known, customers, ask.start))
     best, agreed, runs = None, 0, 0
-    while agreed < AGREED and (runs == 0 or clock() < deadline):
+    while agreed < AGREED and runs < SEARCHES and (runs == 0 or clock() < deadline):
         stop = MultipleCriteria([NoImprovement(300 + 50 * n), MaxRuntime(max(0.0, deadline - clock()))])
         # the first search goes on from what is known, so that little time is enough; later ones begin anew
         found = pyvrp.solve(

@@ -1,0 +1,183 @@
+"""LABS, low autocorrelation binary sequences: n signs that look as little as possible like shifted copies of themselves.
+
+    objective = E(s) = sum_{k=1}^{n-1} C_k^2,   C_k = sum_{i=0}^{n-1-k} s_i s_{i+k},   s_i in {+1, -1};   minimised
+
+Payload: `n`. The solution is `{"sequence": [1, -1, …], "run_lengths": […]}`, the second being how many equal signs
+follow one another; the merit factor n^2 / (2 E) is in the outcome's details. As a polynomial it is of order four:
+
+    E(s) = n (n-1) / 2 + 2 sum_{i, a} s_i s_{i+2a} + 4 sum_{i, a < b} s_i s_{i+a} s_{i+b} s_{i+a+b}
+
+over all a, b >= 1 that stay in the sequence. Sources: Golay, IEEE Trans. Inf. Theory 28 (1982) 543; Packebusch &
+Mertens, J. Phys. A 49 (2016) 165001 (optima up to n = 66).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from qmosaic.codecs.bundle import Bundle
+from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.events import Answer, Problem, Sense
+from qmosaic.codecs.model import Monomials, SpinPolynomial, spins_of
+from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
+from qmosaic.processors.families.spins import bits_of_state, lifted_bits
+
+LEAST, MOST = 3, 128
+"""Lengths: the terms grow with n^3, and 170,000 of them are what an event between the hops should hold."""
+
+
+@dataclass(frozen=True)
+class LabsInstance:
+    n: int
+
+    sense: Sense = "min"
+
+    @property
+    def digest(self) -> str:
+        return sha256(b"qmosaic.labs/1:%d" % self.n).hexdigest()[:32]
+
+    @property
+    def notes(self) -> list[str]:
+        return []
+
+    @property
+    def size(self) -> int:
+        return self.n**2 // 8  # a search of 32 elements takes as long as that of a max-cut of 128 nodes
+
+    def encode(self) -> SpinPolynomial:
+        return polynomial(self.n)
+
+    def quick(self) -> Any:
+        return _solution(descended(legendre(self.n)))
+
+    def solution(self, state: Bundle) -> Any:
+        return _solution(self._spins(bits_of_state(state)))
+
+    def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return _solution(self._spins(lifted_bits(state, lift, answer)))
+
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
+        if not isinstance(solution, dict) or solution.keys() != {"sequence", "run_lengths"}:
+            return Evaluation(None, False, ("a solution has a sequence and its run lengths",))
+        sequence = solution["sequence"]
+        if not isinstance(sequence, list) or not all(type(s) is int and s in (1, -1) for s in sequence):
+            return Evaluation(None, False, ("an element is neither 1 nor -1",))
+        if len(sequence) != self.n:
+            return Evaluation(None, False, (f"{len(sequence)} elements, expected {self.n}",))
+        if solution["run_lengths"] != run_lengths(sequence):
+            return Evaluation(None, False, ("the run lengths are not those of the sequence",))
+        total = 0
+        for k in range(1, self.n):
+            total += sum(a * b for a, b in zip(sequence, sequence[k:], strict=False)) ** 2
+        return Evaluation(float(total), True, details={"merit_factor": self.n**2 / (2 * total)})
+
+    def _spins(self, bits: UInt8[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        if bits.shape != (self.n,):
+            raise ValueError(f"expected {self.n} bits, got {bits.shape}")
+        return np.asarray(spins_of(bits), dtype=np.int64)
+
+
+class LabsFamily:
+    name = "labs"
+    exact_shots = False
+
+    def parse(self, problem: Problem, limits: Limits) -> LabsInstance | Rejected:
+        if problem.sense == "max":
+            return Rejected("invalid_problem", "the energy of a sequence is minimised", "$.sense", "Leave sense out.")
+        if unknown := sorted(problem.problem.keys() - {"n"}):
+            place = f"$.problem.{unknown[0]}"
+            return Rejected("invalid_problem", f"unknown field {unknown[0]!r}", place, "Known fields: n.")
+        n = problem.problem.get("n")
+        if not isinstance(n, int) or isinstance(n, bool) or n < LEAST:
+            message = f"expected a length of at least {LEAST}, got {n!r}" if "n" in problem.problem else "no length"
+            return Rejected("invalid_problem", message, "$.problem.n", f"Send a whole number from {LEAST} to {MOST}.")
+        most = min(MOST, limits.variables)
+        if n > most or terms(n) > limits.couplings:
+            message = f"{n} elements and {terms(n)} terms, the limits are {most} and {limits.couplings}"
+            return Rejected("too_large", message, "$.problem.n", "Send a shorter one.")
+        return LabsInstance(n)
+
+    def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
+        from qmosaic.processors.families import labs_reduce
+
+        return labs_reduce.reduce(tasks)
+
+    def warm_up(self, layers: int, slow: bool) -> None:
+        from qmosaic.processors.families import labs_reduce
+
+        labs_reduce.warm_up(layers, slow)
+
+
+def terms(n: int) -> int:
+    """Terms of the polynomial, without the constant."""
+    four = sum((total - 1) // 2 * (n - total) for total in range(3, n))
+    return four + sum(n - 2 * a for a in range(1, (n + 1) // 2))
+
+
+def polynomial(n: int) -> SpinPolynomial:
+    """E of sequences of n elements."""
+    a, b = np.triu_indices(n, 1)
+    a, b = a[a > 0], b[a > 0]
+    a, b = a[a + b < n], b[a + b < n]
+    starts = n - a - b
+    i = np.arange(starts.sum()) - np.repeat(starts.cumsum() - starts, starts)
+    a, b = np.repeat(a, starts), np.repeat(b, starts)
+    index = np.stack([i, i + a, i + b, i + a + b], axis=1).astype(np.int32)
+    index = index[np.lexsort(index.T[::-1])]
+    rows, cols = np.triu_indices(n, 2)
+    even = (cols - rows) % 2 == 0
+    rows, cols = rows[even].astype(np.int32), cols[even].astype(np.int32)
+    higher = (Monomials(index, np.full(len(index), 4.0)),) if len(index) else ()
+    return SpinPolynomial(np.zeros(n), rows, cols, np.full(len(rows), 2.0), n * (n - 1) / 2, higher)
+
+
+def energy(spins: Int64[np.ndarray, "r n"]) -> Int64[np.ndarray, " r"]:
+    """E of each row."""
+    return np.asarray(sum((spins[:, k:] * spins[:, :-k]).sum(axis=1) ** 2 for k in range(1, spins.shape[1])))
+
+
+def flips(spins: Int64[np.ndarray, "r n"]) -> Int64[np.ndarray, "r n"]:
+    """How E of each row changes with the flip of each element."""
+    n = spins.shape[1]
+    fields, mirrored = np.zeros_like(spins), np.zeros_like(spins)
+    for k in range(1, n):
+        before, after = np.zeros_like(spins), np.zeros_like(spins)
+        before[:, k:], after[:, :-k] = spins[:, :-k], spins[:, k:]
+        fields += (spins * before).sum(axis=1, keepdims=True) * (before + after)
+        mirrored += before * after
+    return np.asarray(4 * (n - 1) + 8 * mirrored - 4 * spins * fields)
+
+
+def descended(spins: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Flip what lowers E most until nothing does."""
+    spins = spins.copy()
+    while True:
+        change = flips(spins[None])[0]
+        best = int(change.argmin())
+        if change[best] >= 0:
+            return spins
+        spins[best] *= -1
+
+
+def legendre(n: int) -> Int64[np.ndarray, " n"]:
+    """The Legendre sequence of the next prime, rotated by a quarter: merit factor 6 in the limit (Golay 1983)."""
+    prime = next(p for p in range(max(n, 3), 2 * n + 3) if all(p % d for d in range(2, int(p**0.5) + 1)))
+    squares = np.isin(np.arange(prime), np.arange(prime) ** 2 % prime)
+    return np.roll(np.where(squares, 1, -1), -(prime // 4))[:n].astype(np.int64)
+
+
+def run_lengths(sequence: Sequence[int]) -> list[int]:
+    """How many equal elements follow one another."""
+    return [len(list(run)) for _, run in groupby(sequence)]
+
+
+def _solution(spins: Int64[np.ndarray, " n"]) -> dict[str, list[int]]:
+    sequence = spins.tolist()
+    return {"sequence": sequence, "run_lengths": run_lengths(sequence)}
