@@ -49,12 +49,16 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
 
     With `observables` nothing is measured in it, and its answer are their expectation values. Without, its
     answer is how often the classical bits came out how; bit i of a sample is classical bit i.
+
+    `ansatz`: it is a guess at the state in which its one observable is least. Who runs it says what it has; who
+    knows better may go on from its state, and say how low it gets.
     """
 
     qubits: int
     bits: int
     operations: tuple[Operation, ...]
     observables: tuple[PauliSum, ...] = ()
+    ansatz: bool = False
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, pack_polynomi
 
 Kernel = SpinPolynomial | Circuit
 PackedKernel = PackedPolynomial | Circuit
-Kind = Literal["spins", "circuit"]
+Kind = Literal["spins", "circuit", "ansatz"]
 
 
 def pack_kernel(kernel: Kernel) -> PackedKernel:
@@ -24,7 +24,9 @@ def unpack_kernel(packed: PackedKernel) -> Kernel:
 
 def kind_of(kernel: Kernel) -> Kind:
     """What a backend must be able to take."""
-    return "spins" if isinstance(kernel, SpinPolynomial) else "circuit"
+    if isinstance(kernel, SpinPolynomial):
+        return "spins"
+    return "ansatz" if kernel.ansatz else "circuit"
 
 
 def size_of(kernel: Kernel) -> int:
