@@ -48,13 +48,15 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
     """`qubits` start in |0>, `bits` (classical) in 0.
 
     With `observables` nothing is measured in it, and its answer are their expectation values. Without, its
-    answer is how often the classical bits came out how; bit i of a sample is classical bit i.
+    answer is how often the classical bits came out how; bit i of a sample is classical bit i. `variational`: it was
+    tuned to bring its one observable as low as it can be, and whoever gets it lower by other means may say so.
     """
 
     qubits: int
     bits: int
     operations: tuple[Operation, ...]
     observables: tuple[PauliSum, ...] = ()
+    variational: bool = False
 
     @property
     def digest(self) -> str:
