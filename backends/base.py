@@ -127,19 +127,22 @@ class Expectations:
 @dataclass(frozen=True)
 class Capabilities:
     """What a backend takes. `max_qubits`: the largest polynomial (its variables), `max_circuit_qubits` the largest
-    circuit, 0 for none; `batch`: the most jobs worth giving it at once."""
+    circuit, 0 for none, `max_ground_qubits` the largest variational one (default: as others); `batch`: the most jobs
+    worth giving it at once."""
 
     target: Target
     max_qubits: int
     batch: int
     uses_angles: bool
     max_circuit_qubits: int = 0
+    max_ground_qubits: int | None = None
 
     @property
     def sizes(self) -> dict[Kind, int]:
         """The most qubits by kind of kernel; a kind it does not take is not there."""
-        both: dict[Kind, int] = {"spins": self.max_qubits, "circuit": self.max_circuit_qubits}
-        return {kind: most for kind, most in both.items() if most}
+        ground = self.max_circuit_qubits if self.max_ground_qubits is None else self.max_ground_qubits
+        all_: dict[Kind, int] = {"spins": self.max_qubits, "circuit": self.max_circuit_qubits, "ground": ground}
+        return {kind: most for kind, most in all_.items() if most}
 
 
 def check(job: Job, name: str, capabilities: Capabilities) -> None:

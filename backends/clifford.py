@@ -29,7 +29,9 @@ class CirqClifford:
     """Exact. Circuits with other gates are refused."""
 
     name = "cirq.clifford"
-    capabilities = Capabilities(target="classical", max_qubits=0, batch=4, uses_angles=False, max_circuit_qubits=1000)
+    capabilities = Capabilities(
+        "classical", max_qubits=0, batch=4, uses_angles=False, max_circuit_qubits=1000, max_ground_qubits=0
+    )
 
     def prepare(self, job: Job) -> Job:
         """The job itself, checked. Raises BackendError."""

@@ -49,12 +49,16 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
 
     With `observables` nothing is measured in it, and its answer are their expectation values. Without, its
     answer is how often the classical bits came out how; bit i of a sample is classical bit i.
+
+    `variational`: its state is a guess at the ground state of its one observable, so that a solver's lower value is
+    a better answer, where otherwise it would be a wrong one.
     """
 
     qubits: int
     bits: int
     operations: tuple[Operation, ...]
     observables: tuple[PauliSum, ...] = ()
+    variational: bool = False
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,8 @@ from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, pack_polynomi
 
 Kernel = SpinPolynomial | Circuit
 PackedKernel = PackedPolynomial | Circuit
-Kind = Literal["spins", "circuit"]
+Kind = Literal["spins", "circuit", "ground"]
+"""A polynomial, a circuit to run, or a variational circuit."""
 
 
 def pack_kernel(kernel: Kernel) -> PackedKernel:
@@ -24,7 +25,9 @@ def unpack_kernel(packed: PackedKernel) -> Kernel:
 
 def kind_of(kernel: Kernel) -> Kind:
     """What a backend must be able to take."""
-    return "spins" if isinstance(kernel, SpinPolynomial) else "circuit"
+    if isinstance(kernel, SpinPolynomial):
+        return "spins"
+    return "ground" if kernel.variational else "circuit"
 
 
 def size_of(kernel: Kernel) -> int:
