@@ -120,13 +120,20 @@ def said(played: Sequence[tuple[str, float, Outcome]]) -> None:
         mine = [(seconds, outcome) for other, seconds, outcome in played if other == name]
         p50, p95 = percentiles([seconds for seconds, _ in mine])
         ends = dict(Counter(f"{outcome.status} ({outcome.reason})" for _, outcome in mine))
-        hops = {
-            hop: percentiles([outcome.timings.hops[hop].queue for _, outcome in mine if hop in outcome.timings.hops])[1]
+        spent = [
+            (hop, [outcome.timings.hops[hop] for _, outcome in mine if hop in outcome.timings.hops])
             for hop in ("encode", "reduce", "route", "execute", "verify")
-            if any(hop in outcome.timings.hops for _, outcome in mine)
-        }
-        waits = ", ".join(f"{hop} {1000 * seconds:.0f}" for hop, seconds in hops.items())
-        tell(f"{name}: p95 of what they waited for, ms: {waits}")
+        ]
+        for word, part in (
+            ("work", [(hop, [one.work for one in all_]) for hop, all_ in spent]),
+            ("wait", [(hop, [one.queue for one in all_]) for hop, all_ in spent]),
+        ):
+            told = ", ".join(
+                f"{hop} {1000 * percentiles(seconds)[0]:.0f}/{1000 * percentiles(seconds)[1]:.0f}"
+                for hop, seconds in part
+                if seconds
+            )
+            tell(f"{name}: p50/p95 of {word}, ms: {told}")
         tell(f"{name}: {len(mine)}, p50 {1000 * p50:.0f} ms, p95 {1000 * p95:.0f} ms, {ends}")
 
 

@@ -50,7 +50,7 @@ class PortfolioInstance:
     @property
     def size(self) -> int:
         # a search takes as long as that of a max-cut of half as many variables (measured)
-        return (self.rules.universe.m + 1) // 2
+        return 32 + (self.rules.universe.m + 1) // 2  # and it is never among those that take milliseconds
 
     @cached_property
     def digest(self) -> str:
