@@ -29,7 +29,7 @@ class Lanczos:
     """Seeds and shots do not matter: errors are 0."""
 
     name = "lanczos"
-    capabilities = Capabilities("classical", max_qubits=0, batch=16, uses_angles=False, max_ground_qubits=14)
+    capabilities = Capabilities("classical", max_qubits=0, batch=16, uses_angles=False, max_variational_qubits=14)
 
     def prepare(self, job: Job) -> Circuit:
         """The circuit, checked. Raises BackendError."""

@@ -48,10 +48,8 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
     """`qubits` start in |0>, `bits` (classical) in 0.
 
     With `observables` nothing is measured in it, and its answer are their expectation values. Without, its
-    answer is how often the classical bits came out how; bit i of a sample is classical bit i.
-
-    `variational`: its state is a guess at the ground state of its one observable, so that a solver's lower value is
-    a better answer, where otherwise it would be a wrong one.
+    answer is how often the classical bits came out how; bit i of a sample is classical bit i. `variational`: it was
+    tuned to bring its one observable as low as it can be, and whoever gets it lower by other means may say so.
     """
 
     qubits: int

@@ -24,7 +24,7 @@ from qmosaic.processors.chemistry.fermions import Generator
 
 SIZES = (16, 64, 256, 1024, 4096, 16384, 32768)
 """The state sizes that programs are compiled for."""
-LENGTHS = (8, 32, 128, 512)
+LENGTHS = (64, 512)
 """And the numbers of generators."""
 GRADIENT = 1e-4
 """ADAPT ends when no generator's derivative is larger, in hartree a radian."""
@@ -179,7 +179,10 @@ def walsh(values: Any) -> Any:
 
 @cache
 def _programs() -> tuple[Any, Any]:
-    """`forward(psi, theta, partners, signs)` and `backward(psi, phi, theta, partners, signs)`, compiled by shape."""
+    """`forward(psi, count, theta, partners, signs)` and `backward(psi, phi, count, theta, partners, signs)`.
+
+    Compiled by shape; only the first `count` generators are applied, so that spare rows cost nothing.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -187,21 +190,22 @@ def _programs() -> tuple[Any, Any]:
         return psi + jnp.sin(angle) * sign * psi[partner] + (jnp.cos(angle) - 1) * sign * sign * psi
 
     @jax.jit
-    def forward(psi: Any, theta: Any, partners: Any, signs: Any) -> Any:
-        def step(psi: Any, row: Any) -> tuple[Any, None]:
-            return exponential(psi, *row), None
+    def forward(psi: Any, count: Any, theta: Any, partners: Any, signs: Any) -> Any:
+        def step(k: Any, psi: Any) -> Any:
+            return exponential(psi, theta[k], partners[k], signs[k])
 
-        return jax.lax.scan(step, psi, (theta, partners, signs))[0]
+        return jax.lax.fori_loop(0, count, step, psi)
 
     @jax.jit
-    def backward(psi: Any, phi: Any, theta: Any, partners: Any, signs: Any) -> Any:
-        def step(carry: Any, row: Any) -> tuple[Any, Any]:
-            psi, phi = carry
-            angle, partner, sign = row
-            slope = 2 * jnp.dot(phi, sign * psi[partner])
-            return (exponential(psi, -angle, partner, sign), exponential(phi, -angle, partner, sign)), slope
+    def backward(psi: Any, phi: Any, count: Any, theta: Any, partners: Any, signs: Any) -> Any:
+        def step(back: Any, carry: Any) -> Any:
+            psi, phi, slopes = carry
+            k = count - 1 - back
+            angle, partner, sign = theta[k], partners[k], signs[k]
+            slopes = slopes.at[k].set(2 * jnp.dot(phi, sign * psi[partner]))
+            return exponential(psi, -angle, partner, sign), exponential(phi, -angle, partner, sign), slopes
 
-        return jax.lax.scan(step, (psi, phi), (theta, partners, signs), reverse=True)[1]
+        return jax.lax.fori_loop(0, count, step, (psi, phi, jnp.zeros_like(theta)))[2]
 
     return forward, backward
 
@@ -211,7 +215,7 @@ def _bucket(value: int, sizes: tuple[int, ...]) -> int:
 
 
 class Ansatz:
-    """exp(theta_L A_L) .. exp(theta_1 A_1) on a basis state: tables padded to the compiled shapes, by identities."""
+    """exp(theta_L A_L) .. exp(theta_1 A_1) on a basis state; its tables have the shapes of the compiled programs."""
 
     def __init__(self, space: Space, reference: int) -> None:
         self.space = space
@@ -219,18 +223,19 @@ class Ansatz:
         self._size = _bucket(space.size, SIZES)
         self._start = np.zeros(self._size)
         self._start[: space.size] = space.basis(reference)
+        self._placed: Any = None  # the tables on the device, until they change
         self._reserve(LENGTHS[0])
 
     def _reserve(self, length: int) -> None:
-        partners = np.tile(np.arange(self._size, dtype=np.int32), (length, 1))
-        signs = np.zeros((length, self._size))
-        self.partners, self.signs = partners, signs
+        self._partners = np.tile(np.arange(self._size, dtype=np.int32), (length, 1))
+        self._signs = np.zeros((length, self._size))
         for k, generator in enumerate(self.generators):
             self._put(k, generator)
 
     def _put(self, k: int, generator: Generator) -> None:
         d = self.space.size
-        self.partners[k, :d], self.signs[k, :d] = self.space.table(generator)
+        self._partners[k, :d], self._signs[k, :d] = self.space.table(generator)
+        self._placed = None
 
     @property
     def full(self) -> bool:
@@ -240,7 +245,7 @@ class Ansatz:
     def add(self, generator: Generator) -> None:
         """One more, applied last."""
         self.generators.append(generator)
-        if len(self.generators) > len(self.signs):
+        if len(self.generators) > len(self._signs):
             self._reserve(_bucket(len(self.generators), LENGTHS))
         else:
             self._put(len(self.generators) - 1, generator)
@@ -250,14 +255,16 @@ class Ansatz:
         import jax
 
         d, k = self.space.size, len(self.generators)
-        angles = np.zeros(len(self.signs))
+        angles = np.zeros(len(self._signs))
         angles[:k] = theta
         forward, backward = _programs()
         with jax.enable_x64(True):
-            psi = np.array(forward(self._start, angles, self.partners, self.signs))
+            if self._placed is None:
+                self._placed = jax.device_put((self._partners, self._signs))
+            psi = np.array(forward(self._start, k, angles, *self._placed))
             phi = np.zeros(self._size)
             phi[:d] = self.space.hamiltonian @ psi[:d]
-            slopes = np.array(backward(psi, phi, angles, self.partners, self.signs))
+            slopes = np.array(backward(psi, phi, k, angles, *self._placed))
         return float(psi @ phi), slopes[:k], psi[:d], phi[:d]
 
 
@@ -295,7 +302,10 @@ def search(
     theta = np.zeros(len(fixed))
     best, evaluations = Found(np.inf, (), theta, 0), 0
     for kicks in range(KICKS + 1):
-        theta, count = _optimised(ansatz, theta, until, clock) if fixed else _grown(ansatz, theta, pool, until, clock)
+        if fixed:
+            theta, count = _optimised(ansatz, theta, GRADIENT / 100, until, clock)
+        else:
+            theta, count = _grown(ansatz, theta, pool, until, clock)
         evaluations += count
         energy = ansatz.value(theta)[0]
         if energy < best.energy:
@@ -319,9 +329,14 @@ def _grown(
         slope, chosen = pool.best(psi, phi, TOGETHER)
         if slope < GRADIENT:
             break
+        last = ansatz.generators[-TOGETHER:]
         for generator in chosen:
-            ansatz.add(generator)
-        theta, count = _optimised(ansatz, np.append(theta, np.zeros(len(ansatz.generators) - len(theta))), until, clock)
+            if generator not in last:
+                ansatz.add(generator)
+        # Roughly at first: the next ones change the angles anyway. One of the last again says that it was too rough.
+        precision = slope / 5 if len(ansatz.generators) > len(theta) else GRADIENT / 100
+        theta = np.append(theta, np.zeros(len(ansatz.generators) - len(theta)))
+        theta, count = _optimised(ansatz, theta, precision, until, clock)
         energy, _, psi, phi = ansatz.value(theta)
         evaluations += count + 1
         if before - energy < GAIN or clock() > until:
@@ -330,7 +345,7 @@ def _grown(
 
 
 def _optimised(
-    ansatz: Ansatz, theta: Float64[np.ndarray, " k"], until: float, clock: Callable[[], float]
+    ansatz: Ansatz, theta: Float64[np.ndarray, " k"], gradient: float, until: float, clock: Callable[[], float]
 ) -> tuple[Float64[np.ndarray, " k"], int]:
     from scipy.optimize import minimize
 
@@ -338,7 +353,7 @@ def _optimised(
         if clock() > until:
             raise StopIteration
 
-    options = {"maxiter": 200, "maxcor": 30, "gtol": 1e-6, "ftol": 1e-13}
+    options = {"maxiter": 200, "maxcor": 30, "gtol": gradient, "ftol": 1e-13}
     result = minimize(
         lambda angles: ansatz.value(angles)[:2], theta, jac=True, method="L-BFGS-B", callback=stop, options=options
     )
@@ -346,12 +361,12 @@ def _optimised(
 
 
 def warm_up(slow: bool) -> None:
-    """Compile the usual shapes: sectors of up to 1024 states and up to 128 generators; not `slow`, the smallest."""
+    """Compile the usual shapes: sectors of up to 1024 states; not `slow`, the smallest."""
     from scipy.sparse import csr_array
 
     for size in SIZES[:4] if slow else SIZES[:1]:
         space = Space(np.arange(size, dtype=np.int64), csr_array((size, size)), False)
         ansatz = Ansatz(space, 0)
-        for length in LENGTHS[:3] if slow else LENGTHS[:1]:
+        for length in LENGTHS if slow else LENGTHS[:1]:
             ansatz._reserve(length)
             ansatz.value(np.zeros(0))

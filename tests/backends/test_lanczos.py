@@ -69,5 +69,5 @@ def test_what_it_refuses(circuit: Circuit, message: str) -> None:
 
 
 def test_it_refuses_polynomials() -> None:
-    with pytest.raises(BackendError, match="takes ground, got spins"):
+    with pytest.raises(BackendError, match="takes variational, got spins"):
         Lanczos().prepare(replace(Job(random_kernel(3, 0), 1, 0)))
