@@ -54,7 +54,7 @@ def unmeasured(circuit: Circuit) -> Circuit:
             )
         touched.update(operation.qubits)
         operations.append(operation)
-    return Circuit(circuit.qubits, circuit.bits, tuple(operations), circuit.observables)
+    return Circuit(circuit.qubits, circuit.bits, tuple(operations), circuit.observables, circuit.variational)
 
 
 def final(operations: Sequence[Operation]) -> frozenset[int]:

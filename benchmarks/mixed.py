@@ -120,6 +120,13 @@ def said(played: Sequence[tuple[str, float, Outcome]]) -> None:
         mine = [(seconds, outcome) for other, seconds, outcome in played if other == name]
         p50, p95 = percentiles([seconds for seconds, _ in mine])
         ends = dict(Counter(f"{outcome.status} ({outcome.reason})" for _, outcome in mine))
+        hops = {
+            hop: percentiles([outcome.timings.hops[hop].queue for _, outcome in mine if hop in outcome.timings.hops])[1]
+            for hop in ("encode", "reduce", "route", "execute", "verify")
+            if any(hop in outcome.timings.hops for _, outcome in mine)
+        }
+        waits = ", ".join(f"{hop} {1000 * seconds:.0f}" for hop, seconds in hops.items())
+        tell(f"{name}: p95 of what they waited for, ms: {waits}")
         tell(f"{name}: {len(mine)}, p50 {1000 * p50:.0f} ms, p95 {1000 * p95:.0f} ms, {ends}")
 
 

@@ -82,8 +82,8 @@ class Encode:
 class Reduce:
     """problems.encoded → incumbents, problems.reduced. JAX, in threads: it releases Python's lock.
 
-    The last lane, of the large problems, has a process of its own and lower priority: a molecule or a graph of
-    thousands of nodes takes seconds, which those that take milliseconds must not feel.
+    The last two lanes, of problems that take a second and of those that take many, have processes of their own and
+    lower priority: a tour or a molecule must not be felt by those that take milliseconds, nor a tour feel a molecule.
     """
 
     def __init__(self, settings: Settings, stage: str) -> None:
@@ -92,15 +92,18 @@ class Reduce:
             ThreadPoolExecutor(1, thread_name_prefix="reduce"),
             ThreadPoolExecutor(1, thread_name_prefix="reduce"),
             pool.background(1),
+            pool.background(1),
         ]
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        first, *_, last = self._lanes
+        quick, _, slow, slowest = self._lanes
         await asyncio.gather(
-            loop.run_in_executor(first, pool.warm_reduce, self._settings, False),
-            loop.run_in_executor(last, pool.warm_reduce, self._settings, True),
+            loop.run_in_executor(quick, pool.warm_reduce, self._settings, False),
+            loop.run_in_executor(slow, pool.warm_reduce, self._settings, True),
         )
+        # what these two have compiled, the last one finds in the cache
+        await loop.run_in_executor(slowest, pool.warm_reduce, self._settings, True)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qmosaic.codecs.events import Target
-from qmosaic.processors.families.base import QUICK
+from qmosaic.processors.families.base import QUICK, SLOW
 from qmosaic.streams import agents
 from qmosaic.streams.agents import Handler
 from qmosaic.streams.settings import Settings
@@ -94,7 +94,7 @@ STAGES: dict[str, Stage] = {
             ("incumbents", "problems.reduced"),
             agents.Reduce,
             batch=64,
-            lanes=(32, QUICK),
+            lanes=(32, QUICK, SLOW),
         ),
         Stage(
             "route",

@@ -25,6 +25,9 @@ from qmosaic.codecs.model import SpinPolynomial
 QUICK = 128
 """Up to this `size` a problem shares the process of the quick ones in reduce; beyond, it must not hold them up."""
 
+SLOW = 256
+"""Up to this `size` a problem takes about a second or two; beyond, it may take as long as its deadline allows."""
+
 Model = SpinPolynomial | Circuit | Bundle
 """What encode sends to reduce. A `Bundle` where only the family's own `reduce` knows what to do with it."""
 

@@ -27,7 +27,7 @@ from qmosaic.codecs.bundle import Bundle, array, bundle
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.problems.route import Node, Route
-from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
+from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.route_tours import Distances, fits, length, routes, tour
 
 LARGEST = 2.0**52
@@ -60,7 +60,7 @@ class RouteInstance:
 
     @property
     def size(self) -> int:
-        return len(self.names)
+        return QUICK + len(self.names)  # PyVRP takes a second or so even for ten nodes, and holds Python's lock
 
     def encode(self) -> Bundle:
         arrays = {"table": self.distances.table}

@@ -36,13 +36,13 @@ from pyvrp.stop import MaxRuntime, MultipleCriteria, NoImprovement
 from qmosaic.codecs.bundle import Bundle, array, bundle
 from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import angles
-from qmosaic.processors.families.base import QUICK, Reduction, Task
+from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.route import Fleet, constructed, ordered
 from qmosaic.processors.families.route_tours import Distances, fits, length
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Places of an order that the compiled programs are made for."""
-SLOW = 512
+WARM = 512
 """The largest of them that is compiled before work begins."""
 WINDOW = 10
 """The longest segment that a move re-orders."""
@@ -493,10 +493,12 @@ def _overfilled(
 
 
 def warm_up(layers: int, slow: bool) -> None:
-    """Compile the programs for orders of up to `QUICK` places, or for those above, or load them from JAX's cache."""
+    """Compile the programs for the usual sizes, or load them from JAX's cache. No tour is in the quick process."""
+    if not slow:
+        return
     points = np.random.default_rng(0).random((SIZES[-1], 2))
     for size in SIZES:
-        if (QUICK < size <= SLOW) if slow else size <= QUICK:
+        if size <= WARM:
             ask = Ask(Distances(points[:size], "euclidean"), False, 0, None)
             kernel_of(ask, np.arange(size), 2)
     angles.warm_up(layers)

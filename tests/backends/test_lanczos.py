@@ -60,6 +60,7 @@ def test_it_stays_in_the_sector_of_the_state() -> None:
         (Circuit(3, 0, (), (HEISENBERG, HEISENBERG), True), "one observable"),
         (Circuit(3, 1, (Operation("measure", (0,), bits=(0,)),), (), True), "one observable"),
         (Circuit(3, 0, (Operation("reset", (0,)),), (HEISENBERG,), True), "unitary"),
+        (Circuit(3, 0, (), (HEISENBERG,)), "takes variational, got circuit"),
         (Circuit(15, 0, (), (PauliSum(15, ("Z" * 15,), (1.0,)),), True), "1 to 14 qubits"),
     ],
 )
