@@ -30,7 +30,7 @@ class Shape(NamedTuple):
     qubits: int
     layers: int
     shots: int
-    held: bool = False  # constraints, by the program of `jax_constrained`
+    held: bool = False  # constraints, by the program of `jax_constrained`; an even number of qubits then
 
     @property
     def rows(self) -> int:
@@ -53,7 +53,7 @@ class JaxStatevector:
             Shape(qubits, layers, _shots(warm_shots), constrained)
             for layers in warm_layers
             for constrained in (False, True)
-            for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1)
+            for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1 + constrained, 1 + constrained)
         ]
 
     def prepare(self, job: Job) -> Any:
@@ -61,8 +61,9 @@ class JaxStatevector:
         check(job, self.name, self.capabilities)
         if isinstance(job.kernel, Circuit):
             return jax_circuit.prepare(job)
-        kernel = job.polynomial
-        return Shape(jax_qaoa.qubits_of(kernel), len(job.gammas), _shots(job.shots), bool(held(kernel))), job
+        qubits, constrained = jax_qaoa.qubits_of(job.polynomial), bool(held(job.polynomial))
+        qubits += qubits % 2 if constrained else 0
+        return Shape(qubits, len(job.gammas), _shots(job.shots), constrained), job
 
     def run(self, batch: Sequence[tuple[Shape, Job] | Job]) -> list[Result | Expectations]:
         """QAOA jobs of one shape together, `Shape.rows` at a time; circuits one after the other."""
@@ -104,7 +105,7 @@ def _shots(shots: int) -> int:
 def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
     start = perf_counter()
     kernels = [job.polynomial for job in jobs]
-    stack = jax_qaoa.stack(kernels, shape.rows)
+    stack = jax_qaoa.stack(kernels, shape.rows, shape.qubits)
     angles = np.zeros((2, shape.rows, shape.layers), np.float32)
     uniforms = np.zeros((shape.rows, shape.shots, 2), np.float32)
     flips = []
