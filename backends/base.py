@@ -126,8 +126,8 @@ class Expectations:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend takes. `max_qubits`: the largest polynomial (its variables), `max_circuit_qubits` the largest
-    circuit, `max_ansatz_qubits` the largest of those that are an ansatz (None: as other circuits), 0 for none;
+    """What a backend takes, 0 for none. `max_qubits`: the largest polynomial (its variables); `max_circuit_qubits`: the
+    largest circuit; the other two where Clifford or variational circuits may be larger, or are all it takes.
     `batch`: the most jobs worth giving it at once."""
 
     target: Target
@@ -135,22 +135,28 @@ class Capabilities:
     batch: int
     uses_angles: bool
     max_circuit_qubits: int = 0
-    max_ansatz_qubits: int | None = None
+    max_clifford_qubits: int = 0
+    max_variational_qubits: int = 0
 
     @property
     def sizes(self) -> dict[Kind, int]:
         """The most qubits by kind of kernel; a kind it does not take is not there."""
-        ansatz = self.max_circuit_qubits if self.max_ansatz_qubits is None else self.max_ansatz_qubits
-        every: dict[Kind, int] = {"spins": self.max_qubits, "circuit": self.max_circuit_qubits, "ansatz": ansatz}
+        every: dict[Kind, int] = {
+            "spins": self.max_qubits,
+            "circuit": self.max_circuit_qubits,
+            "clifford": max(self.max_circuit_qubits, self.max_clifford_qubits),
+            "variational": max(self.max_circuit_qubits, self.max_variational_qubits),
+        }
         return {kind: most for kind, most in every.items() if most}
 
 
 def check(job: Job, name: str, capabilities: Capabilities) -> None:
     """What every `prepare` refuses. Raises BackendError; `name` is the backend's."""
     kind, size = kind_of(job.kernel), size_of(job.kernel)
-    most = capabilities.sizes.get(kind)
+    sizes = capabilities.sizes
+    most = sizes.get(kind, sizes.get("clifford") if kind == "circuit" else None)
     if most is None:
-        takes = " and ".join(capabilities.sizes)
+        takes = " and ".join(sizes)
         raise BackendError(
             f"{name} takes {takes}, got {kind}", place="job.kernel", remedy="Choose a backend that takes it."
         )

@@ -29,9 +29,7 @@ class CirqClifford:
     """Exact. Circuits with other gates are refused."""
 
     name = "cirq.clifford"
-    capabilities = Capabilities(
-        target="classical", max_qubits=0, batch=4, uses_angles=False, max_circuit_qubits=1000, max_ansatz_qubits=0
-    )
+    capabilities = Capabilities(target="classical", max_qubits=0, batch=4, uses_angles=False, max_clifford_qubits=1000)
 
     def prepare(self, job: Job) -> Job:
         """The job itself, checked. Raises BackendError."""

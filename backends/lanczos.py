@@ -1,4 +1,4 @@
-"""`lanczos` (target classical): the least value of the one observable of an ansatz, exact, without measuring.
+"""`lanczos` (target classical): the lowest eigenvalue of a circuit's one observable, exact, without measuring.
 
 It prepares the circuit's state and goes on from there by the Lanczos method (1950), so what it finds is the least
 energy among the states of the same symmetries: no higher than the circuit's own expectation value, which a
@@ -29,7 +29,7 @@ class Lanczos:
     """Seeds and shots do not matter: errors are 0."""
 
     name = "lanczos"
-    capabilities = Capabilities("classical", max_qubits=0, batch=16, uses_angles=False, max_ansatz_qubits=14)
+    capabilities = Capabilities("classical", max_qubits=0, batch=16, uses_angles=False, max_variational_qubits=14)
 
     def prepare(self, job: Job) -> Circuit:
         """The circuit, checked. Raises BackendError."""

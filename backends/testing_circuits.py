@@ -247,7 +247,7 @@ class CircuitKernelConformance:
 
     def test_what_it_cannot_take_is_refused_with_a_remedy(self) -> None:
         backend = self.make()
-        most = backend.capabilities.max_circuit_qubits
+        most = backend.capabilities.sizes["clifford"]
         good = Job(random_circuit(2, 1, gates=self.gates), 10, 0)
         middle = Circuit(1, 1, (Operation("measure", (0,), bits=(0,)),), observables(1, 1))
         for wrong in (

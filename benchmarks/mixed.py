@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from uuid import uuid4
 
@@ -77,7 +77,7 @@ def ising(draw: random.Random) -> Ising:
 def problems(count: int) -> list[tuple[str, ProblemData]]:
     """Named after what they are; `small` is the one that is timed."""
     draw = random.Random(1)
-    others = {
+    others: dict[str, Callable[[random.Random], ProblemData]] = {
         "qubo": qubo,
         "ising": ising,
         "portfolio": portfolio,

@@ -40,8 +40,9 @@ WORD = {
 def made(each: int) -> list[tuple[str, dict[str, Any]]]:
     """Name and event of some problems of every family."""
     draw = random.Random(3)
-    out = []
-    for k in range(each):
+    problems = [
+        problem
+        for k in range(each)
         for problem in (
             cubic(k, 30),
             qubo(draw),
@@ -51,9 +52,9 @@ def made(each: int) -> list[tuple[str, dict[str, Any]]]:
             circuit(draw),
             Labs(n=10 + 2 * k),
             hubbard(2 + k % 2, draw.uniform(1, 8)),
-        ):
-            out.append((f"{problem.family} {k}", {"family": problem.family, "problem": problem.payload()}))
-    return out
+        )
+    ]
+    return [(one.family, {"family": one.family, "problem": one.payload()}) for one in problems]
 
 
 def held(files: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
@@ -73,7 +74,7 @@ async def run(problems: Sequence[tuple[str, dict[str, Any]]], deadline: float) -
         for name, event in problems:
             for target in TARGETS:
                 given = {key: value for key, value in event.items() if key != "id"}
-                outcome = await client.solve({**given, "id": uuid4().hex}, deadline=deadline, target=target)  # type: ignore[arg-type]
+                outcome = await client.solve({**given, "id": uuid4().hex}, deadline=deadline, target=target)
                 out[outcome.family, target].append(outcome)
                 gain = f"{outcome.improvement:+.6g}" if outcome.improvement is not None else ""
                 tell(f"{name}, {target}: {outcome.status} ({outcome.reason}) {outcome.objective} {gain}")

@@ -48,17 +48,15 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
     """`qubits` start in |0>, `bits` (classical) in 0.
 
     With `observables` nothing is measured in it, and its answer are their expectation values. Without, its
-    answer is how often the classical bits came out how; bit i of a sample is classical bit i.
-
-    `ansatz`: it is a guess at the state in which its one observable is least. Who runs it says what it has; who
-    knows better may go on from its state, and say how low it gets.
+    answer is how often the classical bits came out how; bit i of a sample is classical bit i. `variational`: it was
+    tuned to bring its one observable as low as it can be, and whoever gets it lower by other means may say so.
     """
 
     qubits: int
     bits: int
     operations: tuple[Operation, ...]
     observables: tuple[PauliSum, ...] = ()
-    ansatz: bool = False
+    variational: bool = False
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, pack_polynomi
 
 Kernel = SpinPolynomial | Circuit
 PackedKernel = PackedPolynomial | Circuit
-Kind = Literal["spins", "circuit", "ansatz"]
+Kind = Literal["spins", "circuit", "clifford", "variational"]
 
 
 def pack_kernel(kernel: Kernel) -> PackedKernel:
@@ -23,10 +23,10 @@ def unpack_kernel(packed: PackedKernel) -> Kernel:
 
 
 def kind_of(kernel: Kernel) -> Kind:
-    """What a backend must be able to take."""
+    """What a backend must be able to take. Whether a circuit is `clifford`, a tableau has to say."""
     if isinstance(kernel, SpinPolynomial):
         return "spins"
-    return "ansatz" if kernel.ansatz else "circuit"
+    return "variational" if kernel.variational else "circuit"
 
 
 def size_of(kernel: Kernel) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+from qmosaic.backends.tableau import is_clifford
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
-from qmosaic.codecs.kernels import Kernel, kind_of, pack_kernel, size_of
+from qmosaic.codecs.kernels import Kernel, Kind, kind_of, pack_kernel, size_of
 from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, unpack_polynomial
 from qmosaic.processors.families.base import Family, Model, Reduction, Task
 from qmosaic.processors.families.registry import known
@@ -77,13 +79,18 @@ def _events(event: Encoded, reduction: Reduction) -> Pair:
         ref=event.ref,
         kernel=pack_kernel(kernel),
         kernel_digest=kernel.digest,
-        kind=kind_of(kernel),
+        kind=_kind(kernel),
         variables=size_of(kernel),
         couplings=_couplings(kernel),
         size=_work(kernel),
         gammas=[float(angle) for angle in reduction.gammas],
         betas=[float(angle) for angle in reduction.betas],
     )
+
+
+def _kind(kernel: Kernel) -> Kind:
+    kind = kind_of(kernel)
+    return "clifford" if kind == "circuit" and isinstance(kernel, Circuit) and is_clifford(kernel) else kind
 
 
 def _couplings(kernel: Kernel) -> int:

@@ -22,7 +22,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     target: Target
     backend: str | None = None
-    kinds: tuple[Kind, ...] = ("spins", "circuit", "ansatz")
+    kinds: tuple[Kind, ...] = ("spins", "circuit", "clifford", "variational")
     min_qubits: int = 0
     max_qubits: int = 1_000_000
     min_density: float = 0.0
@@ -41,7 +41,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEFAULT_RULES = (
-    Rule("circuit", "quantum", kinds=("circuit", "ansatz")),
+    Rule("circuit", "quantum", kinds=("circuit", "clifford", "variational")),
     Rule("hurry", "classical", max_seconds_left=1.0),
     Rule("small", "quantum", max_qubits=12),
     Rule("medium", "gpu", max_qubits=20),

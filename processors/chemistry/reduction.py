@@ -119,4 +119,4 @@ def _circuit(observable: PauliOperator, reference: int, rotations: Rotations) ->
         qubits = tuple(i for i, letter in enumerate(name) if letter != "I")
         operations.append(Operation("rotation", qubits, (angle,), "".join(name[i] for i in qubits)))
     energy = PauliSum(n, observable.strings(), tuple(observable.coefficients.tolist()))
-    return Circuit(n, 0, tuple(operations), (energy,), ansatz=True)
+    return Circuit(n, 0, tuple(operations), (energy,), variational=True)

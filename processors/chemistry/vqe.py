@@ -215,7 +215,7 @@ def _bucket(value: int, sizes: tuple[int, ...]) -> int:
 
 
 class Ansatz:
-    """exp(theta_L A_L) .. exp(theta_1 A_1) on a basis state; tables of the shapes that programs are compiled for."""
+    """exp(theta_L A_L) .. exp(theta_1 A_1) on a basis state; its tables have the shapes of the compiled programs."""
 
     def __init__(self, space: Space, reference: int) -> None:
         self.space = space

@@ -1,4 +1,4 @@
-"""LABS, low autocorrelation binary sequences: n signs that look as little as possible like shifted copies of themselves.
+"""LABS, low autocorrelation binary sequences: n signs as unlike shifted copies of themselves as possible.
 
     objective = E(s) = sum_{k=1}^{n-1} C_k^2,   C_k = sum_{i=0}^{n-1-k} s_i s_{i+k},   s_i in {+1, -1};   minimised
 
@@ -99,9 +99,11 @@ class LabsFamily:
             message = f"expected a length of at least {LEAST}, got {n!r}" if "n" in problem.problem else "no length"
             return Rejected("invalid_problem", message, "$.problem.n", f"Send a whole number from {LEAST} to {MOST}.")
         most = min(MOST, limits.variables)
-        if n > most or terms(n) > limits.couplings:
-            message = f"{n} elements and {terms(n)} terms, the limits are {most} and {limits.couplings}"
-            return Rejected("too_large", message, "$.problem.n", "Send a shorter one.")
+        if n > most:
+            return Rejected("too_large", f"{n} elements, the limit is {most}", "$.problem.n", "Send a smaller n.")
+        if terms(n) > limits.couplings:
+            message = f"{n} elements make {terms(n)} terms, the limit is {limits.couplings}"
+            return Rejected("too_large", message, "$.problem.n", "Send a smaller n, or raise limits.couplings.")
         return LabsInstance(n)
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:

@@ -38,7 +38,7 @@ from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors import angles
 from qmosaic.processors.families.base import QUICK, Reduction, Task
 from qmosaic.processors.families.route import Fleet, constructed, ordered
-from qmosaic.processors.families.route_tours import Distances, fits
+from qmosaic.processors.families.route_tours import Distances, fits, length
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Places of an order that the compiled programs are made for."""
@@ -48,6 +48,8 @@ WINDOW = 10
 """The longest segment that a move re-orders."""
 CARRIED = 3
 """The most nodes that a move carries from one end of a segment to the other."""
+PYVRP = 0.9
+"""Its share of the time; the rest is for single moves."""
 CANDIDATES = 512
 """Moves, the best by themselves, whose interactions are looked at."""
 LOADED = 4
@@ -95,12 +97,15 @@ def _reduced(task: Task, share: float, clock: Callable[[], float]) -> Reduction:
     """Without angles yet."""
     began = clock()
     ask = Ask.of(task.model)
-    order, solver = incumbent(ask, task.seed, share, clock)
-    state, seconds = bundle({"order": order}), clock() - began
+    order, solver = incumbent(ask, task.seed, PYVRP * share, clock)
     if ask.distances.n <= 2 or (ask.distances.n == 3 and ask.fleet is None and not ask.directed):
-        return Reduction(state, "enumeration", seconds, None)  # there is no other answer
+        return Reduction(bundle({"order": order}), "enumeration", clock() - began, None)  # there is no other answer
+    better = descended(ask, order, began + share, clock)
+    if (better != order).any():
+        order, solver = better, f"{solver}+moves"
+    seconds = clock() - began
     kernel, lift = kernel_of(ask, order, task.max_qubits)
-    return Reduction(state, solver, seconds, kernel, lift)
+    return Reduction(bundle({"order": order}), solver, seconds, kernel, lift)
 
 
 # --- the incumbent -------------------------------------------------------------------------------------------------
@@ -299,6 +304,34 @@ def _candidates(ask: Ask, order: Int64[np.ndarray, " p"]) -> tuple[Moves, Float6
     return moves, pairs[: len(best), : len(best)]
 
 
+def descended(
+    ask: Ask, order: Int64[np.ndarray, " p"], deadline: float, clock: Callable[[], float] = monotonic
+) -> Int64[np.ndarray, " p"]:
+    """The order after the best moves, again and again, until none gains: a search that time cut off leaves such moves.
+
+    What the kernel gains is then gained by moves that are made together. A round that has begun is finished.
+    """
+    total = length(ask.distances, order)
+    while True:
+        moves, _ = _candidates(ask, order)
+        better = order.copy()
+        for k in np.flatnonzero(moves.deltas < 0).tolist():
+            if (better[moves.places[k]] == order[moves.places[k]]).all():
+                tried = better.copy()
+                tried[moves.places[k]] = moves.nodes[k]
+                shorter = length(ask.distances, tried)
+                if shorter < total * (1 - 1e-12) and _full(ask, tried) <= max(0.0, _full(ask, order)):
+                    better, total = tried, shorter
+        if (better == order).all() or clock() > deadline:
+            return better
+        order = better
+
+
+def _full(ask: Ask, order: Int64[np.ndarray, " p"]) -> float:
+    """By how much the fullest vehicle is overfilled; not above 0 where none is."""
+    return 0.0 if ask.fleet is None else float(_loads(ask, order)[1].max() - fits(ask.fleet.capacity))
+
+
 def _described(order: Any, chosen: Any, size: int, deltas: Float64[np.ndarray, " k"]) -> Moves:
     count = len(order)
     places, nodes, blocks = [], [], np.full((len(chosen), 2, 4), -1)
@@ -424,7 +457,7 @@ def _polynomial(
     indicators = _overfilled(ask, order, places, nodes)
     gain = -float(np.minimum(c, 0).sum() + np.minimum(q, 0).sum())
     weight = gain + max(1.0, offset) / len(order)
-    if ask.fleet is not None and _loads(ask, order)[1].max() > fits(ask.fleet.capacity):
+    if _full(ask, order) > 0:
         weight += float(np.maximum(c, 0).sum() + np.maximum(q, 0).sum())  # state 0 is none to compare with
     return SpinPolynomial.of(
         n,

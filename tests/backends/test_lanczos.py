@@ -32,7 +32,7 @@ def energy(circuit: Circuit) -> float:
 
 
 def test_the_state_is_that_of_the_gates() -> None:
-    state = prepared(Circuit(3, 0, GATES, (HEISENBERG,), ansatz=True))
+    state = prepared(Circuit(3, 0, GATES, (HEISENBERG,), True))
     expected = np.zeros(8, complex)
     expected[0] = 1
     for operation in GATES:
@@ -46,24 +46,22 @@ def test_the_state_is_that_of_the_gates() -> None:
 
 def test_the_lowest_eigenvalue() -> None:
     matrix = dense(list(zip(HEISENBERG.paulis, HEISENBERG.coefficients, strict=True)))
-    assert energy(Circuit(3, 0, GATES, (HEISENBERG,), ansatz=True)) == pytest.approx(
-        np.linalg.eigvalsh(matrix)[0], abs=1e-10
-    )
+    assert energy(Circuit(3, 0, GATES, (HEISENBERG,), True)) == pytest.approx(np.linalg.eigvalsh(matrix)[0], abs=1e-10)
 
 
 def test_it_stays_in_the_sector_of_the_state() -> None:
     # All spins up is an eigenstate on its own: the number of ones is conserved.
-    assert energy(Circuit(3, 0, (), (HEISENBERG,), ansatz=True)) == pytest.approx(2.25)
+    assert energy(Circuit(3, 0, (), (HEISENBERG,), True)) == pytest.approx(2.25)
 
 
 @pytest.mark.parametrize(
     ("circuit", "message"),
     [
-        (Circuit(3, 0, (), (HEISENBERG, HEISENBERG), ansatz=True), "one observable"),
-        (Circuit(3, 1, (Operation("measure", (0,), bits=(0,)),), (), ansatz=True), "one observable"),
-        (Circuit(3, 0, (Operation("reset", (0,)),), (HEISENBERG,), ansatz=True), "unitary"),
-        (Circuit(3, 0, (), (HEISENBERG,)), "takes ansatz, got circuit"),
-        (Circuit(15, 0, (), (PauliSum(15, ("Z" * 15,), (1.0,)),), ansatz=True), "1 to 14 qubits"),
+        (Circuit(3, 0, (), (HEISENBERG, HEISENBERG), True), "one observable"),
+        (Circuit(3, 1, (Operation("measure", (0,), bits=(0,)),), (), True), "one observable"),
+        (Circuit(3, 0, (Operation("reset", (0,)),), (HEISENBERG,), True), "unitary"),
+        (Circuit(3, 0, (), (HEISENBERG,)), "takes variational, got circuit"),
+        (Circuit(15, 0, (), (PauliSum(15, ("Z" * 15,), (1.0,)),), True), "1 to 14 qubits"),
     ],
 )
 def test_what_it_refuses(circuit: Circuit, message: str) -> None:
@@ -72,5 +70,5 @@ def test_what_it_refuses(circuit: Circuit, message: str) -> None:
 
 
 def test_it_refuses_polynomials() -> None:
-    with pytest.raises(BackendError, match="takes ansatz, got spins"):
+    with pytest.raises(BackendError, match="takes variational, got spins"):
         Lanczos().prepare(replace(Job(random_kernel(3, 0), 1, 0)))

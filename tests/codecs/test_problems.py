@@ -6,7 +6,7 @@ import msgspec
 import orjson
 import pytest
 
-from qmosaic.codecs.problems import FAMILIES, Ising, MaxCut, Portfolio, Qubo
+from qmosaic.codecs.problems import FAMILIES, Ising, Labs, MaxCut, Portfolio, Qubo
 from qmosaic.codecs.problems.base import ProblemData
 
 CASES: list[tuple[ProblemData, str, dict[str, object]]] = [
@@ -15,6 +15,7 @@ CASES: list[tuple[ProblemData, str, dict[str, object]]] = [
     (Qubo(terms=[(0, 0, -1)], variables=3, offset=2), "qubo", {"terms": [[0, 0, -1]], "variables": 3, "offset": 2}),
     (Ising(h={"a": 1}, J=[("a", "b", 2)]), "ising", {"h": {"a": 1}, "J": [["a", "b", 2]]}),
     (Ising(h=[1, 2]), "ising", {"h": [1, 2]}),
+    (Labs(n=20), "labs", {"n": 20}),
     (
         Portfolio(prices=[[1, 2], [1, 3], [2, 2]], cardinality=(1, 2), sectors=["x", None], sector_cap={"x": 0.5}),
         "portfolio",

@@ -116,7 +116,7 @@ def test_a_wrong_option(fields: dict[str, Any], code: str, place: str, remedy: s
 
 
 PAYLOADS: list[tuple[str, dict[str, Any], str, str, str]] = [
-    ("sudoku", {}, "unknown_family", "$.family", "ising, maxcut"),
+    ("sudoku", {}, "unknown_family", "$.family", "ising, labs, maxcut"),
     ("maxcut", {}, "empty_problem", "$.problem", "edges"),
     ("maxcut", {"edges": []}, "empty_problem", "$.problem", "edges"),
     ("maxcut", {"edges": [], "nodes": 0}, "empty_problem", "$.problem", "edges"),

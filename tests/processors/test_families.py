@@ -194,7 +194,7 @@ def test_a_solution_that_is_none_is_infeasible(name: str, wrong: list[float]) ->
 def test_an_unknown_family_lists_the_choices() -> None:
     rejected = family("sudoku")
     assert not hasattr(rejected, "parse")
-    assert "ising, maxcut" in rejected.remedy
+    assert "ising, labs, maxcut" in rejected.remedy
 
 
 def test_limits_are_inclusive() -> None:
