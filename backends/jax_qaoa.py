@@ -54,7 +54,7 @@ def fold(kernel: SpinPolynomial) -> tuple[SpinPolynomial, bool]:
 
     Those with held constraints stay as they are, too.
     """
-    odd = kernel.h.any() or any(terms.index.shape[1] % 2 for terms in kernel.higher)
+    odd = kernel.h.any() or any(terms.order % 2 for terms in kernel.higher)
     if kernel.n < 2 or odd or held(kernel):
         return kernel, False
     first = kernel.rows == 0

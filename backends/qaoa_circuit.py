@@ -108,9 +108,7 @@ def rings(groups: Sequence[Group]) -> list[list[tuple[int, int]]]:
 
 def plan(kernel: SpinPolynomial) -> Plan:
     """The plan of a kernel; it depends on its size, on which variables its terms join, and on what is held."""
-    higher = tuple(
-        (terms.index.shape[1], np.ascontiguousarray(terms.index, np.int32).tobytes()) for terms in kernel.higher
-    )
+    higher = tuple((terms.order, np.ascontiguousarray(terms.index, np.int32).tobytes()) for terms in kernel.higher)
     return _plan(kernel.n, kernel.rows.tobytes(), kernel.cols.tobytes(), higher, held(kernel))
 
 

@@ -50,6 +50,11 @@ class Monomials:
     index: Int32[np.ndarray, "m k"]
     values: Float64[np.ndarray, " m"]
 
+    @property
+    def order(self) -> int:
+        """Variables in each term."""
+        return int(self.index.shape[1])
+
 
 @dataclass(frozen=True, eq=False)
 class Linear:
@@ -151,7 +156,7 @@ class SpinPolynomial:
     def order(self) -> int:
         """The most variables in one term: 2 for an Ising model."""
         if self.higher:
-            return int(self.higher[-1].index.shape[1])
+            return self.higher[-1].order
         return 2 if len(self.J) else int(bool(self.h.any()))
 
     @property

@@ -24,7 +24,7 @@ from qmosaic.codecs.qasm_values import ONE, ZERO, Bit, Bits, Measured, Qubits, U
 
 MAX_OPERATIONS = 100_000
 """Operations of the circuit."""
-MAX_STEPS = 1_000_000
+MAX_STEPS = 250_000
 """Statements executed while compiling."""
 MAX_CALLS = 32
 """Gates and subroutines inside each other."""
@@ -44,9 +44,10 @@ class Compiled:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A gate that is defined by others."""
+    """A gate that is defined by others: by the program, or by a library, whose gates are those of `GATES`."""
 
     definition: syntax.GateDef
+    library: bool
 
 
 class _Jumped(Exception):  # noqa: N818
@@ -85,7 +86,7 @@ _BUILT_IN = "gate U(a, b, d) q { gphase(a/2); u(a, b, d) q; }"
 @lru_cache(maxsize=8)
 def _library(source: str) -> dict[str, _Gate]:
     statements = syntax.parse(source).statements
-    return {each.name: _Gate(each) for each in statements if isinstance(each, syntax.GateDef)}
+    return {each.name: _Gate(each, True) for each in statements if isinstance(each, syntax.GateDef)}
 
 
 def compiled(source: str, *, max_qubits: int) -> Compiled:
@@ -100,6 +101,7 @@ class _Compiler(Values):
     qubits: int = 0
     cells: int = 0
     steps: int = 0
+    inside_library: bool = False
     gates: dict[str, _Gate | None] = field(default_factory=dict)  # None: one of GATES
     copied: set[int] = field(default_factory=set)
 
@@ -164,9 +166,10 @@ class _Compiler(Values):
                 raise QasmError("qubits can only be declared outside of blocks", at, "Declare them at the top.")
             scope[name] = self.new_qubits(at, 1 if size is None else size)
         elif declared.kind == "bit":
-            scope[name] = self.new_bits(at, 1 if size is None else size, statement.output)
+            bits = self.new_bits(at, 1 if size is None else size)
             if statement.value is not None:
-                self.put(scope[name], self.result_of(statement.value), statement.value.at)
+                self.put(bits, self.result_of(statement.value), statement.value.at)
+            scope[name] = Bits(bits.bits, statement.output, statement.const)
         else:
             if statement.output:
                 raise QasmError(f"an output of type {declared.kind} is not supported", at, "Bits can be outputs.")
@@ -187,23 +190,25 @@ class _Compiler(Values):
         self.qubits += size
         return Qubits(tuple(range(self.qubits - size, self.qubits)))
 
-    def new_bits(self, at: int, size: int, output: bool = False) -> Bits:
+    def new_bits(self, at: int, size: int) -> Bits:
         if size < 1:
             raise QasmError(f"a register of {size} bits", at, "A register has at least one.")
         if size > 4 * self.max_qubits or self.cells + size > MAX_OPERATIONS:
             raise QasmError(f"{size} bits are too many", at, f"At most {4 * self.max_qubits}.", "too_large")
         self.cells += size
-        return Bits(tuple(map(Bit, range(self.cells - size, self.cells))), output)
+        return Bits(tuple(map(Bit, range(self.cells - size, self.cells))))
 
     def on_gatedef(self, statement: syntax.GateDef) -> None:
         name, at = statement.name, statement.at
         known = self.gates.get(name)
-        if known is not None and known.definition not in self.given:
+        if len(self.scopes) > 1:
+            raise QasmError("gates can only be defined outside of blocks", at, "Define it at the top.")
+        if known is not None and not known.library:
             raise QasmError(f"the gate '{name}' is defined twice", at, "Choose another name.")
         formal = statement.parameters + statement.qubits
         if len(set(formal)) < len(formal) or not statement.qubits:
             raise QasmError(f"the gate '{name}' needs qubits, all names different", at, "Mend its first line.")
-        gate = _Gate(statement)
+        gate = _Gate(statement, False)
         # tried once, so that what is wrong in it is wrong where it stands, and not only where it is used
         before = self.steps
         try:
@@ -213,12 +218,6 @@ class _Compiler(Values):
             pass
         self.steps = max(before, self.steps)
         self.gates[name] = gate
-
-    @property
-    def given(self) -> tuple[syntax.GateDef, ...]:
-        """Definitions of the libraries: a program may have its own instead."""
-        libraries = (_LIBRARY, _LIBRARY_2, _LIBRARY_3, _BUILT_IN)
-        return tuple(gate.definition for source in libraries for gate in _library(source).values())
 
     def on_def(self, statement: syntax.Def) -> None:
         if statement.name in self.defs:
@@ -252,13 +251,14 @@ class _Compiler(Values):
 
     def gate(self, name: str, arguments: Sequence[float], qubits: tuple[int, ...], at: int) -> None:
         """Emit a gate, expanded."""
-        if name == "gphase" and self.program.version == 3:
+        if name == "gphase" and (self.program.version == 3 or self.inside_library):
             self.fits(name, at, arguments, 1, qubits, 0)
             self.emit(at, Operation("gphase", (), tuple(arguments)))
             return
-        if name not in self.gates:
+        native = self.inside_library and name in GATES
+        if not native and name not in self.gates:
             raise self.unknown_gate(name, at)
-        gate = self.gates[name]
+        gate = None if native else self.gates[name]
         if gate is None:
             self.fits(name, at, arguments, GATES[name][1], qubits, GATES[name][0])
             self.emit(at, Operation(name, qubits, tuple(arguments)))
@@ -290,7 +290,7 @@ class _Compiler(Values):
             name: Variable("float", None, value, True)
             for name, value in zip(definition.parameters, arguments, strict=True)
         }
-        with self.called(scope, at):
+        with self.called(scope, at, gate.library):
             for statement in definition.body:
                 self.step(statement.at)
                 if isinstance(statement, syntax.Apply):
@@ -301,17 +301,17 @@ class _Compiler(Values):
                     raise QasmError("a gate can only consist of gates", statement.at, "Use a def for anything else.")
 
     @contextmanager
-    def called(self, scope: dict[str, Any], at: int) -> Iterator[None]:
+    def called(self, scope: dict[str, Any], at: int, library: bool = False) -> Iterator[None]:
         """Inside a gate or subroutine, which sees its own names and global constants."""
         self.calls += 1
         if self.calls > MAX_CALLS:
             raise QasmError(f"more than {MAX_CALLS} calls inside each other", at, "Write it flatter.", "too_large")
-        outer = self.scopes
-        self.scopes = [outer[0], scope]
+        outer, self.scopes = self.scopes, [self.scopes[0], scope]
+        inside, self.inside_library = self.inside_library, library
         try:
             yield
         finally:
-            self.scopes = outer
+            self.scopes, self.inside_library = outer, inside
             self.calls -= 1
 
     @contextmanager
@@ -624,7 +624,8 @@ class _Compiler(Values):
 
     def result(self) -> Compiled:
         registers = {name: found for name, found in self.scopes[0].items() if isinstance(found, Bits)}
-        chosen = {name: found for name, found in registers.items() if found.output} or registers
+        outputs = {name: found for name, found in registers.items() if found.output}
+        chosen = outputs or {name: found for name, found in registers.items() if not _given(found)}
         if not self.qubits:
             raise QasmError("there is no qubit", 0, "Declare a register and apply gates to it.", "empty_problem")
         written = {bit for operation in self.operations for bit in operation.bits}
@@ -666,3 +667,10 @@ class _Compiler(Values):
         if hidden:
             notes.append(f"the {hidden} leftmost bits are measurements that no output holds")
         return Compiled(Circuit(self.qubits, len(order), operations), tuple(notes))
+
+
+def _given(register: Bits) -> bool:
+    """Whether a register is a constant of the program, by its word or in effect, and no result."""
+    return register.const or (
+        any(bit.now == ONE for bit in register.bits) and all(bit.now < 0 for bit in register.bits)
+    )

@@ -678,14 +678,13 @@ class _Parser:
     def postfix(self) -> Expr:
         base = self.primary()
         while self.sees("["):
-            at = self.at
             self.here += 1
             place = self.at
             index: Expr = SetOf(place, self.set()) if self.took("{") else self.range(place)
             if self.sees(","):
                 raise self.unsupported("an index of several dimensions", ",")
             self.need("]")
-            base = Index(at, base, index)
+            base = Index(base.at, base, index)
         return base
 
     def range(self, at: int) -> Expr:

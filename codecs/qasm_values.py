@@ -37,6 +37,7 @@ class Bits:
 
     bits: tuple[Bit, ...]
     output: bool = False
+    const: bool = False
 
     @classmethod
     def known(cls, digits: str) -> Bits:
@@ -121,10 +122,10 @@ class Values:
                 continue
             if self.calls and depth == 0 and not (isinstance(found, Variable | Bits) and not write):
                 break  # gates and subroutines see no global qubits, and change nothing global
-            if write and isinstance(found, Variable):
+            if write and isinstance(found, Variable | Bits):
                 if found.const:
                     raise QasmError(f"'{name.name}' is constant", name.at, "Declare it without const.")
-                if self.conditions and depth < self.guarded:
+                if isinstance(found, Variable) and self.conditions and depth < self.guarded:
                     raise QasmError(
                         f"'{name.name}' is changed where a measured bit decides",
                         name.at,

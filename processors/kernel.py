@@ -29,14 +29,14 @@ def choose(pool: Pool, most: int) -> Int32[np.ndarray, " q"]:
     if n <= most:
         return np.arange(n, dtype=np.int32)
     contested, worth = _worth(pool)
-    matrix = pool.matrix
+    matrix = pool.bonds
     bonds, chosen = np.zeros(n), np.zeros(n, bool)
     for _ in range(most):
         strongest = bonds.max() or 1.0
         v = int(np.where(chosen, -1.0, 2.0 * contested + worth * (ROOM + bonds / strongest)).argmax())
         chosen[v] = True
         a, b = matrix.indptr[v], matrix.indptr[v + 1]
-        bonds[matrix.indices[a:b]] += np.abs(matrix.data[a:b])
+        bonds[matrix.indices[a:b]] += matrix.data[a:b]
         bonds[chosen] = 0
     return np.flatnonzero(chosen).astype(np.int32)
 
@@ -45,7 +45,7 @@ def _worth(pool: Pool) -> tuple[Bool[np.ndarray, " n"], Float64[np.ndarray, " n"
     """Which variables are contested, and what each is worth: how evenly contested, and how weakly held."""
     samples = pool.aligned(pool.spins, pool.champion[None])
     against = (samples != pool.champion).mean(axis=0)
-    held = np.abs(pool.model.h + pool.matrix @ pool.champion)
+    held = np.abs(pool.fields(pool.champion))
     weak = 1 / (1 + held / (held.mean() or 1.0))
     return against > 0, np.asarray(4 * against * (1 - against) + 0.01 * weak)
 

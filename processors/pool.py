@@ -9,10 +9,11 @@ at it.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int8
+from jaxtyping import Float64, Int8, Int32
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -38,7 +39,7 @@ class Pool:
     def __init__(self, model: SpinPolynomial, seed: int, *, replicas: int, stall: int, agree: int) -> None:
         self.model, self.replicas, self.stall, self.agree = model, replicas, stall, agree
         self.rng = np.random.default_rng(seed)
-        self.scale = float(np.abs(model.J).sum() + np.abs(model.h).sum()) or 1.0
+        self.scale = model.scale or 1.0
         self.spins: Spins = np.zeros((0, model.n), np.int8)
         self.energies: Float64[np.ndarray, " r"] = np.zeros(0)
         self.champion: Int8[np.ndarray, " n"] = np.ones(model.n, np.int8)
@@ -54,11 +55,35 @@ class Pool:
         return csr_array((np.concatenate([m.J, m.J]), ends), shape=(m.n, m.n))
 
     @cached_property
-    def mirrors(self) -> Any:
-        """The components that may be flipped as a whole for free (no fields), as 0/1 columns (n, c)."""
+    def pairs(self) -> tuple[Int32[np.ndarray, " m"], Int32[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+        """Variables that share a term, and its size; in terms of higher order, all pairs."""
         m = self.model
-        count, label = connected_components(self.matrix, directed=False)
-        free = np.bincount(label, weights=np.abs(m.h), minlength=count) == 0
+        ends = [(m.rows, m.cols, np.abs(m.J))]
+        for terms in m.higher:
+            sizes = np.abs(terms.values)
+            ends += [(terms.index[:, a], terms.index[:, b], sizes) for a, b in combinations(range(terms.order), 2)]
+        rows, cols, sizes = (np.concatenate(part) for part in zip(*ends, strict=True))
+        return rows, cols, sizes
+
+    @cached_property
+    def bonds(self) -> Any:
+        """How strongly variables are coupled: the summed sizes of the terms they share, symmetric, CSR."""
+        if not self.model.higher:
+            return abs(self.matrix)
+        rows, cols, sizes = self.pairs
+        ends = np.concatenate([rows, cols]), np.concatenate([cols, rows])
+        return csr_array((np.concatenate([sizes, sizes]), ends), shape=self.matrix.shape)
+
+    @cached_property
+    def mirrors(self) -> Any:
+        """The components that may be flipped as a whole for free (no terms of odd order), as 0/1 columns (n, c)."""
+        m = self.model
+        count, label = connected_components(self.bonds, directed=False)
+        odd = np.abs(m.h)
+        for terms in m.higher:
+            if terms.order % 2:
+                odd = odd + np.bincount(terms.index[:, 0], weights=np.abs(terms.values), minlength=m.n)
+        free = np.bincount(label, weights=odd, minlength=count) == 0
         inside = np.flatnonzero(free[label])
         columns = (np.cumsum(free) - 1)[label[inside]]
         return csr_array((np.ones(len(inside)), (inside, columns)), shape=(m.n, int(free.sum())))
@@ -66,11 +91,19 @@ class Pool:
     def energies_of(self, spins: Spins) -> Float64[np.ndarray, " r"]:
         """E of each row, offset included."""
         m = self.model
-        if len(spins) * len(m.J) <= GATHER:
+        if m.higher or len(spins) * len(m.J) <= GATHER:
             return m.energy(spins < 0)
         columns = spins.T.astype(np.float64)
         couplings = np.einsum("nr,nr->r", columns, self.matrix @ columns) / 2
         return np.asarray(couplings + m.h @ columns + m.offset)
+
+    def fields(self, spins: Int8[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """What each spin of a sample is multiplied with: its flip changes E by -2 spin field."""
+        fields = self.model.h + self.matrix @ spins
+        for terms in self.model.higher:
+            signs = spins[terms.index]
+            np.add.at(fields, terms.index, (terms.values * signs.prod(axis=1))[:, None] * signs)
+        return np.asarray(fields)
 
     def random(self) -> Spins:
         """Where a new population starts."""
@@ -93,12 +126,20 @@ class Pool:
         differ = spins != mate
         if not differ.any():
             return spins
-        both = differ[m.rows] & differ[m.cols]
-        links = csr_array((np.ones(both.sum(), np.int8), (m.rows[both], m.cols[both])), shape=(m.n, m.n))
+        rows, cols, _ = self.pairs
+        both = differ[rows] & differ[cols]
+        links = csr_array((np.ones(both.sum(), np.int8), (rows[both], cols[both])), shape=(m.n, m.n))
         count, label = connected_components(links, directed=False)
         # inside a component all spins flip together, so only the fields from outside it count
         field = m.h + self.matrix @ np.where(differ, 0, spins)
         gain = np.bincount(label, weights=np.where(differ, -2 * spins * field, 0), minlength=count)
+        for terms in m.higher:
+            inside = differ[terms.index]
+            turned = inside.sum(axis=1) % 2 == 1
+            index = terms.index[turned]
+            where = label[index[np.arange(len(index)), inside[turned].argmax(axis=1)]]
+            change = -2 * terms.values[turned] * spins[index].prod(axis=1)
+            gain += np.bincount(where, weights=change, minlength=count)
         return np.where(differ & (gain < -TOLERANCE * self.scale)[label], -spins, spins).astype(np.int8)
 
     def absorb(self, children: Spins) -> None:
@@ -137,6 +178,8 @@ class Pool:
 def descended(pool: Pool, spins: Int8[np.ndarray, " n"]) -> Int8[np.ndarray, " n"]:
     """One-flip descent in float64: what the float32 searches could not see."""
     m, spins = pool.model, spins.copy()
+    if m.higher:
+        return _descended_by_terms(pool, spins)
     field, rounding = m.h.copy(), np.abs(m.h)
     for own, other in ((m.rows, m.cols), (m.cols, m.rows)):
         field += np.bincount(own, weights=m.J * spins[other], minlength=m.n)
@@ -149,4 +192,14 @@ def descended(pool: Pool, spins: Int8[np.ndarray, " n"]) -> Int8[np.ndarray, " n
             return spins
         a, b = pool.matrix.indptr[v : v + 2]
         field[pool.matrix.indices[a:b]] -= 2.0 * spins[v] * pool.matrix.data[a:b]
+        spins[v] = -spins[v]
+
+
+def _descended_by_terms(pool: Pool, spins: Int8[np.ndarray, " n"]) -> Int8[np.ndarray, " n"]:
+    rounding = np.abs(pool.model.h) + pool.bonds.sum(axis=1)
+    while True:
+        gains = spins * pool.fields(spins) - 1e-12 * rounding
+        v = int(gains.argmax())
+        if gains[v] <= 0:
+            return spins
         spins[v] = -spins[v]

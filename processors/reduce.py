@@ -1,6 +1,8 @@
-"""Reduce: a batch of Ising problems in, for each the incumbent, the kernel and its circuit parameters out.
+"""Reduce: a batch of polynomials in, for each the incumbent, the kernel and its circuit parameters out.
 
     presolve (exact) ──► search (tabu, or anneal for the large and sparse) ──► kernel ──► angles
+
+Polynomials of higher order are not presolved, and have a tabu search of their own.
 
 Deterministic: the same problem with the same seed goes through the same rounds; the clock only says after
 which of them to stop.
@@ -17,7 +19,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from qmosaic.codecs.model import SpinPolynomial, bits_of
-from qmosaic.processors import angles, anneal, search
+from qmosaic.processors import angles, anneal, higher, search
 from qmosaic.processors.families.base import Task
 from qmosaic.processors.kernel import choose, restricted
 from qmosaic.processors.lift import Lift, apply
@@ -94,6 +96,8 @@ def model_of(task: Task) -> SpinPolynomial:
 def _solver(core: SpinPolynomial) -> Solver:
     if core.n == 0:
         return "presolve"
+    if core.higher:
+        return "tabu"
     few_neighbours = 2 * len(core.J) / core.n < core.n * SPARSE
     if core.n > search.SIZES[-1] or (core.n > search.BATCHED and few_neighbours):
         return "anneal"
@@ -105,12 +109,14 @@ def _found(works: Sequence[_Work], clock: Callable[[], float]) -> list[_Work]:
     calls: dict[tuple[str, int], list[int]] = {}
     for i, work in enumerate(works):
         n = work.pool.model.n
-        together = work.solver == "tabu" and n <= search.BATCHED
+        together = work.solver == "tabu" and n <= search.BATCHED and not work.pool.model.higher
         calls.setdefault(("batch", search.size(n)) if together else ("single", i), []).append(i)
     out = list(works)
     for members in calls.values():
         start, group = clock(), [works[i] for i in members]
-        if group[0].solver == "tabu":
+        if group[0].pool.model.higher:
+            higher.search(group[0].pool, group[0].task.seconds, clock)
+        elif group[0].solver == "tabu":
             search.search([work.pool for work in group], [work.task.seconds for work in group], clock)
         elif group[0].solver == "anneal":
             anneal.search(group[0].pool, group[0].task.seconds, clock)

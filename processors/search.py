@@ -55,7 +55,7 @@ def search(pools: Sequence[Pool], seconds: Sequence[float], clock: Callable[[], 
         for first in range(0, len(live), width):
             batch = live[first : first + width]
             pad_rows = [batch[0]] * (width - len(batch))
-            starts = [each.random() if each.settled else _children(each) for each, _, _ in batch]
+            starts = [each.random() if each.settled else children(each) for each, _, _ in batch]
             seeds = [int(each.rng.integers(2**32)) for each, _, _ in batch]
             improved = improve(
                 [model for _, model, _ in [*batch, *pad_rows]],
@@ -111,7 +111,7 @@ def steps(n: int) -> int:
     return min(4 * n, 1024)
 
 
-def _children(parents: Pool) -> Spins:
+def children(parents: Pool) -> Spins:
     """Each member crossed with another: what both have in common, the rest from either, a few mutations."""
     order = parents.rng.permutation(len(parents.spins))
     mates = np.empty_like(order)
