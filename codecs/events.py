@@ -222,6 +222,16 @@ class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
+class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the backend's answer comes to by the problem's own data, whether it was accepted or not."""
+
+    objective: int | float | None
+    feasible: bool
+    error: float = 0.0
+    violations: list[str] = []
+    details: dict[str, Any] = {}
+
+
 class Timings(msgspec.Struct, frozen=True):
     """Seconds by hop, and from the problem's arrival to its outcome."""
 
@@ -234,7 +244,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `improvement` is how much better than the baseline, in the problem's sense: never negative when accepted.
     `error` is the objective's standard error where it was measured. `details` are the family's. `solution` None:
-    there is none, nobody could run it. Objective and improvement are None where there is nothing to compare.
+    there is none, nobody could run it. `proposed` is the backend's answer, judged, also where it was not accepted.
+    Objective and improvement are None where there is nothing to compare.
     """
 
     problem_id: str
@@ -263,6 +274,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     error: float = 0.0
     details: dict[str, Any] = {}
+    proposed: Proposed | None = None
     schema: Literal["qmosaic.outcome/1"] = OUTCOME_SCHEMA
 
 

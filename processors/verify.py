@@ -14,6 +14,7 @@ from qmosaic.codecs.events import (
     Outcome,
     OutcomeReason,
     Proposal,
+    Proposed,
     Sense,
     Timing,
     Timings,
@@ -24,6 +25,8 @@ from qmosaic.processors.families.base import Evaluation, Instance
 
 # Two objectives closer than this, relative to their size, are equal: float64 sums differ by their order.
 TOLERANCE = 1e-9
+# And two objectives around zero, which are small only because large terms cancel. A portfolio's are 1e-4 or so.
+ROUNDING = 1e-12
 
 # What numpy and a family's `decode` raise on arrays of the wrong size or type: a claim that does not fit.
 UNFIT = (ValueError, LookupError, TypeError)
@@ -38,7 +41,7 @@ class _Candidate:
 def gain(sense: Sense, objective: float, baseline: float) -> float:
     """How much better `objective` is than `baseline`, in the problem's sense; 0.0 within `TOLERANCE`."""
     difference = objective - baseline if sense == "max" else baseline - objective
-    return 0.0 if abs(difference) <= TOLERANCE * max(1.0, abs(objective), abs(baseline)) else difference
+    return 0.0 if abs(difference) <= max(ROUNDING, TOLERANCE * max(abs(objective), abs(baseline))) else difference
 
 
 ACCEPTED = frozenset({"improved", "equal", "verified", "unverified"})
@@ -68,12 +71,14 @@ def settle(
     reason: OutcomeReason
     best, reason = base, "deadline" if incumbent is not None and (known or base is None) else "no_incumbent"
     accepted = False
+    proposed: Proposed | None = None
     if proposal is None and known and incumbent is not None and incumbent.kernel_digest is None:
         accepted, reason = True, "solved_in_reduce"
     elif proposal is not None and proposal.failure is not None:
         reason = proposal.failure.reason
     elif proposal is not None:
         candidate = _lifted(instance, incumbent, proposal)
+        proposed = _proposed(candidate)
         reason = _judge(instance.sense, candidate, base)
         accepted = reason in ACCEPTED
         if accepted and candidate is not None:
@@ -114,7 +119,15 @@ def settle(
         notes=[*instance.notes, *found.violations],
         error=found.error,
         details=found.details,
+        proposed=proposed,
     )
+
+
+def _proposed(candidate: _Candidate | None) -> Proposed | None:
+    if candidate is None:
+        return None
+    found = candidate.evaluation
+    return Proposed(_number(found.objective), found.feasible, found.error, list(found.violations), found.details)
 
 
 def _number(value: float | None) -> int | float | None:

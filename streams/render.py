@@ -51,9 +51,9 @@ def _wide(results: Sequence[Outcome | Rejection]) -> Table:
             label_of(one),
             one.family,
             _status(one),
-            f"{one.objective:g}",
-            f"{one.baseline.objective:g}" if one.baseline else "",
-            f"{one.improvement:g}",
+            _value(one.objective),
+            _value(one.baseline.objective) if one.baseline else "",
+            _value(one.improvement),
             one.target or "",
             one.backend or "",
             str(circuit.qubits) if circuit else "",
@@ -75,18 +75,23 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
         if isinstance(one, Rejection):
             table.add_row(label_of(one), _status(one), "", f"{one.place}: {one.message}", "")
             continue
-        base = f"over {one.baseline.objective:g}" if one.baseline else ""
+        gain = "" if one.improvement is None or one.baseline is None else f"{one.improvement:+.6g}"
+        base = f" over {_value(one.baseline.objective)}" if gain and one.baseline else ""
         ran = Text.assemble((one.target or "nothing", "bold"), "\n", one.backend or "")
         if one.circuit:
             ran.append(f"\n{one.circuit.qubits} qubits, depth {one.circuit.depth}")
         table.add_row(
             Text.assemble(label_of(one), "\n", (one.family, "dim")),
             _status(one),
-            Text.assemble(f"{one.objective:g}", "\n", (f"{one.improvement:+g} {base}", "dim")),
+            Text.assemble(_value(one.objective), "\n", (f"{gain}{base}", "dim")),
             ran,
             f"{one.timings.total:.2f} s",
         )
     return table
+
+
+def _value(objective: float | None) -> str:
+    return "" if objective is None else f"{objective:.8g}"
 
 
 def _status(one: Outcome | Rejection) -> Text:

@@ -22,6 +22,7 @@ from qmosaic.codecs.events import (
     Incumbent,
     Outcome,
     Proposal,
+    Proposed,
     Route,
     Sense,
     Timing,
@@ -170,6 +171,65 @@ def test_an_answer_is_judged_against_the_incumbent(
     assert (outcome.target, outcome.backend, outcome.route_reason) == ("quantum", "cirq.statevector", "rule")
     assert (outcome.circuit, outcome.confidence, outcome.attempts) == (CIRCUIT, 0.5, 1)
     assert outcome.notes == ["a note"]
+    mine = admission.instance.evaluate([int(k) for k in np.flatnonzero(sample)])
+    assert outcome.proposed == Proposed(mine.objective, mine.feasible, violations=list(mine.violations))
+
+
+@dataclass
+class Measured(ChooseTwo):
+    """The same, but its objective is measured, with a standard error of 1."""
+
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
+        return replace(super().evaluate(solution), error=1.0, details={"chosen": solution})
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [(GOOD, "improved"), (bits(0, 1, 0, 1), "within_error"), (FAIR, "within_error"), (POOR, "worse_than_baseline")],
+)
+def test_a_measured_answer_has_to_be_better_by_more_than_its_error(sample: Any, reason: str) -> None:
+    admission = replace(chosen(), instance=Measured())
+    outcome = end(admission, incumbent(admission, FAIR), proposal(admission, sample))
+    assert outcome.reason == reason
+    assert outcome.error == 1.0
+    assert outcome.baseline is not None
+    assert (outcome.baseline.details, outcome.details) == ({"chosen": [1, 2]}, {"chosen": outcome.solution})
+    assert outcome.proposed is not None
+    assert outcome.proposed.details == {"chosen": np.flatnonzero(sample).tolist()}
+
+
+@dataclass
+class Judged(ChooseTwo):
+    """A family whose answers are right or wrong, and that has no quick one."""
+
+    verdict: Any = "verified"
+
+    def quick(self) -> Any:
+        return None
+
+    def solution(self, state: Bundle) -> Any:
+        return None
+
+    def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
+        return Evaluation(None, True, verdict=self.verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [("verified", "accepted"), ("unverified", "accepted"), ("mismatch", "fallback")]
+)
+def test_a_family_may_judge_right_and_wrong(verdict: str, status: str) -> None:
+    admission = replace(chosen(), instance=Judged(verdict=verdict))
+    known = incumbent(admission, FAIR)
+    outcome = settle(
+        admission, known, proposal(admission, GOOD), now=1.0, queue=0.0, trace_id="t", versions={}, tick=lambda: 0.0
+    )
+    assert (outcome.status, outcome.reason) == (status, verdict)
+    assert (outcome.objective, outcome.improvement, outcome.baseline) == (None, None, None)
+    assert (outcome.solution is None) == (status == "fallback")
+    late = settle(admission, known, None, now=1.0, queue=0.0, trace_id="t", versions={}, tick=lambda: 0.0)
+    assert (late.status, late.reason, late.solution, late.feasible) == ("fallback", "deadline", None, False)
+    early = settle(admission, None, None, now=1.0, queue=0.0, trace_id="t", versions={}, tick=lambda: 0.0)
+    assert (early.reason, early.solution) == ("no_incumbent", None)
 
 
 def test_an_equal_answer_is_the_one_that_goes_out() -> None:
@@ -339,6 +399,8 @@ def test_a_liar_never_gets_a_wrong_objective_out(case: Case, data: st.DataObject
         ("max", 1 + TOLERANCE / 2, 1, 0),
         ("min", 1e12, 1e12 + 100, 0),
         ("max", 1 + 3e-9, 1, 3e-9),
+        ("min", 2e-5, 2.0001e-5, 1e-9),
+        ("min", 0.0, 5e-13, 0),
     ],
 )
 def test_gain(sense: Sense, objective: float, baseline: float, expected: float) -> None:
