@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import qmosaic
-from qmosaic.streams.client import SyncClient
 
 TELEPORTATION = """\
 OPENQASM 3;
@@ -55,7 +54,7 @@ def report(name: str, outcome: qmosaic.Outcome) -> str:
 
 
 def main(broker: str) -> None:
-    with SyncClient(broker) as client:
+    with qmosaic.SyncClient(broker) as client:
         for name, problem in problems().items():
             print(report(name, client.solve(problem, shots=4000, deadline=30)))
 

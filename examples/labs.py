@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import qmosaic
-from qmosaic.streams.client import SyncClient
 
 
 def problem() -> qmosaic.Labs:
@@ -34,7 +33,7 @@ def report(outcome: qmosaic.Outcome) -> str:
 
 
 def main(broker: str) -> None:
-    with SyncClient(broker) as client:
+    with qmosaic.SyncClient(broker) as client:
         outcome = client.solve(problem(), deadline=20, target="quantum")
     print(report(outcome))
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 
 import qmosaic
-from qmosaic.streams.client import SyncClient
 
 # By distance in angstrom: core energy, h_00, h_11, (00|00), (00|11), (11|11), (01|01), in hartree.
 CURVE = {
@@ -52,5 +51,5 @@ def report(solve: Callable[[qmosaic.Molecule], qmosaic.Outcome]) -> None:
 
 
 if __name__ == "__main__":
-    with SyncClient(sys.argv[1] if len(sys.argv) > 1 else None) as client:
+    with qmosaic.SyncClient(sys.argv[1] if len(sys.argv) > 1 else None) as client:
         report(lambda problem: client.solve(problem, shots=0, deadline=30))

@@ -11,7 +11,6 @@ import sys
 import numpy as np
 
 import qmosaic
-from qmosaic.streams.client import SyncClient
 
 SECTORS = {
     "Wind": "energy", "Solar": "energy", "Grid": "energy", "Coal": "energy",
@@ -66,7 +65,7 @@ def report(outcome: qmosaic.Outcome) -> str:
 
 
 def main(broker: str) -> None:
-    with SyncClient(broker) as client:
+    with qmosaic.SyncClient(broker) as client:
         outcome = client.solve(problem(), deadline=20, target="quantum")
     print(report(outcome))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import qmosaic
-from qmosaic.streams.client import SyncClient
 
 # Where they are (degrees.minutes north and east), and how many pallets they want.
 CAPITALS = {
@@ -46,7 +45,7 @@ def report(outcome: qmosaic.Outcome) -> str:
 
 
 def main(broker: str) -> None:
-    with SyncClient(broker) as client:
+    with qmosaic.SyncClient(broker) as client:
         outcome = client.solve(problem(), deadline=20, target="quantum")
     print(report(outcome))
 

@@ -68,14 +68,14 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("problem", max_width=15, overflow="fold")
     table.add_column("status", min_width=19, overflow="fold")
-    table.add_column("objective", justify="right", min_width=9)
+    table.add_column("objective", justify="right", min_width=9, max_width=15)
     table.add_column("ran on", max_width=20, overflow="fold")
     table.add_column("time", justify="right", min_width=7, no_wrap=True)
     for one in results:
         if isinstance(one, Rejection):
             table.add_row(label_of(one), _status(one), "", f"{one.place}: {one.message}", "")
             continue
-        gain = "" if one.improvement is None or one.baseline is None else f"{one.improvement:+.6g}"
+        gain = "" if one.improvement is None or one.baseline is None else f"{one.improvement:+.5g}"
         base = f" over {_value(one.baseline.objective)}" if gain and one.baseline else ""
         ran = Text.assemble((one.target or "nothing", "bold"), "\n", one.backend or "")
         if one.circuit:
@@ -91,7 +91,7 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
 
 
 def _value(objective: float | None) -> str:
-    return "" if objective is None else f"{objective:.8g}"
+    return "" if objective is None else f"{objective:.7g}"
 
 
 def _status(one: Outcome | Rejection) -> Text:

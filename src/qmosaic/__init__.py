@@ -4,6 +4,8 @@ async with qmosaic.Client("localhost:9092") as client:
     outcome = await client.solve(qmosaic.MaxCut(edges=[(0, 1), (1, 2), (2, 0)]), deadline=5)
 """
 
+from typing import TYPE_CHECKING
+
 from qmosaic.codecs import problems
 from qmosaic.codecs.errors import (
     BackendError,
@@ -16,6 +18,9 @@ from qmosaic.codecs.errors import (
 )
 from qmosaic.codecs.events import Outcome, Problem, Rejection
 from qmosaic.codecs.problems import *  # noqa: F403 - the families name what they export
+
+if TYPE_CHECKING:
+    from qmosaic.streams.client import Client, SyncClient
 
 __all__ = [
     "BackendError",

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -91,6 +93,23 @@ async def test_karate_club_is_cut_at_61_on_every_target(running: Pipeline, targe
         assert outcome.circuit is not None
         assert 0 < outcome.circuit.qubits <= 16
         assert outcome.circuit.shots == running.settings.defaults.shots
+
+
+@pytest.mark.parametrize("name", ["maxcut", "portfolio", "route", "molecule", "circuit", "labs"])
+def test_an_example_runs(running: Pipeline, name: str) -> None:
+    """Each as a newcomer runs it, against a pipeline that is up."""
+    settings = {"QMOSAIC_NAMESPACE": running.settings.namespace}
+    script = Path(__file__).parents[2] / "examples" / f"{name}.py"
+    run = subprocess.run(
+        [sys.executable, str(script), running.settings.broker],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "accepted" in run.stdout or "fallback" in run.stdout
 
 
 async def test_a_large_problem_is_judged_beside_the_small_ones(running: Pipeline) -> None:
