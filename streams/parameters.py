@@ -65,12 +65,12 @@ def _words(schema: dict[str, Any]) -> str:
         return " or ".join(kinds)
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
-    kind = schema.get("type", "anything")
+    kind = schema.get("type", "object" if "$ref" in schema else "anything")
     if kind == "array":
         return f"list of {_words(schema['items'])}" if schema.get("items") else "list"
     if kind == "object":
         inner = schema.get("additionalProperties")
-        return f"map to {_words(inner)}" if isinstance(inner, dict) else "map"
+        return f"map to {_words(inner)}" if isinstance(inner, dict) else "object"
     return {"string": "text"}.get(kind, str(kind))
 
 

@@ -17,7 +17,7 @@ the Hartree-Fock determinant, or of a bare Hamiltonian the basis state of least 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.paulis import Masks, PauliOperator, Span, lowest, masks, rotated, strings
 from qmosaic.processors.chemistry.fermions import alpha_mask, restricted, sector
 from qmosaic.processors.chemistry.geometry import GeometryError
-from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task, violated
+from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Model, Reduction, Task, violated
 
 SIGMAS = 5.0
 """How many of its standard errors a measured energy may be off."""
@@ -48,6 +48,7 @@ class MoleculeInstance:
     """`build` gives the Hamiltonian, when it is first needed: for a geometry that is a Hartree-Fock calculation.
 
     `electrons`: those of either spin; None where they are not known to be qubits. `spins`: the qubits with spin alpha.
+    `geometry`: the payload, where that is one.
     """
 
     build: Callable[[], PauliOperator]
@@ -58,11 +59,13 @@ class MoleculeInstance:
     taper: bool
     digest: str
     notes: list[str] = field(default_factory=list)
+    geometry: dict[str, Any] | None = None
     sense: Sense = "min"
 
     @property
     def size(self) -> int:
-        return 2 * self.qubits**2  # up to 4 qubits are a matter of milliseconds, from 9 on of seconds
+        work = 2 * self.qubits**2  # up to 4 qubits are a matter of milliseconds, from 9 on of seconds
+        return work if self.geometry is None else max(work, QUICK + 1)
 
     @cached_property
     def operator(self) -> PauliOperator:
@@ -104,6 +107,11 @@ class MoleculeInstance:
         return float(self.energies[place])
 
     def encode(self) -> Bundle:
+        # Hartree-Fock takes a second or many: reduce does it, where there is a lane for what takes long.
+        return self.compact() if self.geometry is None else bundle(geometry=self.geometry)
+
+    def compact(self) -> Bundle:
+        """The Hamiltonian, and what the ansatz has to know. Raises GeometryError for a geometry that is none."""
         operator = self.operator
         alpha, beta = self.electrons or (-1, -1)
         return bundle(
@@ -216,27 +224,49 @@ class MoleculeFamily:
     exact_shots = True
 
     def parse(self, problem: Problem, limits: Limits) -> MoleculeInstance | Rejected:
-        from qmosaic.processors.chemistry.reading import Read, read
-
         if problem.sense == "max":
             return Rejected("invalid_event", "an energy is minimised", "$.sense", "Leave sense out, or send 'min'.")
-        found = read(problem.problem, limits)
-        if not isinstance(found, Read):
-            return found
-        spins = alpha_mask(found.qubits, found.ordering)
-        return MoleculeInstance(
-            found.build, found.qubits, found.electrons, spins, found.ansatz, found.taper, found.digest, found.notes
-        )
+        return _instance(problem.problem, limits)
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.chemistry.reduction import reduced
 
-        return [reduced(task) for task in tasks]
+        return [reduced(replace(task, model=_compact(task.model))) for task in tasks]
 
     def warm_up(self, layers: int, slow: bool) -> None:
         from qmosaic.processors.chemistry import vqe
 
         vqe.warm_up(slow)
+
+
+def _instance(payload: dict[str, Any], limits: Limits) -> MoleculeInstance | Rejected:
+    from qmosaic.processors.chemistry.reading import Read, read
+
+    found = read(payload, limits)
+    if not isinstance(found, Read):
+        return found
+    return MoleculeInstance(
+        build=found.build,
+        qubits=found.qubits,
+        electrons=found.electrons,
+        spins=alpha_mask(found.qubits, found.ordering),
+        ansatz=found.ansatz,
+        taper=found.taper,
+        digest=found.digest,
+        notes=found.notes,
+        geometry=payload if payload.get("geometry") is not None else None,
+    )
+
+
+def _compact(model: Model) -> Bundle:
+    """The compact model of what encode sent, which is that already unless it is a geometry."""
+    assert isinstance(model, Bundle)
+    geometry = model.values.get("geometry")
+    if geometry is None:
+        return model
+    instance = _instance(geometry, Limits())  # it passed the limits of the settings at the door
+    assert isinstance(instance, MoleculeInstance)
+    return instance.compact()
 
 
 __all__ = ["MoleculeFamily", "MoleculeInstance"]

@@ -150,7 +150,7 @@ def test_energy_is_the_length(payload: dict[str, Any], most: int, seed: int) -> 
     order = constructed(instance.distances, instance.directed, instance.start, instance.fleet)
     assume(order is not None)
     if instance.fleet is None:  # any order will do, not just a good one
-        order = np.random.default_rng(seed).permutation(instance.size).tolist()
+        order = np.random.default_rng(seed).permutation(len(instance.names)).tolist()
     assert order is not None
     checked(instance, order, most)
 
@@ -344,7 +344,7 @@ def reduced(instance: RouteInstance, seed: int = 1, most: int = 8) -> Reduction:
 def shortest(instance: RouteInstance) -> float:
     """Of all tours, or of all ways to cut all orders of the customers into routes."""
     d, fleet = instance.distances.matrix, instance.fleet
-    others = [k for k in range(instance.size) if k != instance.start]
+    others = [k for k in range(len(instance.names)) if k != instance.start]
     best = np.inf
     for order in permutations(others):
         cuts = range(2 ** (len(order) - 1)) if fleet is not None else [0]
