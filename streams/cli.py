@@ -25,7 +25,7 @@ from rich.table import Table
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import Outcome, Rejection
-from qmosaic.codecs.formats.registry import FORMATS, read
+from qmosaic.codecs.formats.registry import FORMATS, read, writer
 from qmosaic.codecs.problems import FAMILIES
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams import settings as settings_module
@@ -55,6 +55,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line
 FilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(help="Problem files; `-` reads standard input. None: --family and --set say it all."),
+]
+WriteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--write", help="Write solutions into this folder, where their format has files of them (.tour, .sol)."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -222,6 +228,28 @@ async def submit_all(
     return (REJECTED if any(isinstance(one, Rejection) for one in results) else OK), results
 
 
+def write_solutions(folder: Path | None, problems: list[dict[str, Any]], results: list[Outcome | Rejection]) -> None:
+    """The solutions of outcomes as files, named after their problems."""
+    if folder is None:
+        return
+    payloads = {event["id"]: event["problem"] for event in problems}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in results:
+            if isinstance(one, Rejection) or one.solution is None or one.objective is None:
+                continue
+            write = writer(one.family)
+            if write is None:
+                typer.echo(f"note: no format of {one.family} has files of solutions", err=True)
+                continue
+            name = Path(str(one.labels.get("name") or one.problem_id)).name
+            suffix, text = write(payloads[one.problem_id], one.solution, one.objective, name)
+            (folder / f"{name}{suffix}").write_text(text)
+            typer.echo(f"wrote {folder / name}{suffix}", err=True)
+    except OSError as error:
+        fail(SettingsError(f"cannot write {folder}: {error.strerror}", place="--write"), USAGE)
+
+
 def show(results: list[Outcome | Rejection]) -> None:
     """The table of outcomes."""
     show_outcomes(console(), results)
@@ -353,6 +381,7 @@ def submit(
     sense: SenseOption = None,
     given: SetOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the outcomes as they come.")] = False,
+    write: WriteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the problems of files to a running pipeline."""
@@ -361,6 +390,7 @@ def submit(
 
     async def work() -> int:
         code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
+        write_solutions(write, problems, results)
         if wait and not as_json:
             show(results)
         return code
@@ -413,6 +443,7 @@ def solve(
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
+    write: WriteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
@@ -421,6 +452,7 @@ def solve(
 
     async def work(here: Settings) -> int:
         code, results = await submit_all(here, problems, True, as_json, progress=True)
+        write_solutions(write, problems, results)
         if not as_json:
             show(results)
         return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -49,6 +49,7 @@ class Format:
     """A file format: `opening` matches how its files begin, `read` turns text of `clean` into problems.
 
     `read(text, name)` raises FormatError for whatever does not fit. `families`: those whose problems it holds.
+    `write(problem, solution, objective, name)`, where the format has files of solutions: suffix and text of one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Format:
     suffixes: tuple[str, ...]
     opening: re.Pattern[bytes]
     read: Callable[[bytes, str], list[FileProblem]]
+    write: Callable[[Mapping[str, Any], Any, float, str], tuple[str, str]] | None = None
 
 
 def fault(name: str, line: int, message: str, remedy: str) -> FormatError:

@@ -5,7 +5,9 @@ A format is one file of this folder and its line here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from typing import Any
 
 from qmosaic.codecs.errors import FormatError
 from qmosaic.codecs.formats import (
@@ -65,6 +67,11 @@ def detect(data: bytes, name: str, *, limit: int = MAX_BYTES) -> str:
     Raises FormatError where neither tells.
     """
     return _detect(clean(data, name, limit), name).name
+
+
+def writer(family: str) -> Callable[[Mapping[str, Any], Any, float, str], tuple[str, str]] | None:
+    """What writes a family's solutions to a file (suffix and text), if a format of it does."""
+    return next((one.write for one in FORMATS.values() if family in one.families and one.write), None)
 
 
 def _detect(text: bytes, name: str) -> Format:

@@ -323,4 +323,5 @@ FORMAT = Format(
     suffixes=(".tsp", ".atsp", ".vrp"),
     opening=re.compile(rb"(?i)\s*(NAME|TYPE|COMMENT|DIMENSION|CAPACITY|EDGE_WEIGHT_TYPE)[ \t]*:"),
     read=read,
+    write=write,
 )

@@ -120,6 +120,38 @@ def test_submit_wait_and_outcomes(running: Pipeline, tmp_path: Path) -> None:
     assert run("outcomes", "--json", "--since", "2999-01-01T00:00:00Z", cwd=tmp_path, **env).stdout == ""
 
 
+SQUARE_TOUR = """NAME : square
+TYPE : TSP
+DIMENSION : 4
+EDGE_WEIGHT_TYPE : EUC_2D
+NODE_COORD_SECTION
+1 0 0
+2 10 10
+3 0 10
+4 10 0
+EOF
+"""
+
+
+@pytest.mark.broker
+def test_a_problem_without_a_file_and_a_solution_in_one(running: Pipeline, tmp_path: Path) -> None:
+    env = environment(running)
+    done = run("submit", "--family", "labs", "--set", "n=7", "--wait", "--json", cwd=tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert (outcome["family"], outcome["objective"], outcome["labels"]["name"]) == ("labs", 3, "labs n=7")
+    (tmp_path / "square.tsp").write_text(SQUARE_TOUR)
+    done = run("submit", "square.tsp", "--wait", "--json", "--write", "found", cwd=tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["objective"] == 40
+    written = (tmp_path / "found" / "square.tour").read_text()
+    assert "DIMENSION : 4" in written
+    for wrong in (["--family", "labs", "--set", "m=7"], ["--set", "n=7"], ["square.tsp", "--set", "n"]):
+        done = run("submit", *wrong, cwd=tmp_path, **env)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: invalid_settings")
+
+
 @pytest.mark.broker
 def test_topics_are_shown_and_created_once(running: Pipeline, tmp_path: Path) -> None:
     env = environment(running)
