@@ -23,7 +23,7 @@ ASSETS = (32, 64, 128, 256, 512, 1024, 2048)
 """Assets of the compiled programs; a universe is padded to the next."""
 BATCHED, BATCH = 128, 4
 """Up to so many assets universes are searched together, so many in a call."""
-QUICK, SLOW = 256, 1024
+WARM = 1024
 """Up to so many assets the programs of the quick lane, and of the other, are compiled before work comes."""
 REPLICAS, STEPS = 32, 128
 """Selections of a population, and exchanges in a round."""
@@ -267,9 +267,11 @@ def _least(cost: Any, index: Any) -> Any:
 
 
 def warm_up(slow: bool) -> None:
-    """Compile, or load from JAX's cache, the programs up to `QUICK` assets, or those from there to `SLOW`."""
+    """Compile, or load from JAX's cache, the programs up to `WARM` assets. None is for the quick process."""
+    if not slow:
+        return
     for n in ASSETS:
-        if (QUICK < n <= SLOW) if slow else n <= QUICK:
+        if n <= WARM:
             none = np.zeros(n, bool)
             universe = Universe(
                 np.zeros(n), np.eye(n), 1.0, none, np.full(n, -1), np.zeros(0), none[:0], np.array([1], np.int64)

@@ -1,0 +1,45 @@
+"""Reduce on events: which lane a kernel's run takes, and that a mixed batch comes back in its order."""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
+from qmosaic.codecs.events import Encoded
+from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.processors.admit import Record
+from qmosaic.processors.encode import encode
+from qmosaic.processors.reduction import _work, reduce_events
+from tests.processors.problems import DEFAULTS, LIMITS
+
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
+
+
+def test_work_is_told_in_qubits() -> None:
+    rows, cols = np.triu_indices(16, 1)
+    assert _work(SpinPolynomial.of(16, rows=rows, cols=cols, J=np.ones(120))) == 16
+    few = Circuit(4, 4, tuple(Operation("h", (k,)) for k in range(4)))
+    assert 1 <= _work(few) < 16
+    energy = PauliSum(8, ("ZZIIIIII",), (1.0,))
+    rotations = tuple(Operation("rotation", tuple(range(8)), (0.1,), "XXXYZZZZ") for _ in range(200))
+    long = Circuit(8, 0, rotations, (energy,), variational=True)
+    assert _work(long) > 16
+    assert _work(Circuit(22, 22, few.operations * 20)) > 16
+
+
+def test_a_mixed_batch_comes_back_in_order() -> None:
+    events = [
+        {"family": "circuit", "problem": {"qasm": BELL}},
+        {"family": "maxcut", "problem": {"edges": [[0, 1], [1, 2]]}},
+        {"family": "labs", "problem": {"n": 5}},
+        {"family": "ising", "problem": {"h": [1, -1], "J": [[0, 1, 0.5]]}},
+    ]
+    records = [Record("problems", 0, k, 1000.0, orjson.dumps(event)) for k, event in enumerate(events)]
+    encoded = [one for one in encode(records, LIMITS, DEFAULTS) if isinstance(one, Encoded)]
+    pairs = reduce_events(encoded, now=1000.0, max_kernel_qubits=8, layers=1, share=0.5, max_seconds=2.0)
+    assert [incumbent.ref.family for incumbent, _ in pairs] == ["circuit", "maxcut", "labs", "ising"]
+    kinds = [reduced.kind if reduced else None for _, reduced in pairs]
+    assert kinds == ["clifford", None, "spins", None]  # presolve has solved the chain and the pair
+    for incumbent, reduced in pairs:
+        assert (reduced is None) == (incumbent.kernel_digest is None)
