@@ -24,7 +24,7 @@ ASSETS = (32, 64, 128, 256, 512, 1024, 2048)
 BATCHED, BATCH = 128, 4
 """Up to so many assets universes are searched together, so many in a call."""
 WARM = 1024
-"""Up to so many assets the programs of the quick lane, and of the other, are compiled before work comes."""
+"""Up to so many assets the programs are compiled before work comes."""
 REPLICAS, STEPS = 32, 128
 """Selections of a population, and exchanges in a round."""
 STALL, AGREE = 4, 3
