@@ -91,19 +91,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problems = held(given.files) if given.files else made(1 if given.quick else given.each)
     found = asyncio.run(run(problems, given.deadline))
     words = ("improved", "equal", "verified", "unverified", "lost", "none")
-    print("\n(g) every family on every target\n| family | target | problems |", " | ".join(words), "| mean gain |")
-    print("|---|---|" + "---:|" * (len(words) + 2))
+    print(
+        "\n(g) every family on every target\n| family | target | problems |",
+        " | ".join(words),
+        "| mean gain | mean loss |",
+    )
+    print("|---|---|" + "---:|" * (len(words) + 3))
     for (family, target), outcomes in sorted(found.items()):
         counts = Counter(WORD.get(outcome.reason, "none") for outcome in outcomes)
-        gains = [
-            float(outcome.improvement) / max(abs(float(outcome.baseline.objective)), 1e-12)
-            for outcome in outcomes
-            if outcome.reason == "improved" and outcome.improvement and outcome.baseline and outcome.baseline.objective
-        ]
-        mean = f"{sum(gains) / len(gains):.3%}" if gains else ""
-        print(
-            f"| {family} | {target} | {len(outcomes)} |", " | ".join(str(counts[word]) for word in words), f"| {mean} |"
-        )
+        gain = _mean(outcomes, "improved", better=True)
+        loss = _mean(outcomes, "lost", better=False)
+        cells = " | ".join(str(counts[word]) for word in words)
+        print(f"| {family} | {target} | {len(outcomes)} | {cells} | {gain} | {loss} |")
+
+
+def _mean(outcomes: Sequence[Outcome], word: str, better: bool) -> str:
+    """By how much the backend's answers were better or worse, on the mean, relative to the baseline's size."""
+    shares = []
+    for one in outcomes:
+        if WORD.get(one.reason) != word or one.baseline is None or one.proposed is None or not one.proposed.feasible:
+            continue
+        said, base = one.proposed.objective, one.baseline.objective
+        if said is not None and base:
+            gained = said - base if one.sense == "max" else base - said
+            shares.append((gained if better else -gained) / abs(base))
+    return f"{sum(shares) / len(shares):.3%}" if shares else ""
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from qmosaic.processors.execute import execute
 from qmosaic.processors.reduction import reduce_events
 from qmosaic.streams.settings import ReduceSettings, Settings
 
-NICE = 19
-"""What large work adds to its niceness: a hundredth of the processor, while small work wants all of it."""
+NICE = 10
+"""What large work adds to its niceness: a tenth of the processor, while small work wants all of it."""
 
 _backends = threading.local()
 """Instances by name; each thread has its own, since a backend is used by one at a time."""
