@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.common import Row, cubic, parser, percentiles, pipeline, print_table, tell
 from qmosaic.codecs.events import Outcome
-from qmosaic.codecs.problems import Circuit, Ising, Labs, Molecule, Portfolio, Qubo, Route
+from qmosaic.codecs.problems import Circuit, Ising, Labs, Molecule, OrbitalIntegrals, Portfolio, Qubo, Route
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams.client import Client
 
@@ -51,7 +51,7 @@ def hubbard(sites: int, repulsion: float) -> Molecule:
     hops = [(p, (p + 1) % sites, -1.0) for p in range(sites)]
     one = hops if sites > 2 else hops[:1]
     two = [(p, p, p, p, repulsion) for p in range(sites)]
-    return Molecule(integrals={"orbitals": sites, "one": one, "two": two}, electrons=sites)  # type: ignore[arg-type]
+    return Molecule(integrals=OrbitalIntegrals(orbitals=sites, one=one, two=two), electrons=sites)
 
 
 def circuit(draw: random.Random) -> Circuit:
