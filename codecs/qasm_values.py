@@ -7,6 +7,7 @@ is known, or it is a classical bit of the circuit that a measurement wrote: who 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -97,7 +98,7 @@ _CONSTANTS = {
 
 
 @dataclass
-class Values:
+class Values(ABC):
     """The names of a program being compiled, and the values of expressions.
 
     `asked`: values that measured bits are supposed to have, while a condition is taken apart.
@@ -111,9 +112,9 @@ class Values:
     guarded: int = 0  # scopes that a branch on a measurement must not change
     asked: dict[int, int] | None = None
 
+    @abstractmethod
     def call(self, call: syntax.Call) -> Any:
         """The value of a subroutine."""
-        raise NotImplementedError
 
     def look(self, name: syntax.Name, *, write: bool = False) -> Any:
         for depth in range(len(self.scopes) - 1, -1, -1):

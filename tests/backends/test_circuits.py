@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends import cirq_circuit, jax_circuit, measurement, tableau
-from qmosaic.backends.base import Backend, Job
+from qmosaic.backends.base import Backend, Job, Result
 from qmosaic.backends.circuits import final, is_final
 from qmosaic.backends.registry import create
 from qmosaic.backends.testing_circuits import (
@@ -83,7 +83,8 @@ def test_deferred_measurements_agree_with_the_reference(seed: int) -> None:
     if cirq_circuit.deferred(circuit) is None:
         pytest.skip("too many measurements")
     (result,) = backend.run([backend.prepare(Job(circuit, 4000, seed))])
-    assert distance(result, circuit) < 5  # type: ignore[arg-type]
+    assert isinstance(result, Result)
+    assert distance(result, circuit) < 5
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -127,7 +128,8 @@ def test_shot_by_shot_where_nothing_else_fits(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cirq_circuit, "MAX_DEFERRED", 3)
     backend, circuit = create("cirq.statevector"), teleportation()
     (result,) = backend.run([backend.prepare(Job(circuit, 1000, 3))])
-    assert distance(result, circuit) < 5  # type: ignore[arg-type]
+    assert isinstance(result, Result)
+    assert distance(result, circuit) < 5
     with pytest.raises(BackendError, match="shot by shot"):
         backend.prepare(Job(circuit, 10**6, 3))
 
@@ -154,7 +156,8 @@ def test_cliffords_of_many_qubits_agree() -> None:
     (result,) = backend.run([backend.prepare(Job(circuit, 500, 1))])
     found = tableau.outcomes(circuit)
     assert found is not None
-    differences = result.samples ^ found.offset  # type: ignore[union-attr]
+    assert isinstance(result, Result)
+    differences = result.samples ^ found.offset
     assert len(tableau.reduced(np.concatenate([found.basis, differences]))) == len(found.basis)
     assert len(tableau.reduced(differences)) == len(found.basis)
 
