@@ -64,8 +64,8 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, most: int = 7) -> Case:
-    """Any rules at all: contradictory ones, too."""
+def cases(draw: st.DrawFn, most: int = 7, possible: bool = False, named: bool = False) -> Case:
+    """Any rules at all, contradictory ones too, or (`possible`) rules that some selection keeps."""
     n = draw(st.integers(1, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     factors = rng.normal(size=(n, draw(st.integers(1, n)))) * 10.0 ** draw(st.integers(-4, 0))
@@ -74,16 +74,47 @@ def cases(draw: st.DrawFn, most: int = 7) -> Case:
         "covariance": (factors @ factors.T).tolist(),
         "risk_aversion": draw(st.sampled_from([0, 0.1, 0.5, 0.9, 1])),
     }
-    if draw(st.booleans()):
+    if named or draw(st.booleans()):
         payload["assets"] = draw(st.permutations("ABCDEFG"))[:n]
-    names: Any = payload.get("assets", range(n))
-    some = st.lists(st.sampled_from(list(names)), max_size=2, unique=True)
-    payload |= {"exclude": draw(some), "must_hold": draw(some)}
+    payload["sectors"] = draw(st.lists(st.sampled_from(["x", "y", None]), min_size=n, max_size=n))
+    if possible and not any(payload["sectors"]):
+        payload["sectors"][0] = "x"  # caps need a sector
+    return Case(payload | (_possible_rules(draw, payload) if possible else _any_rules(draw, payload)))
+
+
+SHARES = [0.25, 1 / 3, 0.5, 0.7, 1.0]
+
+
+def _any_rules(draw: st.DrawFn, payload: dict[str, Any]) -> dict[str, Any]:
+    n = len(payload["returns"])
+    some = st.lists(st.sampled_from(list(payload.get("assets", range(n)))), max_size=2, unique=True)
+    rules: dict[str, Any] = {"exclude": draw(some), "must_hold": draw(some)}
     if draw(st.booleans()):
         least = draw(st.integers(1, n))
-        payload["cardinality"] = [least, draw(st.integers(least, n))]
-    payload["sectors"] = draw(st.lists(st.sampled_from(["x", "y", None]), min_size=n, max_size=n))
+        rules["cardinality"] = [least, draw(st.integers(least, n))]
     known = sorted({sector for sector in payload["sectors"] if sector})
-    caps = st.one_of(st.integers(0, 3), st.sampled_from([0.25, 1 / 3, 0.5, 0.7, 1.0]))
-    payload["sector_cap"] = {sector: draw(caps) for sector in known if draw(st.booleans())}
-    return Case(payload)
+    caps = st.one_of(st.integers(0, 3), st.sampled_from(SHARES))
+    return rules | {"sector_cap": {sector: draw(caps) for sector in known if draw(st.booleans())}}
+
+
+def _possible_rules(draw: st.DrawFn, payload: dict[str, Any]) -> dict[str, Any]:
+    """Rules that a drawn selection keeps. A range of sizes begins there and no cap binds above, so each size is left."""
+    n = len(payload["returns"])
+    names = list(payload.get("assets", range(n)))
+    chosen = draw(st.sets(st.integers(0, n - 1), min_size=1))
+    others = [i for i in range(n) if i not in chosen]
+    excluded = draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else []
+    held = draw(st.lists(st.sampled_from(sorted(chosen)), max_size=2, unique=True))
+    rules: dict[str, Any] = {"exclude": [names[i] for i in excluded], "must_hold": [names[i] for i in held]}
+    k = most = len(chosen)
+    caps: dict[str, Any] = {}
+    for sector in sorted({sector for sector in payload["sectors"] if sector}):
+        members = sum(payload["sectors"][i] == sector for i in chosen)
+        if draw(st.booleans()):
+            shares = [share for share in SHARES if members <= share * k + 1e-9]
+            caps[sector] = draw(st.one_of(st.integers(members, members + 2), st.sampled_from(shares)))
+    if draw(st.booleans()):
+        if not caps:
+            most = draw(st.integers(k, n - len(excluded)))
+        rules["cardinality"] = [k, most]
+    return rules | {"sector_cap": caps}

@@ -64,7 +64,7 @@ def payloads(draw: st.DrawFn, least: int = 2, most: int = 9) -> dict[str, Any]:
         payload |= {"coordinates": rng.integers(-80, 80, (n, 2)).tolist(), "metric": form}
     if draw(st.booleans()):
         demands = [0, *rng.integers(0, 9, n - 1).tolist()]
-        capacity = draw(st.integers(max(9, sum(demands) // 3), 20))
+        capacity = draw(st.integers(max(9, sum(demands) // 3), 22))
         payload |= {"demands": demands, "capacity": capacity}
     if draw(st.booleans()):
         payload["nodes"] = [f"n{k}" for k in range(n)]
