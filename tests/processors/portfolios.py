@@ -98,7 +98,7 @@ def _any_rules(draw: st.DrawFn, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _possible_rules(draw: st.DrawFn, payload: dict[str, Any]) -> dict[str, Any]:
-    """Rules that a drawn selection keeps. A range of sizes begins there and no cap binds above, so each size is left."""
+    """Rules that a drawn selection keeps. A range of sizes begins there, and grows only without caps: each is left."""
     n = len(payload["returns"])
     names = list(payload.get("assets", range(n)))
     chosen = draw(st.sets(st.integers(0, n - 1), min_size=1))
