@@ -20,8 +20,8 @@ from qmosaic.codecs.events import (
     Timings,
     number,
 )
-from qmosaic.processors.admit import Admission
-from qmosaic.processors.families.base import Evaluation, Instance
+from qmosaic.processors.admit import Admission, Defaults, Record, admit
+from qmosaic.processors.families.base import Evaluation, Instance, Limits
 
 # Two objectives closer than this, relative to their size, are equal: float64 sums differ by their order.
 TOLERANCE = 1e-9
@@ -45,6 +45,13 @@ def gain(sense: Sense, objective: float, baseline: float) -> float:
 
 
 ACCEPTED = frozenset({"improved", "equal", "verified", "unverified"})
+
+
+def settle_record(record: Record, limits: Limits, defaults: Defaults, **known: Any) -> Outcome:
+    """`settle` a problem from its record, which was admitted before: another process is given bytes, no instance."""
+    admission = admit(record, limits, defaults)
+    assert isinstance(admission, Admission)
+    return settle(admission, **known)
 
 
 def settle(

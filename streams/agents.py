@@ -22,7 +22,7 @@ from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.admit import Record
 from qmosaic.processors.encode import encode
 from qmosaic.processors.route import route
-from qmosaic.streams import pool
+from qmosaic.streams import pool, processes
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.records import Received, Send
 from qmosaic.streams.settings import Settings
@@ -30,6 +30,8 @@ from qmosaic.streams.status import StatusReader
 
 # Of problems, encoded on the event loop: some 20 ms. A thread would have to take turns with the loop for Python's lock.
 INLINE_BYTES = 128 * 1024
+# The lanes of execute, in qubits of work: up to a tenth of a second, up to some seconds, and beyond.
+KERNELS = (16, 20)
 
 
 class Handler(Protocol):
@@ -91,8 +93,8 @@ class Reduce:
         self._lanes: list[Executor] = [
             ThreadPoolExecutor(1, thread_name_prefix="reduce"),
             ThreadPoolExecutor(1, thread_name_prefix="reduce"),
-            pool.background(1),
-            pool.background(1),
+            processes.background(1),
+            processes.background(1),
         ]
 
     async def start(self) -> None:
@@ -111,7 +113,7 @@ class Reduce:
             pairs = await self._run(values, lane)
         except BrokenProcessPool:
             # The process died (killed, or out of memory); a new one gets one more chance at the batch.
-            self._lanes[lane] = pool.background(1)
+            self._lanes[lane] = processes.background(1)
             pairs = await self._run(values, lane)
         out: list[Send] = []
         for cause, (incumbent, reduced) in enumerate(pairs):
@@ -178,8 +180,8 @@ class Route:
 class Execute:
     """jobs.<target> → proposals, on the backends of one target; equal jobs of a batch run once.
 
-    Two lanes, so that a large circuit does not hold up the small ones. What holds Python's lock (Cirq) runs in
-    processes, the rest in threads.
+    Lanes by size, so that a large circuit does not hold up the small ones; all but the first at lower priority. What
+    holds Python's lock (Cirq) runs in processes, the rest in threads.
     """
 
     def __init__(self, settings: Settings, stage: str) -> None:
@@ -187,14 +189,14 @@ class Execute:
         self._target = msgspec.convert(stage.removeprefix("execute."), events.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
-        self._lanes = [self._executor(lane) for lane in (0, 1)]
+        self._lanes = [self._executor(lane) for lane in range(len(KERNELS) + 1)]
 
     def _executor(self, lane: int) -> Executor:
-        processes = self._settings.execute.processes
         if self._target != "quantum":
-            lower = pool.lower_priority if lane else None
+            lower = processes.lower_priority if lane else None
             return ThreadPoolExecutor(1, thread_name_prefix="execute", initializer=lower)
-        return pool.background(processes) if lane else pool.foreground(processes)
+        start = processes.background if lane else processes.foreground
+        return start(self._settings.execute.processes)
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 from qmosaic.backends.base import Backend
@@ -21,45 +15,8 @@ from qmosaic.processors.execute import execute
 from qmosaic.processors.reduction import reduce_events
 from qmosaic.streams.settings import ReduceSettings, Settings
 
-NICE = 10
-"""What large work adds to its niceness: a tenth of the processor, while small work wants all of it."""
-
 _backends = threading.local()
 """Instances by name; each thread has its own, since a backend is used by one at a time."""
-
-
-def stay_with_parent() -> None:
-    """A pool's process ignores Ctrl-C (its parent drains it) and ends when its parent does, even by kill -9."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(0)
-
-    threading.Thread(target=watch, name="stay-with-parent", daemon=True).start()
-
-
-def lower_priority() -> None:
-    """Of this thread (its process where the system knows no priorities of threads): others go first."""
-    who = threading.get_native_id() if sys.platform == "linux" else 0
-    os.setpriority(os.PRIO_PROCESS, who, NICE)
-
-
-def foreground(processes: int) -> Executor:
-    """Processes for what holds Python's lock. Spawned: a forked child would inherit sockets and JAX's threads."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=stay_with_parent)
-
-
-def background(processes: int) -> Executor:
-    """The same, at lower priority: for what takes seconds."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_stay_in_background)
-
-
-def _stay_in_background() -> None:
-    stay_with_parent()
-    os.nice(NICE)
 
 
 def use_compilation_cache(directory: str) -> None:

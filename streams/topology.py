@@ -27,8 +27,6 @@ from qmosaic.streams import agents
 from qmosaic.streams.agents import Handler
 from qmosaic.streams.settings import Settings
 
-SMALL_KERNEL = 16  # qubits: a circuit that takes some ten milliseconds
-
 
 @dataclass(frozen=True)
 class Topic:
@@ -81,7 +79,7 @@ class Stage:
 
 def _execute(target: Target, batch: int) -> Stage:
     writes = ("proposals", "backends.status")
-    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, agents.Execute, batch, lanes=(SMALL_KERNEL,))
+    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, agents.Execute, batch, lanes=agents.KERNELS)
 
 
 STAGES: dict[str, Stage] = {

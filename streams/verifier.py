@@ -15,7 +15,9 @@ import time
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import mode
@@ -38,8 +40,8 @@ from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, Proposal, Reje
 from qmosaic.processors.admit import Record, admit
 from qmosaic.processors.families.base import QUICK
 from qmosaic.processors.join import INPUTS, REJECTED, Decision, Duplicate, Input, Join, Reject, Settled
-from qmosaic.processors.verify import settle
-from qmosaic.streams import pacing
+from qmosaic.processors.verify import settle, settle_record
+from qmosaic.streams import pacing, processes
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.names import group_id, topic_name, transactional_id
@@ -101,6 +103,8 @@ class Verifier(mode.Service):
     async def on_start(self) -> None:
         """Connect; partitions come by rebalance."""
         common = connection(self.settings)
+        self._beside = processes.background(1)
+        self._beside.submit(time.time)  # starts the process now: a deadline does not wait for it
         self.admin = AIOKafkaAdminClient(**common)
         self.rebuilder = AIOKafkaConsumer(
             **common,
@@ -137,6 +141,7 @@ class Verifier(mode.Service):
         for client in clients:
             await closing(client.stop(), 5, "stopping a client")
         await closing(self.admin.close(), 5, "stopping a client")
+        self._beside.shutdown(wait=False, cancel_futures=True)
 
     @mode.Service.task
     async def _work(self) -> None:
@@ -188,10 +193,7 @@ class Verifier(mode.Service):
         out: list[Decision | Reject | Duplicate] = []
         if name == "problems":
             verdicts = await asyncio.to_thread(
-                lambda: [
-                    admit(Record(r.topic, r.partition, r.offset, r.timestamp, r.value), self._limits, self._defaults)
-                    for r in received
-                ]
+                lambda: [admit(_record(r), self._limits, self._defaults) for r in received]
             )
             for record, verdict in zip(received, verdicts, strict=True):
                 out += join.problem(record.offset, verdict, record)
@@ -227,12 +229,30 @@ class Verifier(mode.Service):
     def _judge_beside(self, owned: Owned, item: Decision | Reject | Duplicate) -> bool:
         """Judge a large problem while rounds go on, so that no small one waits for it; a later round settles it.
 
-        Until then its records hold the floors: whoever owns the partition next decides it again.
+        In a process: in a thread it would take turns with the loop for Python's lock. Until then its records hold the
+        floors: whoever owns the partition next decides it again.
         """
         if not isinstance(item, Decision) or item.open.admission.instance.size <= QUICK:
             return False
-        owned.judging.append((item, asyncio.create_task(asyncio.to_thread(self._judge, item))))
+        owned.judging.append((item, asyncio.create_task(self._judged_beside(item))))
         return True
+
+    async def _judged_beside(self, decision: Decision) -> Outcome:
+        used = self._beside
+        judge = partial(
+            settle_record,
+            _record(decision.open.record),
+            self._limits,
+            self._defaults,
+            **self._known(decision),
+        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(used, judge)
+        except BrokenProcessPool:
+            # The process died (killed, or out of memory). The next one gets a new one, this one has waited enough.
+            if self._beside is used:
+                self._beside = processes.background(1)
+            return await asyncio.to_thread(self._judge, decision)
 
     async def _transact(
         self, number: int, owned: Owned, writes: Sequence[_Write], audits: Sequence[AuditEntry]
@@ -296,19 +316,21 @@ class Verifier(mode.Service):
     # -- what is written --------------------------------------------------------------------------------------
 
     def _judge(self, decision: Decision) -> Outcome:
+        return settle(decision.open.admission, **self._known(decision))
+
+    def _known(self, decision: Decision) -> dict[str, Any]:
+        """What `settle` is told besides the problem."""
         now = time.time()
-        cause = decision.cause
-        ref = cause.event.ref if cause else None
-        return settle(
-            decision.open.admission,
-            decision.incumbent.event if decision.incumbent else None,
-            decision.proposal.event if decision.proposal else None,
-            now=now,
-            queue=now - ref.sent_at if ref else 0.0,
-            trace_id=f"{self._trace(decision.open.record).trace_id:032x}",
-            versions=VERSIONS,
-            tick=time.perf_counter,
-        )
+        ref = decision.cause.event.ref if decision.cause else None
+        return {
+            "incumbent": decision.incumbent.event if decision.incumbent else None,
+            "proposal": decision.proposal.event if decision.proposal else None,
+            "now": now,
+            "queue": now - ref.sent_at if ref else 0.0,
+            "trace_id": f"{self._trace(decision.open.record).trace_id:032x}",
+            "versions": VERSIONS,
+            "tick": time.perf_counter,
+        }
 
     def _outcome(self, number: int, decision: Decision, outcome: Outcome) -> _Write:
         topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
@@ -556,3 +578,7 @@ def _settled(record: ConsumerRecord, topic: str) -> Settled | None:
     except (KeyError, ValueError):
         log.error("%s %s:%s was not written by a verifier", record.topic, record.partition, record.offset)
         return None
+
+
+def _record(received: Received) -> Record:
+    return Record(received.topic, received.partition, received.offset, received.timestamp, received.value)
