@@ -12,7 +12,7 @@ from dimod import SPIN, BinaryQuadraticModel
 from dwave.samplers import SimulatedAnnealingSampler
 from jaxtyping import UInt8
 
-from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Job, Result, check
 from qmosaic.backends.quadratic import quadratised
 from qmosaic.codecs.model import SpinPolynomial, bits_of
 
@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
     model: SpinPolynomial
 
 
-class Annealing:
+class Annealing(Backend):
     """Independent annealing runs from random states, geometric in the inverse temperature."""
 
     name = "annealing"
@@ -43,12 +43,6 @@ class Annealing:
     def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """At most `min(shots, MAX_READS)` annealing runs for each job."""
         return [_anneal(*each) for each in batch]
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def prepared(job: Job, name: str, capabilities: Capabilities) -> Prepared:

@@ -1,5 +1,10 @@
 """The interface of every execution target: two stages (prepare, run), batches, no Kafka.
 
+    backend = create("cirq.statevector")
+    job = Job(kernel, shots=1000, seed=1)
+    backend.estimate(job)                          # seconds, cost, fidelity; refuses what does not fit
+    (answer,) = run_sync(backend, [backend.prepare(job)])
+
 Conventions, checked at the boundary by `Result`'s constructor:
 - a kernel is a `SpinPolynomial` to minimise, whose energies include its offset, or a `Circuit` to run;
 - QAOA state: prod_l exp(-i beta_l sum_q X_q) exp(-i gamma_l C) |+>, C = sum h_i Z_i + sum J_ij Z_i Z_j + …
@@ -10,7 +15,9 @@ Conventions, checked at the boundary by `Result`'s constructor:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import inspect
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -67,6 +74,16 @@ class Figures:
     shots: int
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a run took of others: seconds in the vendor's queue and on the device, US dollars, the vendor's job id."""
+
+    queue_seconds: float = 0.0
+    device_seconds: float = 0.0
+    cost: float = 0.0
+    job_id: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """Distinct samples, how often each was seen, and their energies (offset included).
@@ -79,6 +96,7 @@ class Result:
     energies: Float64[np.ndarray, " k"]
     work_seconds: float
     circuit: Figures | None = None
+    usage: Usage = Usage()
 
     def __post_init__(self) -> None:
         k = len(self.samples)
@@ -117,6 +135,7 @@ class Expectations:
     errors: Float64[np.ndarray, " v"]
     work_seconds: float
     circuit: Figures | None = None
+    usage: Usage = Usage()
 
     def __post_init__(self) -> None:
         for name, array in (("values", self.values), ("errors", self.errors)):
@@ -124,11 +143,35 @@ class Expectations:
                 raise BackendError(f"{name}: expected float64[{len(self.values)}], got {array.dtype}{array.shape}")
 
 
+Answer = Result | Expectations
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will take: seconds, US dollars, bytes, and the fidelity of its final state (1 without noise)."""
+
+    seconds: float
+    cost: float = 0.0
+    fidelity: float = 1.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a job sent now would be taken, `message` if not; `queue_seconds`: how long it would wait there."""
+
+    ok: bool
+    message: str = ""
+    queue_seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a backend takes, 0 for none. `max_qubits`: the largest polynomial (its variables); `max_circuit_qubits`: the
     largest circuit; the other two where Clifford or variational circuits may be larger, or are all it takes.
-    `batch`: the most jobs worth giving it at once."""
+    `batch`: the most jobs worth giving it at once. `paid`: every run costs, so none is started twice. `gates`: names of
+    the gates that run as they are, none: any; `connectivity`: pairs of qubits that share a two-qubit gate, None: all;
+    `noise`: what disturbs it, in words, or nothing."""
 
     target: Target
     max_qubits: int
@@ -137,6 +180,10 @@ class Capabilities:
     max_circuit_qubits: int = 0
     max_clifford_qubits: int = 0
     max_variational_qubits: int = 0
+    paid: bool = False
+    gates: tuple[str, ...] = ()
+    connectivity: tuple[tuple[int, int], ...] | None = None
+    noise: str = ""
 
     @property
     def sizes(self) -> dict[Kind, int]:
@@ -185,7 +232,10 @@ def check(job: Job, name: str, capabilities: Capabilities) -> None:
 
 
 class Backend(Protocol):
-    """One execution target. Instances are used by one thread (or process) at a time."""
+    """One execution target. Instances are used by one thread (or process) at a time.
+
+    Subclass it and write `prepare` and `run`; the others have an answer that suits a simulator.
+    """
 
     name: str
     capabilities: Capabilities
@@ -194,18 +244,47 @@ class Backend(Protocol):
         """Compile and place one job; what it returns is opaque and goes to `run`. Raises BackendError."""
         ...
 
-    def run(self, batch: Sequence[Any]) -> Sequence[Result | Expectations]:
+    def run(self, batch: Sequence[Any]) -> Sequence[Answer] | Awaitable[Sequence[Answer]]:
         """Run prepared jobs, results in their order: `Expectations` for a circuit with
-        observables. Raises BackendError for the batch as a whole.
+        observables. Raises BackendError for the batch as a whole. May be `async def`: `run_sync` and `run_async` call
+        either.
 
-        The same jobs with the same seeds give the same samples, whatever batch they are in.
+        The same jobs with the same seeds give the same samples, whatever batch they are in (where the backend has a
+        seed at all).
         """
         ...
 
+    def estimate(self, job: Job) -> Estimate:
+        """What the job will take, within a factor of a few; quick. Raises BackendError for what `prepare` would refuse,
+        and for more memory than the machine has."""
+        check(job, self.name, self.capabilities)
+        return Estimate(seconds=0.0)
+
+    def health(self) -> Health:
+        """Whether it can take jobs now; may ask a server, for some seconds at most."""
+        return Health(ok=True)
+
     def warm_up(self) -> None:
         """Do now what would make a first job slow (imports, compilation)."""
-        ...
+        return
 
     def close(self) -> None:
         """Give back what is held; idempotent."""
-        ...
+        return
+
+
+def run_sync(backend: Backend, batch: Sequence[Any]) -> Sequence[Answer]:
+    """`backend.run`, be it async or not, where no event loop runs. Raises BackendError."""
+    found = backend.run(batch)
+    return asyncio.run(_awaited(found)) if inspect.isawaitable(found) else found
+
+
+async def run_async(backend: Backend, batch: Sequence[Any]) -> Sequence[Answer]:
+    """`backend.run`, be it async or not (then in a thread), where an event loop runs. Raises BackendError."""
+    if inspect.iscoroutinefunction(backend.run):
+        return await _awaited(backend.run(batch))
+    return await asyncio.to_thread(run_sync, backend, batch)
+
+
+async def _awaited(found: Awaitable[Sequence[Answer]]) -> Sequence[Answer]:
+    return await found

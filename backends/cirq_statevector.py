@@ -16,7 +16,7 @@ import cirq
 import numpy as np
 
 from qmosaic.backends import cirq_circuit
-from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, check
 from qmosaic.backends.qaoa_circuit import Gate, Moments, figures, plan
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import SpinPolynomial
@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     circuit: cirq.Circuit
 
 
-class CirqStatevector:
+class CirqStatevector(Backend):
     """Simulated shots from the exact state in complex64. One job at a time: give each process its own."""
 
     name = "cirq.statevector"
@@ -54,9 +54,6 @@ class CirqStatevector:
         """The first circuit pays for Cirq's own caches."""
         angle = np.ones(1)
         self.run([self.prepare(Job(SpinPolynomial.of(2, h=[1, 1], rows=[0], cols=[1], J=[1]), 1, 0, angle, angle))])
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def _moments(job: Job) -> Iterator[cirq.Moment]:

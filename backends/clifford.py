@@ -14,7 +14,7 @@ import cirq
 import numpy as np
 
 from qmosaic.backends import measurement
-from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, check
 from qmosaic.backends.circuits import figures, is_final, measured, result_of, unmeasured
 from qmosaic.backends.cirq_circuit import gates, native, records_of
 from qmosaic.backends.tableau import Affine, reduced
@@ -25,7 +25,7 @@ MAX_STEPS = 500_000
 """Operations times shots of a circuit with measurements in the middle, which runs shot by shot: some 20 seconds."""
 
 
-class CirqClifford:
+class CirqClifford(Backend):
     """Exact. Circuits with other gates are refused."""
 
     name = "cirq.clifford"
@@ -60,9 +60,6 @@ class CirqClifford:
         """The first circuit pays for Cirq's own caches."""
         bell = Circuit(2, 1, (Operation("h", (0,)), Operation("cx", (0, 1)), Operation("measure", (1,), bits=(0,))))
         self.run([Job(bell, 1, 0)])
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.linalg import hadamard
 
-from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Job, Result, check
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import SpinPolynomial
 
@@ -73,7 +73,7 @@ class Prepared(NamedTuple):
     kept: Bool[np.ndarray, " states"] | None
 
 
-class Exact:
+class Exact(Backend):
     """Lists the optima (at most `MAX_OPTIMA`, in the order of their bits), each counted once.
 
     Of a kernel with constraints: the best states that keep them.
@@ -97,12 +97,6 @@ class Exact:
     def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """One enumeration for each job; seed and shots do not matter."""
         return [_solve(job.polynomial, kept) for job, kept in batch]
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def _solve(kernel: SpinPolynomial, kept: Bool[np.ndarray, " states"] | None) -> Result:

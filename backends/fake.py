@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from qmosaic.backends.base import Capabilities, Job, Result, Target, check
+from qmosaic.backends.base import Backend, Capabilities, Job, Result, Target, check
 from qmosaic.codecs.errors import BackendError
 
 Answer = Callable[[Job], UInt8[np.ndarray, "shots n"]]
@@ -18,7 +18,7 @@ def random_samples(job: Job) -> UInt8[np.ndarray, "shots n"]:
     return np.random.default_rng(job.seed).integers(2, size=(job.shots, job.polynomial.n), dtype=np.uint8)
 
 
-class Fake:
+class Fake(Backend):
     """Deterministic, instant, and it remembers what it was given.
 
     `answer`: the samples of a job. `failures`: what each call of `run` in turn raises, None for none;
@@ -49,9 +49,3 @@ class Fake:
         if failure := next(self._failures, None):
             raise failure
         return [Result.of_samples(job.polynomial, self._answer(job), work_seconds=0.0) for job in batch]
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def close(self) -> None:
-        """Nothing to give back."""

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from qmosaic.backends import jax_circuit, jax_constrained, jax_qaoa
-from qmosaic.backends.base import Capabilities, Expectations, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, check
 from qmosaic.backends.qaoa_circuit import figures, held
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import Linear, SpinPolynomial
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
         return min(most, max(1, amplitudes >> self.qubits))
 
 
-class JaxStatevector:
+class JaxStatevector(Backend):
     """Exact simulation in complex64. `warm_qubits`, `warm_layers`, `warm_shots`: what `warm_up` compiles.
 
     Compiled programs are kept across processes where JAX's persistent compilation cache is on.
@@ -93,9 +93,6 @@ class JaxStatevector:
                 constraints=[Linear.exactly(variables, 1)] * shape.held,
             )
             _run(shape, [Job(kernel, shape.shots, 0, angles, angles)])
-
-    def close(self) -> None:
-        """Nothing to give back: compiled programs belong to the process."""
 
 
 def _shots(shots: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex128
 
-from qmosaic.backends.base import Capabilities, Expectations, Job, check
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, check
 from qmosaic.codecs.circuit import GATES, Circuit, Operation, PauliSum, unitary
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.paulis import PauliOperator, masks, rotated
@@ -25,7 +25,7 @@ RESIDUAL = 1e-9
 """It ends where |H psi - E psi| is smaller, in units of the sum of all |coefficients|: E is then good to its square."""
 
 
-class Lanczos:
+class Lanczos(Backend):
     """Seeds and shots do not matter: errors are 0."""
 
     name = "lanczos"
@@ -54,12 +54,6 @@ class Lanczos:
     def run(self, batch: Sequence[Circuit]) -> list[Expectations]:
         """One eigenvalue for each circuit."""
         return [_solved(circuit) for circuit in batch]
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def _solved(circuit: Circuit) -> Expectations:

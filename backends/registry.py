@@ -1,6 +1,10 @@
 """Backends by name. Nothing is imported before it is asked for: a worker pays for its own backend alone.
 
-Packages outside add theirs with an entry point, a class that takes no arguments:
+    exact                                   as it is
+    cirq.density/depolarizing=0.01          with an argument: what, which or how strong is the backend's to say
+    zne(cirq.density/depolarizing=0.01)     wrapped: the same jobs, mitigated
+
+Packages outside add theirs with an entry point, a class that takes no arguments, or one, the text after the slash:
 
     [project.entry-points."qmosaic.backends"]
     "acme.qpu" = "acme.qmosaic:AcmeBackend"
@@ -10,53 +14,92 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import cast
+from typing import Any, NamedTuple
 
 from qmosaic.backends.base import Backend, Target
 from qmosaic.codecs.errors import BackendError
 
 GROUP = "qmosaic.backends"
 
-BUILT_IN: dict[str, tuple[Target, str]] = {
-    "annealing": ("classical", "qmosaic.backends.annealing:Annealing"),
-    "cirq.clifford": ("classical", "qmosaic.backends.clifford:CirqClifford"),
-    "cirq.statevector": ("quantum", "qmosaic.backends.cirq_statevector:CirqStatevector"),
-    "exact": ("classical", "qmosaic.backends.exact:Exact"),
-    "fake": ("classical", "qmosaic.backends.fake:Fake"),
-    "jax.statevector": ("gpu", "qmosaic.backends.jax_statevector:JaxStatevector"),
-    "lanczos": ("classical", "qmosaic.backends.lanczos:Lanczos"),
-    "tabu": ("classical", "qmosaic.backends.tabu:Tabu"),
+
+class Entry(NamedTuple):
+    """A backend that is built in. `argument`: what may stand after the slash; `extra`: what to install for it."""
+
+    target: Target
+    place: str
+    about: str
+    argument: str = ""
+    extra: str = ""
+
+
+BUILT_IN: dict[str, Entry] = {
+    "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
+    "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
+    "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
+    "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
+    "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
+    "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
+    "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
+    "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
+WRAPPERS: dict[str, Entry] = {}
+"""Their `target` counts for nothing: it is that of what they wrap."""
 
 
 def names() -> list[str]:
-    """All backends there are, built in or installed."""
+    """All backends there are, built in or installed; without arguments, without wrappers."""
     return sorted({*BUILT_IN, *entry_points(group=GROUP).names})
 
 
 def create(name: str) -> Backend:
-    """A new instance. Raises BackendError for an unknown name, or one that does not load."""
+    """A new instance. Raises BackendError for an unknown name or argument, or one that does not load."""
+    wrapper, inner = _unwrapped(name)
     try:
-        return _class(name)()
+        if wrapper:
+            wrapped: Backend = _load(WRAPPERS[wrapper].place)(create(inner))
+            return wrapped
+        base, slash, argument = name.partition("/")
+        made: Backend = _class(base)(argument) if slash else _class(base)()
+        return made
     except ImportError as error:
-        raise BackendError(
-            f"backend {name!r} cannot be imported: {error}", place=name, remedy="Install what it needs."
-        ) from error
+        extra = {**BUILT_IN, **WRAPPERS}.get(wrapper or name.partition("/")[0], Entry("classical", "", "")).extra
+        remedy = f"Install it: pip install 'qmosaic[{extra}]'." if extra else "Install what it needs."
+        raise BackendError(f"backend {name!r} cannot be imported: {error}", place=name, remedy=remedy) from error
+
+
+def target_of(name: str) -> Target:
+    """The class of targets a backend belongs to; its module is imported only where it is another package's."""
+    wrapper, inner = _unwrapped(name)
+    if wrapper:
+        return target_of(inner)
+    base = name.partition("/")[0]
+    if base in BUILT_IN:
+        return BUILT_IN[base].target
+    found: Target = _class(base).capabilities.target
+    return found
 
 
 def by_target(target: Target) -> list[str]:
     """Names of the backends of one class of target. Only those of other packages are imported for it."""
-    return [name for name in names() if _target(name) == target]
+    return [name for name in names() if target_of(name) == target]
 
 
-def _target(name: str) -> Target:
-    return BUILT_IN[name][0] if name in BUILT_IN else _class(name).capabilities.target
+def _unwrapped(name: str) -> tuple[str, str]:
+    """`zne(x)` as `zne` and `x`; anything else as nothing and itself."""
+    wrapper, opened, rest = name.partition("(")
+    if opened and wrapper in WRAPPERS and rest.endswith(")"):
+        return wrapper, rest[:-1]
+    return "", name
 
 
-def _class(name: str) -> type[Backend]:
+def _class(name: str) -> Any:
     if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name][1].partition(":")
-        return cast(type[Backend], getattr(import_module(module), attribute))
+        return _load(BUILT_IN[name].place)
     for entry in entry_points(group=GROUP, name=name):
-        return cast(type[Backend], entry.load())
+        return entry.load()
     raise BackendError(f"unknown backend {name!r}", place=name, remedy=f"Choose one of: {', '.join(names())}.")
+
+
+def _load(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(f"qmosaic.backends.{module}"), attribute)

@@ -8,7 +8,7 @@ from time import perf_counter
 from dwave.samplers import TabuSampler
 
 from qmosaic.backends.annealing import Prepared, prepared, samples_by
-from qmosaic.backends.base import Capabilities, Job, Result
+from qmosaic.backends.base import Backend, Capabilities, Job, Result
 from qmosaic.codecs.model import SpinPolynomial
 
 MAX_READS = 8
@@ -19,7 +19,7 @@ STEPS = 2000
 MAX_WORK = 400_000_000
 
 
-class Tabu:
+class Tabu(Backend):
     """Independent searches from random states, bounded by moves and not by time, so that seeds decide."""
 
     name = "tabu"
@@ -32,12 +32,6 @@ class Tabu:
     def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """`min(shots, MAX_READS)` searches for each job."""
         return [_search(*each) for each in batch]
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def _search(job: Job, model: SpinPolynomial) -> Result:

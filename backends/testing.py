@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float64
 
-from qmosaic.backends.base import Backend, Job, Result
+from qmosaic.backends.base import Backend, Job, Result, run_sync
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
@@ -134,7 +134,7 @@ class BackendConformance:
         """The answers of a fresh backend to one batch."""
         backend = self.make()
         try:
-            found = backend.run([backend.prepare(job) for job in jobs])
+            found = run_sync(backend, [backend.prepare(job) for job in jobs])
             return [result for result in found if isinstance(result, Result)]
         finally:
             backend.close()
@@ -232,7 +232,7 @@ class BackendConformance:
     def test_warm_up_then_run_then_close_twice(self) -> None:
         backend = self.make()
         backend.warm_up()
-        assert len(backend.run([backend.prepare(job_of(random_kernel(3, seed=1)))])) == 1
+        assert len(run_sync(backend, [backend.prepare(job_of(random_kernel(3, seed=1)))])) == 1
         backend.close()
         backend.close()
 

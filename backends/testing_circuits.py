@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Complex128, Float64
 
-from qmosaic.backends.base import Backend, Expectations, Job, Result
+from qmosaic.backends.base import Backend, Expectations, Job, Result, run_sync
 from qmosaic.backends.testing import refusal
 from qmosaic.codecs.circuit import GATES, PAULIS, Circuit, Operation, PauliSum, unitary
 
@@ -172,7 +172,7 @@ class CircuitKernelConformance:
         """The answers of a fresh backend to one batch."""
         backend = self.make()
         try:
-            return backend.run([backend.prepare(job) for job in jobs])
+            return run_sync(backend, [backend.prepare(job) for job in jobs])
         finally:
             backend.close()
 

@@ -7,14 +7,14 @@ from time import perf_counter
 
 import numpy as np
 
-from qmosaic.backends.base import Capabilities, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Job, Result, check
 from qmosaic.backends.quadratic import quadratised
 from qmosaic.codecs.model import SpinPolynomial
 
 MAX_STARTS = 64
 
 
-class Descent:
+class Descent(Backend):
     """Flips the variable that lowers the energy most, until none does."""
 
     name = "example.descent"
@@ -28,12 +28,6 @@ class Descent:
     def run(self, batch: Sequence[tuple[Job, SpinPolynomial]]) -> list[Result]:
         """At most `MAX_STARTS` descents for each job, from its own seed: no job depends on its neighbours."""
         return [_descend(*each) for each in batch]
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def _descend(job: Job, model: SpinPolynomial) -> Result:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result
+from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, run_sync
 from qmosaic.codecs.arrays import pack, pack_bits
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import Answer, CircuitInfo, Failure, JobEvent, Proposal
@@ -47,6 +47,7 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
             betas=np.array(event.betas, dtype=np.float64),
         )
         try:
+            backend.estimate(job)  # refuses what would not fit into this machine's memory
             prepared.append((k, job.kernel, backend.prepare(job)))
         except BackendError as error:
             out[k] = Failure("execute", "execution_failed", str(error))
@@ -54,7 +55,7 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
     for start in range(0, len(prepared), size):
         chunk = prepared[start : start + size]
         try:
-            results = backend.run([item for *_, item in chunk])
+            results = run_sync(backend, [item for *_, item in chunk])
         except BackendError as error:
             for k, *_ in chunk:
                 out[k] = Failure("execute", "execution_failed", str(error))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from math import ceil, log2
 
+from qmosaic.backends.estimates import gates_of
 from qmosaic.backends.tableau import is_clifford
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
@@ -104,18 +105,11 @@ def _work(kernel: Kernel) -> int:
     By gates on one and two qubits and amplitudes, as measured with Cirq; a term or a rotation of k letters is
     2 (k - 1) CNOTs and a rotation.
     """
-    if isinstance(kernel, SpinPolynomial):
-        if not kernel.higher:
-            return kernel.n
-        gates = kernel.n + len(kernel.J) + sum((2 * one.order - 1) * len(one.values) for one in kernel.higher)
-        return max(kernel.n, _qubits(2 * gates, kernel.n))
-    gates = sum(max(1, 2 * len(step.pauli.replace("I", "")) - 1) for step in kernel.operations)
-    return _qubits(gates + sum(len(one.paulis) for one in kernel.observables), kernel.qubits)
-
-
-def _qubits(gates: int, qubits: int) -> int:
-    seconds = gates * (1.5e-4 + 8e-9 * 2.0 ** min(qubits, 64))
-    return max(1, ceil(16 + log2(max(seconds, 1e-6) / 0.1)))
+    if isinstance(kernel, SpinPolynomial) and not kernel.higher:
+        return kernel.n
+    seconds = gates_of(kernel, layers=2) * (1.5e-4 + 8e-9 * 2.0 ** min(size_of(kernel), 64))
+    work = max(1, ceil(16 + log2(max(seconds, 1e-6) / 0.1)))
+    return max(kernel.n, work) if isinstance(kernel, SpinPolynomial) else work
 
 
 def _seed(digest: str, seed: int) -> int:

@@ -19,21 +19,19 @@ from uuid import uuid4
 import msgspec
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import Outcome, Rejection
 from qmosaic.codecs.formats.registry import FORMATS, read, writer
-from qmosaic.codecs.problems import FAMILIES
-from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams import settings as settings_module
-from qmosaic.streams.parameters import fields_of, parameters
+from qmosaic.streams.cli_backends import backends_app
+from qmosaic.streams.cli_common import FAILED, INTERRUPTED, LATE, OK, REJECTED, USAGE, JsonOption, emit, fail
+from qmosaic.streams.cli_families import families_app
+from qmosaic.streams.parameters import parameters
 from qmosaic.streams.render import console, read_spans, show_outcomes, trace_tree
 from qmosaic.streams.settings import EMBEDDED, Settings
-
-OK, FAILED, USAGE, REJECTED, LATE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 app = typer.Typer(
     help="A streaming control plane for hybrid quantum-classical computing on Kafka.",
@@ -44,14 +42,13 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-families_app = typer.Typer(help="Problem families: fields, units, formats, an example.")
 app.add_typer(families_app, name="families")
+app.add_typer(backends_app, name="backends")
 
 Target = Literal["auto", "classical", "gpu", "quantum"]
 BrokerOption = Annotated[
     str | None, typer.Option("--broker", help="`embedded`, or HOST:PORT,… of a Kafka.", show_default=False)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else.")]
 FilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(help="Problem files; `-` reads standard input. None: --family and --set say it all."),
@@ -78,12 +75,6 @@ SenseOption = Annotated[
     Literal["min", "max"] | None, typer.Option("--sense", help="How the file's values are meant, if the other way.")
 ]
 StagesOption = Annotated[str, typer.Option("--stages", help="Comma-separated; `execute` is all its targets.")]
-
-
-def fail(error: QmosaicError, code: int = FAILED) -> NoReturn:
-    """Say what was wrong, where, and what to do; end."""
-    typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(code)
 
 
 def load_settings(broker: str | None = None) -> Settings:
@@ -113,13 +104,6 @@ def run(work: Coroutine[Any, Any, int]) -> NoReturn:
     except QmosaicError as error:
         fail(error, USAGE if error.code in ("invalid_file", "invalid_settings") else FAILED)
     raise typer.Exit(code)
-
-
-def emit(value: Any) -> None:
-    """One JSON line on standard output."""
-    data = value if isinstance(value, dict) else msgspec.to_builtins(value)
-    sys.stdout.write(orjson.dumps(data).decode() + "\n")
-    sys.stdout.flush()
 
 
 def read_files(
@@ -511,57 +495,6 @@ def settings_command(as_json: JsonOption = False) -> None:
         typer.echo(f"\n[{section}]")
         for key, value in values.items():
             typer.echo(f"{key} = {orjson.dumps(value).decode()}")
-
-
-@families_app.callback(invoke_without_command=True)
-def families(context: typer.Context, as_json: JsonOption = False) -> None:
-    """The problem families; `families show NAME` tells all about one."""
-    if context.invoked_subcommand:
-        return
-    if as_json:
-        for kind in FAMILIES.values():
-            emit({"family": kind.family, "about": _about(kind), "formats": _formats(kind.family)})
-        return
-    table = Table("family", "about", "files", box=None, pad_edge=False, header_style="bold")
-    for kind in FAMILIES.values():
-        table.add_row(kind.family, escape(_about(kind)), ", ".join(_formats(kind.family)))
-    console().print(table)
-
-
-@families_app.command("show")
-def families_show(name: str, as_json: JsonOption = False) -> None:
-    """Fields with their types and units, file formats and an example event."""
-    if name not in FAMILIES:
-        fail(SettingsError(f"no family is called {name!r}", remedy=f"Choose one of: {', '.join(FAMILIES)}."), USAGE)
-    kind = FAMILIES[name]
-    example = {"family": name, "problem": kind.example}
-    if as_json:
-        emit(
-            {
-                "family": name,
-                "about": _about(kind),
-                "fields": fields_of(kind),
-                "formats": _formats(name),
-                "example": example,
-            }
-        )
-        return
-    typer.echo(f"{kind.__doc__}\n")
-    table = Table("field", "type", "default", "means", box=None, pad_edge=False, header_style="bold")
-    for field in fields_of(kind):
-        default = "required" if field["required"] else "" if field["default"] is None else str(field["default"])
-        table.add_row(*(escape(text) for text in (field["field"], field["type"], default, field["description"])))
-    console().print(table)
-    typer.echo(f"\nfiles    {', '.join(_formats(name)) or 'JSON events'}")
-    typer.echo(f"example  {orjson.dumps(example).decode()}")
-
-
-def _about(kind: type[ProblemData]) -> str:
-    return (kind.__doc__ or "").partition("\n")[0]
-
-
-def _formats(family: str) -> list[str]:
-    return [one.name for one in FORMATS.values() if family in one.families]
 
 
 @app.command()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends import cirq_circuit, jax_circuit, measurement, tableau
-from qmosaic.backends.base import Backend, Job, Result
+from qmosaic.backends.base import Backend, Job, Result, run_sync
 from qmosaic.backends.circuits import final, is_final
 from qmosaic.backends.registry import create
 from qmosaic.backends.testing_circuits import (
@@ -82,7 +82,7 @@ def test_deferred_measurements_agree_with_the_reference(seed: int) -> None:
     backend = create("cirq.statevector")
     if cirq_circuit.deferred(circuit) is None:
         pytest.skip("too many measurements")
-    (result,) = backend.run([backend.prepare(Job(circuit, 4000, seed))])
+    (result,) = run_sync(backend, [backend.prepare(Job(circuit, 4000, seed))])
     assert isinstance(result, Result)
     assert distance(result, circuit) < 5
 
@@ -127,7 +127,7 @@ def test_the_tableau_knows_clifford_angles_and_no_others() -> None:
 def test_shot_by_shot_where_nothing_else_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cirq_circuit, "MAX_DEFERRED", 3)
     backend, circuit = create("cirq.statevector"), teleportation()
-    (result,) = backend.run([backend.prepare(Job(circuit, 1000, 3))])
+    (result,) = run_sync(backend, [backend.prepare(Job(circuit, 1000, 3))])
     assert isinstance(result, Result)
     assert distance(result, circuit) < 5
     with pytest.raises(BackendError, match="shot by shot"):
@@ -139,7 +139,7 @@ def test_too_many_branches_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     operations = [op for k in range(4) for op in (Operation("h", (0,)), measure(0, k))]
     backend = create("jax.statevector")
     with pytest.raises(BackendError, match="branches"):
-        backend.run([backend.prepare(Job(Circuit(1, 4, tuple(operations)), 1000, 3))])
+        run_sync(backend, [backend.prepare(Job(Circuit(1, 4, tuple(operations)), 1000, 3))])
 
 
 def test_which_measurements_can_wait() -> None:
@@ -153,7 +153,7 @@ def test_cliffords_of_many_qubits_agree() -> None:
     # two codes of two authors: the span of what one draws is the basis that the other finds
     circuit = random_circuit(60, 1, 900, CLIFFORD)
     backend = create("cirq.clifford")
-    (result,) = backend.run([backend.prepare(Job(circuit, 500, 1))])
+    (result,) = run_sync(backend, [backend.prepare(Job(circuit, 500, 1))])
     found = tableau.outcomes(circuit)
     assert found is not None
     assert isinstance(result, Result)

@@ -15,7 +15,7 @@ from qmosaic.codecs.errors import BackendError
 def test_built_in_backends_are_what_the_registry_says(name: str) -> None:
     backend = registry.create(name)
     assert backend.name == name
-    assert backend.capabilities.target == registry.BUILT_IN[name][0]
+    assert backend.capabilities.target == registry.BUILT_IN[name].target
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.annealing import MAX_READS, Annealing, temperatures
-from qmosaic.backends.base import Backend, Result
+from qmosaic.backends.base import Backend, Result, run_sync
 from qmosaic.backends.exact import MAX_OPTIMA, Exact, energies, feasible
 from qmosaic.backends.fake import Fake
 from qmosaic.backends.tabu import Tabu
@@ -46,7 +46,7 @@ def test_exact_enumerates_terms_of_every_order_and_the_states_that_keep_constrai
 def test_solvers_find_the_best_state_that_keeps_the_constraints(solver: Backend, constraints: list[Linear]) -> None:
     free = random_polynomial(7, (1, 2), seed=4)
     kernel = replace(free, constraints=tuple(constraints))
-    (result,) = solver.run([solver.prepare(job_of(kernel))])
+    (result,) = run_sync(solver, [solver.prepare(job_of(kernel))])
     assert isinstance(result, Result)
     found = result.energies[kernel.feasible(result.samples)]
     assert found.min() == pytest.approx(energies(free)[kernel.feasible(states(7))].min())
@@ -62,7 +62,7 @@ def test_constraints_that_cannot_be_kept_are_refused(solver: Backend) -> None:
 def test_solvers_find_the_optimum(solver: Backend) -> None:
     for n in (1, 6, 14):
         kernel = random_kernel(n, seed=n)
-        (result,) = solver.run([solver.prepare(job_of(kernel))])
+        (result,) = run_sync(solver, [solver.prepare(job_of(kernel))])
         assert isinstance(result, Result)
         assert result.energies.min() == pytest.approx(energies(kernel).min())
 
@@ -70,21 +70,24 @@ def test_solvers_find_the_optimum(solver: Backend) -> None:
 def test_exact_lists_all_optima_up_to_a_cap() -> None:
     solver = Exact()
     square = SpinPolynomial.of(4, rows=[0, 1, 2, 3], cols=[1, 2, 3, 0], J=np.full(4, 0.1))
-    few, many = solver.run([solver.prepare(job_of(kernel)) for kernel in (square, SpinPolynomial.of(10))])
+    few, many = run_sync(solver, [solver.prepare(job_of(kernel)) for kernel in (square, SpinPolynomial.of(10))])
+    assert isinstance(few, Result)
+    assert isinstance(many, Result)
     assert few.samples.tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
     assert len(many.samples) == MAX_OPTIMA
 
 
 def test_annealing_reads_are_capped() -> None:
     solver = Annealing()
-    (result,) = solver.run([solver.prepare(job_of(random_kernel(4, seed=0), shots=10_000))])
+    (result,) = run_sync(solver, [solver.prepare(job_of(random_kernel(4, seed=0), shots=10_000))])
+    assert isinstance(result, Result)
     assert result.counts.sum() == MAX_READS
 
 
 @pytest.mark.parametrize("solver", [Annealing(), Tabu(), Fake()])
 def test_other_seeds_give_other_samples(solver: Backend) -> None:
     jobs = [job_of(SpinPolynomial.of(30), seed=seed, shots=4) for seed in (1, 2)]
-    one, other = solver.run([solver.prepare(job) for job in jobs])
+    one, other = run_sync(solver, [solver.prepare(job) for job in jobs])
     assert isinstance(one, Result)
     assert isinstance(other, Result)
     assert not np.array_equal(one.samples, other.samples)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from qmosaic.backends.base import Backend, Expectations, Job
+from qmosaic.backends.base import Backend, Expectations, Job, run_sync
 from qmosaic.backends.lanczos import Lanczos
 from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.circuit import PAULIS, Circuit
@@ -82,7 +82,7 @@ def solved(payload: dict[str, Any], backend: Backend | None = None, **fields: An
     proposal = None
     if found.kernel is not None:
         backend = backend or Lanczos()
-        (ran,) = backend.run([backend.prepare(Job(found.kernel, admission.ref.shots, admission.ref.seed))])
+        (ran,) = run_sync(backend, [backend.prepare(Job(found.kernel, admission.ref.shots, admission.ref.seed))])
         assert isinstance(ran, Expectations)
         said = Answer(circuit=None, values=ran.values.tolist(), errors=ran.errors.tolist())
         route = Route(target="classical", backend=backend.name, reason="requested", rule="")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qmosaic.backends.base import Expectations, Job, Result
+from qmosaic.backends.base import Expectations, Job, Result, run_sync
 from qmosaic.backends.registry import create
 from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
@@ -60,7 +60,7 @@ def reduced(instance: CircuitInstance, shots: int = 1000, seconds: float = 30.0,
 
 def judge(instance: CircuitInstance, state: Bundle, backend: str, shots: int = 1000, seed: int = 3) -> Evaluation:
     runner = create(backend)
-    (result,) = runner.run([runner.prepare(Job(instance.circuit, shots, seed))])
+    (result,) = run_sync(runner, [runner.prepare(Job(instance.circuit, shots, seed))])
     assert isinstance(result, Result | Expectations)
     return instance.evaluate(instance.answered(state, Bundle(), answer_of(instance.circuit, result)), state)
 

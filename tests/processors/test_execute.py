@@ -23,7 +23,7 @@ from tests.processors.test_route import ALIVE, reduced
 
 
 @dataclass
-class Counting:
+class Counting(Backend):
     """A backend that answers every kernel with its lowest state; kernels of some sizes it refuses or fails."""
 
     name: str = "counting"
