@@ -32,7 +32,21 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
 
 
 def test_every_command_has_help_that_fits_80_columns(tmp_path: Path) -> None:
-    for command in ("", "up", "worker", "topics", "submit", "outcomes", "solve", "demo", "settings", "topology", "families", "backends", "backends check"):
+    for command in (
+        "",
+        "up",
+        "worker",
+        "topics",
+        "submit",
+        "outcomes",
+        "solve",
+        "demo",
+        "settings",
+        "topology",
+        "families",
+        "backends",
+        "backends check",
+    ):
         done = run(*command.split(), "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert max(len(line) for line in done.stdout.splitlines()) <= 80
