@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any, NamedTuple
 
 from qmosaic.backends.base import Backend, Target
@@ -59,7 +60,9 @@ def create(name: str) -> Backend:
             wrapped: Backend = _load(WRAPPERS[wrapper].place)(create(inner))
             return wrapped
         base, slash, argument = name.partition("/")
-        made: Backend = _class(base)(argument) if slash else _class(base)()
+        kind, arguments = _class(base), (argument,) if slash else ()
+        _check_arguments(name, kind, arguments)
+        made: Backend = kind(*arguments)
         return made
     except ImportError as error:
         extra = {**BUILT_IN, **WRAPPERS}.get(wrapper or name.partition("/")[0], Entry("classical", "", "")).extra
@@ -90,6 +93,14 @@ def _unwrapped(name: str) -> tuple[str, str]:
     if opened and wrapper in WRAPPERS and rest.endswith(")"):
         return wrapper, rest[:-1]
     return "", name
+
+
+def _check_arguments(name: str, kind: Any, arguments: tuple[str, ...]) -> None:
+    try:
+        signature(kind).bind(*arguments)
+    except TypeError as error:
+        remedy = "Leave the slash and what follows out." if arguments else "Say after a slash which one is meant."
+        raise BackendError(f"{name!r}: {error}", place=name, remedy=remedy) from error
 
 
 def _class(name: str) -> Any:
