@@ -37,7 +37,7 @@ BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
-    "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
+    "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
     "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
