@@ -110,7 +110,7 @@ def measured(circuit: Circuit) -> tuple[list[int], list[int]]:
 def turned(
     tensor: Complex64[np.ndarray, "*twos"], buffer: Complex64[np.ndarray, "*twos"], gates: dict[int, Matrix]
 ) -> tuple[Complex64[np.ndarray, "*twos"], Complex64[np.ndarray, "*twos"]]:
-    """A state after gates on one qubit each, by axis, and a buffer: the two given, both overwritten, in either order."""
+    """A state after gates on one qubit each, by axis, and a buffer: the two given, overwritten, in either order."""
     n, eye = tensor.ndim, np.eye(2, dtype=np.complex64)
     last = max(0, n - LAST)
     for axis in (axis for axis in gates if axis < last):

@@ -40,6 +40,7 @@ BUILT_IN: dict[str, Entry] = {
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
     "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
+    "qsim": Entry("quantum", "qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
     "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
 WRAPPERS: dict[str, Entry] = {}
