@@ -101,15 +101,20 @@ def _rotation(pauli: str, angle: float, on: Sequence[cirq.Qid]) -> list[cirq.Ope
     return [*turns, *ladder, cirq.rz(angle)(there[-1]), *reversed(ladder), *back]
 
 
+def segments(circuit: Circuit) -> list[list[cirq.Operation]]:
+    """The gates between barriers, on line qubits: measurements and resets are passed over."""
+    qubits, out = cirq.LineQubit.range(circuit.qubits), [list[cirq.Operation]()]
+    for operation in circuit.operations:
+        if operation.gate == "barrier":
+            out.append([])
+        elif operation.gate not in ("measure", "reset"):
+            out[-1] += gates(operation, [qubits[q] for q in operation.qubits])
+    return out
+
+
 def unitary_circuit(circuit: Circuit) -> cirq.Circuit:
     """The gates alone: measurements, resets and barriers are passed over."""
-    qubits = cirq.LineQubit.range(circuit.qubits)
-    skipped = ("measure", "reset", "barrier")
-    return cirq.Circuit(
-        gates(operation, [qubits[q] for q in operation.qubits])
-        for operation in circuit.operations
-        if operation.gate not in skipped
-    )
+    return cirq.Circuit(segments(circuit))
 
 
 def final_state(circuit: Circuit) -> Complex64[np.ndarray, " N"]:
@@ -134,11 +139,11 @@ def run(job: Job, state: State) -> Result | Expectations:
     if circuit.observables:
         found = state(unitary_circuit(unmeasured(circuit)), circuit.qubits)
         return measurement.of_state(job, found, start)
-    if (one := _one_state(circuit)) is not None:
+    if (one := one_state(circuit)) is not None:
         known = list(dict.fromkeys(one.measured))
         shares = marginal(probabilities(state(one.gates, one.qubits)), known)
         states, counts = draw(shares, job.shots, np.random.default_rng(job.seed))
-        rows = _rows(states, known, one, circuit.bits)
+        rows = bits_of(states, known, one, circuit.bits)
     else:
         simulator = cirq.Simulator(dtype=np.complex64, seed=job.seed % 2**32)
         rows = records_of(simulator.run(native(circuit), repetitions=job.shots), circuit, job.shots)
@@ -146,7 +151,7 @@ def run(job: Job, state: State) -> Result | Expectations:
     return result_of(circuit, rows, counts, perf_counter() - start)
 
 
-class _OneState(NamedTuple):
+class OneState(NamedTuple):
     """Gates on so many line qubits, of which `measured[k]` goes into bit `bits[k]` at the end."""
 
     gates: cirq.Circuit
@@ -155,16 +160,17 @@ class _OneState(NamedTuple):
     bits: Sequence[int]
 
 
-def _one_state(circuit: Circuit) -> _OneState | None:
+def one_state(circuit: Circuit) -> OneState | None:
+    """The circuit with its measurements at the end. None: there are too many in the middle."""
     return (
-        _OneState(unitary_circuit(circuit), circuit.qubits, *measured(circuit))
+        OneState(unitary_circuit(circuit), circuit.qubits, *measured(circuit))
         if is_final(circuit)
         else deferred(circuit)
     )
 
 
-def _rows(
-    states: Int64[np.ndarray, " k"], known: Sequence[int], one: _OneState, width: int
+def bits_of(
+    states: Int64[np.ndarray, " k"], known: Sequence[int], one: OneState, width: int
 ) -> UInt8[np.ndarray, "k bits"]:
     """The classical bits of states of the qubits `known`; a qubit may go into two bits."""
     rows = np.zeros((len(states), width), np.uint8)
@@ -173,7 +179,7 @@ def _rows(
     return rows
 
 
-def deferred(circuit: Circuit) -> _OneState | None:
+def deferred(circuit: Circuit) -> OneState | None:
     """The circuit with its measurements at the end. None: too many qubits."""
     now = list(range(circuit.qubits))  # the qubit that stands for each of the circuit's
     holder: dict[int, int] = {}  # of bits: the qubit that has the value
@@ -215,7 +221,7 @@ def deferred(circuit: Circuit) -> _OneState | None:
         touched.update(operation.qubits)
         if count > MAX_DEFERRED:
             return None
-    return _OneState(cirq.Circuit(out), count, list(holder.values()), list(holder))
+    return OneState(cirq.Circuit(out), count, list(holder.values()), list(holder))
 
 
 def _held(gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]) -> list[cirq.Operation]:
@@ -298,10 +304,10 @@ def records_of(result: cirq.Result, circuit: Circuit, shots: int) -> UInt8[np.nd
 def distribution(circuit: Circuit) -> tuple[UInt8[np.ndarray, "k bits"], Float64[np.ndarray, " k"]]:
     """Values of the classical bits that happen, and their probabilities. Raises BackendError for too many measurements
     in the middle."""
-    one = _one_state(circuit)
+    one = one_state(circuit)
     if one is None:
         raise BackendError("too many measurements in the middle to defer", place="job.kernel")
     known = list(dict.fromkeys(one.measured))
     shares = marginal(probabilities(simulated(one.gates, one.qubits)), known)
     happens = np.flatnonzero(shares > 1e-9 / len(shares))
-    return _rows(happens, known, one, circuit.bits), shares[happens].astype(np.float64)
+    return bits_of(happens, known, one, circuit.bits), shares[happens].astype(np.float64)

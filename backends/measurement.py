@@ -102,19 +102,33 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
     values, variances = how.constants.copy(), np.zeros(len(observables))
     for group, given in zip(how.groups, shares(how, shots), strict=True):
         rows, counts = sample(group.basis, given)
-        signs = np.array(
-            [
-                1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
-                for k in group.terms
-            ]
-        )
         weights = how.weights[:, group.terms]
-        each = weights @ signs
+        each = weights @ _signs(how, group, rows)
         mean = each @ counts / given
         spread = ((each - mean[:, None]) ** 2) @ counts + np.abs(weights).sum(axis=1) ** 2
         values += mean
         variances += spread / given**2
     return values, np.sqrt(variances)
+
+
+def from_shares(observables: tuple[PauliSum, ...], shares_of: Callable[[str], Any]) -> Float64[np.ndarray, " v"]:
+    """Values as infinitely many shots would give them: `shares_of` a basis are rows as of a `Sampler`, and the
+    probability of each."""
+    how = plan(observables)
+    values = how.constants.copy()
+    for group in how.groups:
+        rows, given = shares_of(group.basis)
+        values += how.weights[:, group.terms] @ (_signs(how, group, rows) @ given)
+    return values
+
+
+def _signs(how: Plan, group: Group, rows: UInt8[np.ndarray, "k n"]) -> Float64[np.ndarray, "terms k"]:
+    return np.array(
+        [
+            1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
+            for k in group.terms
+        ]
+    )
 
 
 def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:

@@ -35,6 +35,13 @@ class Entry(NamedTuple):
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
+    "cirq.device": Entry(
+        "quantum",
+        "cirq_device:CirqDevice",
+        "Google's processors, compiled, routed and with their noise (cirq-google)",
+        argument="rainbow, weber or willow_pink",
+        extra="google",
+    ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
