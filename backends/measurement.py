@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex64, Float64, Int64, UInt8
 
 from qmosaic.backends.base import Expectations, Job
-from qmosaic.backends.circuits import draw, figures, rows_of
+from qmosaic.backends.circuits import BLOCK, Matrix, draw, figures, probabilities, rows_of, turned
 from qmosaic.codecs.circuit import Operation, PauliSum, unitary
 from qmosaic.codecs.errors import BackendError
 
@@ -102,14 +102,8 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
     values, variances = how.constants.copy(), np.zeros(len(observables))
     for group, given in zip(how.groups, shares(how, shots), strict=True):
         rows, counts = sample(group.basis, given)
-        signs = np.array(
-            [
-                1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
-                for k in group.terms
-            ]
-        )
         weights = how.weights[:, group.terms]
-        each = weights @ signs
+        each = weights @ _signs(how, group, rows)
         mean = each @ counts / given
         spread = ((each - mean[:, None]) ** 2) @ counts + np.abs(weights).sum(axis=1) ** 2
         values += mean
@@ -117,24 +111,46 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
     return values, np.sqrt(variances)
 
 
+def from_shares(observables: tuple[PauliSum, ...], shares_of: Callable[[str], Any]) -> Float64[np.ndarray, " v"]:
+    """Values as infinitely many shots would give them: `shares_of` a basis are rows as of a `Sampler`, and the
+    probability of each."""
+    how = plan(observables)
+    values = how.constants.copy()
+    for group in how.groups:
+        rows, given = shares_of(group.basis)
+        values += how.weights[:, group.terms] @ (_signs(how, group, rows) @ given)
+    return values
+
+
+def _signs(how: Plan, group: Group, rows: UInt8[np.ndarray, "k n"]) -> Float64[np.ndarray, "terms k"]:
+    return np.array(
+        [
+            1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
+            for k in group.terms
+        ]
+    )
+
+
 def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
     """The expectation values in a state (the first qubit the most significant)."""
-    how, n = plan(observables), len(state).bit_length() - 1
+    how = plan(observables)
     by_flips: dict[int, list[int]] = {}
     for k, pauli in enumerate(how.paulis):
         by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
-    found = np.zeros(len(how.paulis))
-    numbers = np.arange(2**n)
-    for flips, terms in by_flips.items():
-        # <P> = sum_j conj(psi_j) (-i)^#Y (-1)^(j·z) psi_(j^x)
-        overlap = state.conj() * state[numbers ^ flips] if flips else np.abs(state) ** 2
-        for k in terms:
-            pauli = how.paulis[k]
-            phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
-            odd = np.bitwise_count(numbers & _mask(pauli, "YZ")) & 1
-            parts = np.bincount(odd, (overlap * phase).real, minlength=2)
-            found[k] = parts[0] - parts[1]
-    norm = float((np.abs(state).astype(np.float64) ** 2).sum())
+    signs = [_mask(pauli, "YZ") for pauli in how.paulis]
+    phases = [(1, -1j, -1, 1j)[pauli.count("Y") % 4] for pauli in how.paulis]
+    found, norm = np.zeros(len(how.paulis)), 0.0
+    for start in range(0, len(state), BLOCK):
+        numbers = np.arange(start, min(start + BLOCK, len(state)))
+        own = state[start : start + BLOCK].conj()
+        norm += float((own.real**2 + own.imag**2).sum(dtype=np.float64))
+        for flips, terms in by_flips.items():
+            # <P> = sum_j conj(psi_j) (-i)^#Y (-1)^(j·z) psi_(j^x)
+            overlap = own * state[numbers ^ flips]
+            for k in terms:
+                odd = np.bitwise_count(numbers & signs[k]) & 1
+                parts = np.bincount(odd, (overlap * phases[k]).real, minlength=2)
+                found[k] += parts[0] - parts[1]
     return np.asarray(how.constants + how.weights @ (found / norm))
 
 
@@ -161,11 +177,14 @@ def of_state(job: Job, state: Complex64[np.ndarray, " N"], start: float) -> Expe
 def _sampled(
     state: Complex64[np.ndarray, " N"], basis: str, shots: int, generator: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]:
-    n = len(basis)
+    n, gates = len(basis), dict[int, Matrix]()
     for operation in turns(basis):
-        tensor = state.reshape(2 ** operation.qubits[0], 2, -1)
-        state = np.einsum("ab,xby->xay", unitary(operation).astype(np.complex64), tensor).ravel()
-    states, counts = draw((np.abs(state) ** 2).astype(np.float64), shots, generator)
+        (qubit,), matrix = operation.qubits, unitary(operation).astype(np.complex64)
+        gates[qubit] = matrix @ gates[qubit] if qubit in gates else matrix
+    if gates:
+        tensor = state.reshape((2,) * n)
+        state = turned(tensor.copy(), np.empty_like(tensor), gates)[0].reshape(-1)
+    states, counts = draw(probabilities(state), shots, generator)
     return rows_of(states, range(n), n), counts.astype(np.int64)
 
 

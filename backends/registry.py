@@ -36,11 +36,19 @@ class Entry(NamedTuple):
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
+    "cirq.device": Entry(
+        "quantum",
+        "cirq_device:CirqDevice",
+        "Google's processors, compiled, routed and with their noise (cirq-google)",
+        argument="rainbow, weber or willow_pink",
+        extra="google",
+    ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
     "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
+    "qsim": Entry("quantum", "qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
     "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
 WRAPPERS: dict[str, Entry] = {}
