@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Complex64, Float64, Int64, UInt8
+from jaxtyping import Complex64, Float64, Int64, Shaped, UInt8
 
 from qmosaic.backends.base import Expectations, Job
 from qmosaic.backends.circuits import draw, figures, rows_of
@@ -119,23 +119,31 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
 
 def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
     """The expectation values in a state (the first qubit the most significant)."""
-    how, n = plan(observables), len(state).bit_length() - 1
-    by_flips: dict[int, list[int]] = {}
-    for k, pauli in enumerate(how.paulis):
-        by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
-    found = np.zeros(len(how.paulis))
-    numbers = np.arange(2**n)
-    for flips, terms in by_flips.items():
-        # <P> = sum_j conj(psi_j) (-i)^#Y (-1)^(j·z) psi_(j^x)
-        overlap = state.conj() * state[numbers ^ flips] if flips else np.abs(state) ** 2
-        for k in terms:
-            pauli = how.paulis[k]
-            phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
-            odd = np.bitwise_count(numbers & _mask(pauli, "YZ")) & 1
-            parts = np.bincount(odd, (overlap * phase).real, minlength=2)
-            found[k] = parts[0] - parts[1]
+    how, numbers = plan(observables), np.arange(len(state))
+    found = means(how.paulis, lambda flips: state.conj() * state[numbers ^ flips] if flips else np.abs(state) ** 2)
     norm = float((np.abs(state).astype(np.float64) ** 2).sum())
     return np.asarray(how.constants + how.weights @ (found / norm))
+
+
+def means(
+    paulis: Sequence[str], overlap: Callable[[int], Shaped[np.ndarray, " N"]]
+) -> Float64[np.ndarray, " paulis"]:
+    """The expectation value of each Pauli string, from a state's `overlap(x)`: rho[j ^ x, j] for all j."""
+    by_flips: dict[int, list[int]] = {}
+    for k, pauli in enumerate(paulis):
+        by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
+    found = np.zeros(len(paulis))
+    for flips, terms in by_flips.items():
+        # <P> = sum_j rho[j^x, j] (-i)^#Y (-1)^(j·z)
+        entries = overlap(flips)
+        numbers = np.arange(len(entries))
+        for k in terms:
+            pauli = paulis[k]
+            phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
+            odd = np.bitwise_count(numbers & _mask(pauli, "YZ")) & 1
+            parts = np.bincount(odd, (entries * phase).real, minlength=2)
+            found[k] = parts[0] - parts[1]
+    return found
 
 
 def _mask(pauli: str, letters: str) -> int:

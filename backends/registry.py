@@ -35,6 +35,12 @@ class Entry(NamedTuple):
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
+    "cirq.density": Entry(
+        "quantum",
+        "cirq_density:CirqDensity",
+        "Cirq's density matrix simulator, with noise",
+        "depolarizing=P,amplitude_damping=P,readout=P, any of them",
+    ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
@@ -42,7 +48,10 @@ BUILT_IN: dict[str, Entry] = {
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
     "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
-WRAPPERS: dict[str, Entry] = {}
+WRAPPERS: dict[str, Entry] = {
+    "readout": Entry("quantum", "mitigation:Readout", "readout errors measured and inverted"),
+    "zne": Entry("quantum", "mitigation:ZeroNoise", "expectation values extrapolated to no noise"),
+}
 """Their `target` counts for nothing: it is that of what they wrap."""
 
 

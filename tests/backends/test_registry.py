@@ -42,7 +42,7 @@ def test_an_unknown_name_lists_the_choices() -> None:
 
 
 def test_targets() -> None:
-    assert registry.by_target("quantum") == ["cirq.statevector"]
+    assert registry.by_target("quantum") == ["cirq.density", "cirq.statevector"]
     assert registry.by_target("gpu") == ["jax.statevector"]
     assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
 
