@@ -38,9 +38,9 @@ from qmosaic.codecs.kernels import size_of
 
 MAX_MIDDLE = 6
 """Bits that are measured in the middle: each may double the density matrices to follow."""
-ENTRY_BYTES = 40
+ENTRY_BYTES = 48
 """Of a density matrix's entry, all buffers counted (measured)."""
-GATE_SECONDS, ENTRY_SECONDS = 3e-4, 3e-9
+GATE_SECONDS, ENTRY_SECONDS = 2e-4, 4e-9
 """Of a gate with its noise, and for each entry (measured)."""
 
 UNLIKELY = 1e-9
@@ -107,12 +107,11 @@ class Decay(cirq.Gate):
             return tuple({left: ket, right: bra}.get(axis, slice(None)) for axis in range(tensor.ndim))
 
         p, damped = self.noise.depolarizing, self.noise.amplitude_damping
-        zero, one = tensor[part(0, 0)], tensor[part(1, 1)]
-        total = zero + one
-        one[...] = (1 - damped) * ((1 - 4 * p / 3) * one + 2 * p / 3 * total)
-        zero[...] = total - one
-        for places in (part(0, 1), part(1, 0)):
-            tensor[places] *= (1 - 4 * p / 3) * (1 - damped) ** 0.5
+        total = tensor[part(0, 0)] + tensor[part(1, 1)]
+        tensor[part(1, 1)] = (1 - damped) * ((1 - 4 * p / 3) * tensor[part(1, 1)] + 2 * p / 3 * total)
+        tensor[part(0, 0)] = total - tensor[part(1, 1)]
+        for coherence in (part(0, 1), part(1, 0)):
+            tensor[coherence] *= (1 - 4 * p / 3) * sqrt(1 - damped)
         return tensor
 
 
@@ -196,7 +195,7 @@ class CirqDensity(Backend):
         start, generator = perf_counter(), np.random.default_rng(job.seed)
         if not isinstance(job.kernel, Circuit):
             n = job.kernel.n
-            shares = self._read(self._evolved(_zero(n), pieces[0].gates), range(n))
+            shares = self._read(self._started(n, pieces[0].gates), range(n))
             states, counts = draw(shares, job.shots, generator)
             rows, figures_ = rows_of(states, range(n), n), qaoa_figures(job)
             return Result(rows, counts.astype(np.int64), job.kernel.energy(rows), perf_counter() - start, figures_)
@@ -207,14 +206,19 @@ class CirqDensity(Backend):
         rows, counts = self._sampled(job, self._branches(job.kernel, pieces), generator)
         return result_of(job.kernel, rows, counts, perf_counter() - start)
 
-    def _evolved(self, rho: Density, gates: Iterable[cirq.Operation], noisy: bool = True) -> Density:
-        """The density matrix after gates, each with its noise."""
-        decay = Decay(self.noise) if noisy and (self.noise.depolarizing or self.noise.amplitude_damping) else None
-        circuit = cirq.Circuit((gate, [decay(q) for q in gate.qubits] if decay else ()) for gate in gates)
-        order = cirq.LineQubit.range(len(rho).bit_length() - 1)
-        simulator, weight = cirq.DensityMatrixSimulator(dtype=np.complex64), np.trace(rho).real
-        found = simulator.simulate(circuit, qubit_order=order, initial_state=rho / weight).final_density_matrix
-        return np.asarray(found * weight)
+    def _noisy(self, gates: Iterable[cirq.Operation]) -> Iterator[cirq.Operation]:
+        """Gates, each with its noise after it."""
+        decay = Decay(self.noise)
+        for gate in gates:
+            yield gate
+            if self.noise.depolarizing or self.noise.amplitude_damping:
+                yield from map(decay, gate.qubits)
+
+    def _started(self, n: int, gates: Iterable[cirq.Operation]) -> Density:
+        """The density matrix after noisy gates on |0…0>; Cirq keeps apart what is not entangled."""
+        simulator = cirq.DensityMatrixSimulator(dtype=np.complex64)
+        found = simulator.simulate(cirq.Circuit(self._noisy(gates)), qubit_order=cirq.LineQubit.range(n))
+        return np.asarray(found.final_density_matrix)
 
     def _read(self, rho: Density, qubits: Sequence[int]) -> Float64[np.ndarray, " M"]:
         """How likely some different qubits are read as what, the first the most significant."""
@@ -225,15 +229,17 @@ class CirqDensity(Backend):
 
     def _branches(self, circuit: Circuit, pieces: Sequence[Piece]) -> Branches:
         """What there may be at the end, measurements that can wait left out."""
-        branches: Branches = {(0,) * circuit.bits: _zero(circuit.qubits)}
-        for condition, gates, measures in pieces:
+        plain = bool(pieces) and pieces[0].condition is None and not pieces[0].measures
+        start, rest = (pieces[0].gates, pieces[1:]) if plain else ((), pieces)
+        branches: Branches = {(0,) * circuit.bits: self._started(circuit.qubits, start)}
+        for condition, gates, measures in rest:
             asked, value = condition or ((), 0)
             after: Branches = {}
             for bits, rho in branches.items():
                 holds = all(bits[bit] == value >> k & 1 for k, bit in enumerate(asked))
                 divided = self._measured(bits, rho, measures) if holds else [(bits, rho)]
                 for found, each in divided:
-                    each = self._evolved(each, gates) if holds and gates else each
+                    each = _evolved(each, self._noisy(gates)) if holds else each
                     after[found] = after[found] + each if found in after else each
             branches = after
         return branches
@@ -279,16 +285,20 @@ class CirqDensity(Backend):
 
         def sample(basis: str, shots: int) -> Any:
             turns = [gate for turn in measurement.turns(basis) for gate in _gates(turn)]
-            states, counts = draw(self._read(self._evolved(rho, turns, noisy=False), range(n)), shots, generator)
+            states, counts = draw(self._read(_evolved(rho, turns), range(n)), shots, generator)
             return rows_of(states, range(n), n), counts.astype(np.int64)
 
         return measurement.estimated(observables, job.shots, sample)
 
 
-def _zero(n: int) -> Density:
-    rho = np.zeros((2**n, 2**n), np.complex64)
-    rho[0, 0] = 1
-    return rho
+def _evolved(rho: Density, gates: Iterable[cirq.Operation]) -> Density:
+    """After some gates and channels. Cirq's simulator would first check such a start by its eigenvalues, in 8^n."""
+    n = len(rho).bit_length() - 1
+    state = cirq.DensityMatrixSimulationState(qubits=cirq.LineQubit.range(n), dtype=np.complex64)
+    state.target_tensor[...] = rho.reshape((2,) * 2 * n)
+    for gate in gates:
+        cirq.act_on(gate, state)
+    return np.asarray(state.target_tensor.reshape(rho.shape))
 
 
 def _gates(operation: Operation) -> list[cirq.Operation]:

@@ -125,9 +125,7 @@ def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"])
     return np.asarray(how.constants + how.weights @ (found / norm))
 
 
-def means(
-    paulis: Sequence[str], overlap: Callable[[int], Shaped[np.ndarray, " N"]]
-) -> Float64[np.ndarray, " paulis"]:
+def means(paulis: Sequence[str], overlap: Callable[[int], Shaped[np.ndarray, " N"]]) -> Float64[np.ndarray, " paulis"]:
     """The expectation value of each Pauli string, from a state's `overlap(x)`: rho[j ^ x, j] for all j."""
     by_flips: dict[int, list[int]] = {}
     for k, pauli in enumerate(paulis):
