@@ -99,8 +99,9 @@ _CONTROLLED = {"cx": "x", "cy": "y", "cz": "z", "ch": "h", "cs": "s", "csdg": "s
     f"cr{axis}": f"r{axis}" for axis in "xyz"
 }
 
-_OWN_INVERSE = frozenset("id x y z h cx cy cz ch swap ccx ccz cswap barrier".split())
-_INVERSES = {a: b for pair in (("s", "sdg"), ("t", "tdg"), ("sx", "sxdg"), ("cs", "csdg")) for a, b in (pair, pair[::-1])}
+_OWN_INVERSE = ("id", "x", "y", "z", "h", "cx", "cy", "cz", "ch", "swap", "ccx", "ccz", "cswap", "barrier")
+_DAGGERS = {"s": "sdg", "t": "tdg", "sx": "sxdg", "cs": "csdg"}
+_INVERSES = _DAGGERS | {dagger: gate for gate, dagger in _DAGGERS.items()}
 
 
 def unitary(operation: Operation) -> Complex128[np.ndarray, "d d"]:
