@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Complex64, Float64, Int64, UInt8
+from jaxtyping import Complex64, Float64, Int64, Shaped, UInt8
 
 from qmosaic.backends.base import Expectations, Job
 from qmosaic.backends.circuits import BLOCK, Matrix, draw, figures, probabilities, rows_of, turned
@@ -134,24 +134,34 @@ def _signs(how: Plan, group: Group, rows: UInt8[np.ndarray, "k n"]) -> Float64[n
 def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
     """The expectation values in a state (the first qubit the most significant)."""
     how = plan(observables)
-    by_flips: dict[int, list[int]] = {}
-    for k, pauli in enumerate(how.paulis):
-        by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
-    signs = [_mask(pauli, "YZ") for pauli in how.paulis]
-    phases = [(1, -1j, -1, 1j)[pauli.count("Y") % 4] for pauli in how.paulis]
     found, norm = np.zeros(len(how.paulis)), 0.0
     for start in range(0, len(state), BLOCK):
         numbers = np.arange(start, min(start + BLOCK, len(state)))
         own = state[start : start + BLOCK].conj()
         norm += float((own.real**2 + own.imag**2).sum(dtype=np.float64))
-        for flips, terms in by_flips.items():
-            # <P> = sum_j conj(psi_j) (-i)^#Y (-1)^(j·z) psi_(j^x)
-            overlap = own * state[numbers ^ flips]
-            for k in terms:
-                odd = np.bitwise_count(numbers & signs[k]) & 1
-                parts = np.bincount(odd, (overlap * phases[k]).real, minlength=2)
-                found[k] += parts[0] - parts[1]
+        found += means(how.paulis, numbers, lambda flips, own=own, numbers=numbers: own * state[numbers ^ flips])
     return np.asarray(how.constants + how.weights @ (found / norm))
+
+
+def means(
+    paulis: Sequence[str], numbers: Int64[np.ndarray, " k"], overlap: Callable[[int], Shaped[np.ndarray, " k"]]
+) -> Float64[np.ndarray, " paulis"]:
+    """What the states of these numbers add to the expectation value of each Pauli string, from `overlap(x)`:
+    rho[j ^ x, j] for all of them."""
+    by_flips: dict[int, list[int]] = {}
+    for k, pauli in enumerate(paulis):
+        by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
+    found = np.zeros(len(paulis))
+    for flips, terms in by_flips.items():
+        # <P> = sum_j rho[j^x, j] (-i)^#Y (-1)^(j·z)
+        entries = overlap(flips)
+        for k in terms:
+            pauli = paulis[k]
+            phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
+            odd = np.bitwise_count(numbers & _mask(pauli, "YZ")) & 1
+            parts = np.bincount(odd, (entries * phase).real, minlength=2)
+            found[k] = parts[0] - parts[1]
+    return found
 
 
 def _mask(pauli: str, letters: str) -> int:

@@ -43,6 +43,12 @@ BUILT_IN: dict[str, Entry] = {
         argument="rainbow, weber or willow_pink",
         extra="google",
     ),
+    "cirq.density": Entry(
+        "quantum",
+        "cirq_density:CirqDensity",
+        "Cirq's density matrix simulator, with noise",
+        "depolarizing=P,amplitude_damping=P,readout=P, any of them",
+    ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
@@ -51,7 +57,10 @@ BUILT_IN: dict[str, Entry] = {
     "qsim": Entry("quantum", "qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
     "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
-WRAPPERS: dict[str, Entry] = {}
+WRAPPERS: dict[str, Entry] = {
+    "readout": Entry("quantum", "mitigation:Readout", "readout errors measured and inverted"),
+    "zne": Entry("quantum", "mitigation:ZeroNoise", "expectation values extrapolated to no noise"),
+}
 """Their `target` counts for nothing: it is that of what they wrap."""
 
 

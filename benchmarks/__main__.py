@@ -11,7 +11,16 @@ from importlib import import_module
 
 from benchmarks.common import parser
 
-NAMES = {"a": "throughput", "b": "hop", "c": "qaoa", "d": "memory", "e": "latency", "f": "mixed", "g": "targets"}
+NAMES = {
+    "a": "throughput",
+    "b": "hop",
+    "c": "qaoa",
+    "d": "memory",
+    "e": "latency",
+    "f": "mixed",
+    "g": "targets",
+    "i": "mitigation",
+}
 
 
 def main() -> None:

@@ -99,6 +99,10 @@ _CONTROLLED = {"cx": "x", "cy": "y", "cz": "z", "ch": "h", "cs": "s", "csdg": "s
     f"cr{axis}": f"r{axis}" for axis in "xyz"
 }
 
+_OWN_INVERSE = ("id", "x", "y", "z", "h", "cx", "cy", "cz", "ch", "swap", "ccx", "ccz", "cswap", "barrier")
+_DAGGERS = {"s": "sdg", "t": "tdg", "sx": "sxdg", "cs": "csdg"}
+_INVERSES = _DAGGERS | {dagger: gate for gate, dagger in _DAGGERS.items()}
+
 
 def unitary(operation: Operation) -> Complex128[np.ndarray, "d d"]:
     """The matrix of a gate, its first qubit the most significant. Raises KeyError for what is no gate."""
@@ -121,6 +125,26 @@ def unitary(operation: Operation) -> Complex128[np.ndarray, "d d"]:
     if gate == "cswap":
         return _controlled(swap)
     return _single(gate, params)
+
+
+def inverse(operation: Operation) -> tuple[Operation, ...]:
+    """Gates that undo one, in their order; as many on two or three qubits as it is. Raises KeyError for what is no
+    gate."""
+    gate, on, params = operation.gate, operation.qubits, operation.params
+    if gate in _OWN_INVERSE:
+        return (operation,)
+    if gate in _INVERSES:
+        return (Operation(_INVERSES[gate], on),)
+    if gate in ("rotation", "gphase") or GATES[gate][1] == 1:
+        return (Operation(gate, on, (-params[0],), operation.pauli),)
+    if gate in ("u", "cu"):
+        theta, phi, lam, *phase = params
+        return (Operation(gate, on, (-theta, -lam, -phi, *(-each for each in phase))),)
+    if gate == "iswap":  # its square is ZZ
+        return (operation, Operation("z", on[:1]), Operation("z", on[1:]))
+    # csx: sxdg is -i Z sx Z, and the phase is one of the control
+    z = Operation("z", on[1:])
+    return (z, operation, z, Operation("sdg", on[:1]))
 
 
 def _single(gate: str, params: tuple[float, ...]) -> Complex128[np.ndarray, "2 2"]:

@@ -62,7 +62,7 @@ def test_wrappers_are_names_around_names(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_targets() -> None:
-    assert registry.by_target("quantum") == ["cirq.statevector"]
+    assert registry.by_target("quantum") == ["cirq.density", "cirq.statevector"]
     assert registry.by_target("gpu") == ["jax.statevector"]
     assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
 

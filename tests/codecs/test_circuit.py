@@ -6,8 +6,10 @@ import cirq
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from qmosaic.codecs.circuit import GATES, Circuit, Operation, PauliSum, unitary
+from qmosaic.codecs.circuit import GATES, Circuit, Operation, PauliSum, inverse, unitary
 from qmosaic.codecs.events import decode, encode
 
 ANGLES = (0.3, -1.1, 2.2, 0.7)
@@ -48,6 +50,31 @@ def test_a_rotation_is_the_exponential_of_its_pauli_string() -> None:
     matrix = unitary(Operation("rotation", (4, 1, 2), (0.3,), "XZY"))
     string = np.kron(np.kron(cirq.unitary(cirq.X), cirq.unitary(cirq.Z)), cirq.unitary(cirq.Y))
     np.testing.assert_allclose(matrix, np.cos(0.15) * np.eye(8) - 1j * np.sin(0.15) * string, atol=1e-7)
+
+
+@given(
+    st.sampled_from((*GATES, "rotation")), st.lists(st.floats(-7, 7), min_size=4, max_size=4), st.permutations("XYZI")
+)
+@settings(deadline=None)
+def test_an_inverse_undoes_its_gate(gate: str, angles: list[float], letters: list[str]) -> None:
+    qubits, parameters = GATES.get(gate, (3, 1))
+    pauli = "".join(letters[:3]) if gate == "rotation" else ""
+    operation = Operation(gate, tuple(range(qubits))[::-1], tuple(angles[:parameters]), pauli)
+    back = inverse(operation)
+    order = cirq.LineQubit.range(qubits)
+    both = cirq.Circuit(
+        cirq.MatrixGate(unitary(each)).on(*(order[q] for q in each.qubits)) for each in (operation, *back)
+    )
+    np.testing.assert_allclose(both.unitary(qubit_order=order, dtype=np.complex128), np.eye(2**qubits), atol=1e-7)
+    assert sum(len(each.qubits) > 1 for each in back) == (qubits > 1)
+
+
+def test_what_is_no_gate_has_no_inverse() -> None:
+    assert inverse(Operation("gphase", (), (0.5,))) == (Operation("gphase", (), (-0.5,)),)
+    assert inverse(Operation("barrier", (0, 1))) == (Operation("barrier", (0, 1)),)
+    for gate in ("measure", "reset"):
+        with pytest.raises(KeyError):
+            inverse(Operation(gate, (0,)))
 
 
 def test_every_change_changes_the_digest_and_it_survives_the_wire() -> None:

@@ -1,0 +1,266 @@
+"""Error mitigation around any backend: the same jobs, answered with less of the error.
+
+    readout(cirq.density/readout=0.03)             readout errors, measured once and inverted
+    zne(cirq.density/depolarizing=0.002)           zero-noise extrapolation of expectation values
+    readout(zne(…))                                both: readout errors first, then what the gates do
+
+**Readout.** Two more circuits, all qubits in |0> and all in |1>, tell for each qubit how often either is read wrongly.
+- *Counts*: the confusion among the values that were seen is inverted (M3: Nation, Kang, Sundaresan and Gambetta, PRX
+  Quantum 2 (2021) 040326); the nearest distribution to that (Smolin, Gambetta and Smith, Phys. Rev. Lett. 108 (2012)
+  070502) becomes counts again, as many as there were shots.
+- *Expectation values*: a measured Z is a + b Z, so instead of each letter of a Pauli string (P - a) / b is measured.
+  That is the inverse of all confusion, exactly, and needs no more circuits. The error of a and b is part of the
+  standard errors.
+
+**Zero noise.** A circuit G runs as G, as G G^-1 G and as G G^-1 G G^-1 G, which is the same but for 1, 3 and 5 times
+the noise (global folding: Giurgica-Tiron et al., IEEE QCE 2020), and the parabola through the three values is read at 0
+(Richardson; Temme, Bravyi and Gambetta, Phys. Rev. Lett. 119 (2017) 180509). A straight line would be half as noisy,
+but values fall off exponentially, and at 5 times the noise that is no line. Barriers part the folds: a backend that
+compiles must not optimise across them. Samples cannot be extrapolated: they are the inner backend's, as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import prod
+from time import monotonic
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from qmosaic.backends import confusion
+from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Health, Job, Usage, run_sync
+from qmosaic.backends.circuits import is_final, measured, unmeasured
+from qmosaic.backends.confusion import Confusion
+from qmosaic.codecs.circuit import Circuit, Operation, inverse
+from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.kernels import size_of
+
+CALIBRATION_SHOTS = 8192
+"""Of each of the two calibration circuits."""
+CALIBRATION_SEED = 2104
+CALIBRATION_SECONDS = 3600.0
+"""How long a calibration holds: devices drift."""
+MAX_VALUES = 4096
+"""Different values of the bits: their confusion is a matrix."""
+MAX_TERMS = 2**16
+"""Pauli strings: one on w qubits takes 2^w."""
+SCALES = (1, 3, 5)
+"""How many times the noise."""
+WEIGHTS = np.array([prod(other / (other - scale) for other in SCALES if other != scale) for scale in SCALES])
+"""Of the values at `SCALES` in that of their parabola at 0: 15/8, -10/8, 3/8."""
+
+
+class Prepared(NamedTuple):
+    """A job, and what the inner backend made of it."""
+
+    job: Job
+    parts: tuple[Any, ...]
+
+
+class Wrapper(Backend):
+    """Everything is the inner backend's, unless a mitigation says otherwise."""
+
+    kind: str
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+        self.name = f"{self.kind}({inner.name})"
+        self.capabilities = inner.capabilities
+
+    def health(self) -> Health:
+        """That of the inner backend."""
+        return self.inner.health()
+
+    def warm_up(self) -> None:
+        """That of the inner backend."""
+        self.inner.warm_up()
+
+    def close(self) -> None:
+        """That of the inner backend."""
+        self.inner.close()
+
+    def _answers(self, parts: Sequence[Any]) -> list[Answer]:
+        """The inner backend's, in batches no larger than it wants."""
+        size = max(1, self.inner.capabilities.batch)
+        batches = (parts[start : start + size] for start in range(0, len(parts), size))
+        return [answer for batch in batches for answer in run_sync(self.inner, batch)]
+
+
+class Readout(Wrapper):
+    """Readout errors inverted. A calibration is one of a number of qubits, and holds for an hour.
+
+    It says what is wrong with qubit k of any circuit: the inner backend must place circuits of as many qubits alike.
+    """
+
+    kind = "readout"
+
+    def __init__(self, inner: Backend) -> None:
+        """Raises BackendError for a backend that takes no circuits."""
+        super().__init__(inner)
+        if not {"circuit", "clifford"} & inner.capabilities.sizes.keys():
+            raise BackendError(
+                f"{inner.name} takes no circuits, so how it reads qubits cannot be measured",
+                place=self.name,
+                remedy="Leave readout(…) out.",
+            )
+        self._known: dict[int, tuple[float, Confusion]] = {}
+
+    def prepare(self, job: Job) -> Prepared:
+        """Raises BackendError, besides, for measurements in the middle and for more than can be inverted."""
+        prepared = self.inner.prepare(job)
+        if message := _too_much(job):
+            raise BackendError(f"{self.name}: {message}", place="job", remedy=f"Ask for less, or {self.inner.name}.")
+        return Prepared(job, (prepared,))
+
+    def run(self, batch: Sequence[Prepared]) -> list[Answer]:
+        """The calibrations that are missing run first; they are in the usage of the first answer."""
+        spent = self._calibrate({size_of(job.kernel) for job, _ in batch})
+        answers = self._answers([self._part(*each) for each in batch])
+        found = [self._corrected(job, answer) for (job, _), answer in zip(batch, answers, strict=True)]
+        if spent:
+            found[0] = _with_work(found[0], [found[0], *spent])
+        return found
+
+    def estimate(self, job: Job) -> Estimate:
+        """With the calibration, unless one holds."""
+        n = size_of(job.kernel)
+        return _summed(self.inner.estimate(each) for each in (job, *([] if self._holds(n) else _calibration(n))))
+
+    def close(self) -> None:
+        """Forgets the calibrations."""
+        super().close()
+        self._known.clear()
+
+    def _holds(self, n: int) -> bool:
+        return n in self._known and monotonic() - self._known[n][0] < CALIBRATION_SECONDS
+
+    def _calibrate(self, sizes: set[int]) -> list[Answer]:
+        wanted = sorted(n for n in sizes if not self._holds(n))
+        answers = self._answers([self.inner.prepare(job) for n in wanted for job in _calibration(n)])
+        for n, zeros, ones in zip(wanted, answers[::2], answers[1::2], strict=True):
+            self._known[n] = monotonic(), Confusion.of(zeros, ones)
+        return answers
+
+    def _part(self, job: Job, parts: tuple[Any, ...]) -> Any:
+        """What is run: of a circuit with observables, one with others."""
+        if not _observed(job):
+            return parts[0]
+        _, found = self._known[size_of(job.kernel)]
+        observables = tuple(found.observables(job.circuit.observables))
+        circuit = msgspec.structs.replace(job.circuit, observables=observables, variational=False)
+        return self.inner.prepare(replace(job, kernel=circuit))
+
+    def _corrected(self, job: Job, answer: Answer) -> Answer:
+        if isinstance(answer, Expectations):
+            values, errors = confusion.settled(answer, len(job.circuit.observables))
+            return replace(answer, values=values, errors=errors)
+        qubits = bits = list(range(size_of(job.kernel)))
+        if isinstance(job.kernel, Circuit):
+            qubits, bits = measured(job.kernel)
+        _, found = self._known[size_of(job.kernel)]
+        counts = found.counts(answer.samples[:, bits], answer.counts, qubits)
+        kept = counts > 0
+        return replace(answer, samples=answer.samples[kept], counts=counts[kept], energies=answer.energies[kept])
+
+
+class ZeroNoise(Wrapper):
+    """Expectation values extrapolated to no noise; each of the three circuits takes all the job's shots.
+
+    Their standard errors are those of the shots (2.3 times as large as without, where the three are alike), not what
+    is left of the noise. A value may be outside of what is possible.
+    """
+
+    kind = "zne"
+
+    def prepare(self, job: Job) -> Prepared:
+        """Raises BackendError for what the inner backend refuses."""
+        return Prepared(job, tuple(self.inner.prepare(each) for each in _scaled(job)))
+
+    def run(self, batch: Sequence[Prepared]) -> list[Answer]:
+        """All circuits of all jobs, in batches of the inner backend's size."""
+        answers = iter(self._answers([part for _, parts in batch for part in parts]))
+        return [_extrapolated([next(answers) for _ in parts]) for _, parts in batch]
+
+    def estimate(self, job: Job) -> Estimate:
+        """Of all its circuits; `fidelity` is that of the one as it is."""
+        return _summed(map(self.inner.estimate, _scaled(job)))
+
+
+def _observed(job: Job) -> bool:
+    return isinstance(job.kernel, Circuit) and bool(job.kernel.observables)
+
+
+def _calibration(n: int) -> list[Job]:
+    measure = Operation("measure", tuple(range(n)), bits=tuple(range(n)))
+    flips = tuple(Operation("x", (q,)) for q in range(n))
+    circuits = (Circuit(n, n, (measure,)), Circuit(n, n, (*flips, measure)))
+    return [Job(circuit, CALIBRATION_SHOTS, CALIBRATION_SEED + k) for k, circuit in enumerate(circuits)]
+
+
+def _too_much(job: Job) -> str:
+    """What of a job cannot be corrected, or nothing."""
+    if _observed(job):
+        terms = confusion.terms(job.circuit.observables)
+        return f"its observables take {terms} Pauli strings, {MAX_TERMS} are the most" if terms > MAX_TERMS else ""
+    if isinstance(job.kernel, Circuit) and not is_final(job.kernel):
+        return "measured in the middle, where a wrong reading may already have been acted upon"
+    width = job.kernel.bits if isinstance(job.kernel, Circuit) else job.kernel.n
+    values = min(job.shots, 2**width)
+    return f"up to {values} different values, {MAX_VALUES} are the most" if values > MAX_VALUES else ""
+
+
+def _scaled(job: Job) -> list[Job]:
+    """The job at each of the scales; as it is, where there is nothing to extrapolate."""
+    if not _observed(job):
+        return [job]
+    seeds = [job.seed, *np.random.SeedSequence(job.seed % 2**64).generate_state(len(SCALES) - 1).tolist()]
+    return [
+        replace(job, kernel=folded(job.circuit, scale), seed=seed) for scale, seed in zip(SCALES, seeds, strict=True)
+    ]
+
+
+def folded(circuit: Circuit, scale: int) -> Circuit:
+    """G, then G^-1 G until there are `scale` (odd) of them, each behind a barrier. Raises BackendError for a circuit
+    that is not unitary."""
+    there = unmeasured(circuit).operations
+    back = tuple(step for operation in reversed(there) for step in inverse(operation))
+    barrier = Operation("barrier", tuple(range(circuit.qubits)))
+    fold = (barrier, *back, barrier, *there)
+    return msgspec.structs.replace(circuit, operations=there + fold * (scale // 2))
+
+
+def _extrapolated(answers: Sequence[Answer]) -> Answer:
+    if len(answers) == 1:
+        return answers[0]
+    found = [answer for answer in answers if isinstance(answer, Expectations)]
+    values = WEIGHTS @ [each.values for each in found]
+    errors = np.sqrt(WEIGHTS**2 @ [each.errors**2 for each in found])
+    circuit = found[0].circuit
+    if circuit is not None:
+        circuit = replace(circuit, shots=sum(each.circuit.shots for each in found if each.circuit is not None))
+    return _with_work(replace(found[0], values=values, errors=errors, circuit=circuit), found)
+
+
+def _with_work(answer: Answer, spent: Sequence[Answer]) -> Answer:
+    """An answer with the work and the usage of all that it took."""
+    usage = Usage(
+        sum(each.usage.queue_seconds for each in spent),
+        sum(each.usage.device_seconds for each in spent),
+        sum(each.usage.cost for each in spent),
+        " ".join(each.usage.job_id for each in spent if each.usage.job_id),
+    )
+    return replace(answer, work_seconds=sum(each.work_seconds for each in spent), usage=usage)
+
+
+def _summed(estimates: Iterable[Estimate]) -> Estimate:
+    """One after the other; the first is of the job itself."""
+    each = list(estimates)
+    return Estimate(
+        sum(one.seconds for one in each),
+        sum(one.cost for one in each),
+        each[0].fidelity,
+        max(one.memory_bytes for one in each),
+    )
