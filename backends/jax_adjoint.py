@@ -15,7 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32
 
-from qmosaic.backends.jax_qaoa import Parts, Tensor, begun, chunk, evolved, flipped, groups, log2, mixed, over_rows, phased
+from qmosaic.backends.jax_qaoa import (
+    Parts,
+    Tensor,
+    apply,
+    begun,
+    chunk,
+    evolved,
+    flipped,
+    groups,
+    log2,
+    mixed,
+    over_rows,
+    phased,
+)
+
+SHORT = 2**9
+"""Amplitudes."""
 
 
 def expectations_and_gradients(
@@ -59,22 +75,31 @@ def _inner(left: Parts, right: Parts) -> Float32[Array, ""]:
 
 
 def _turning(left: Parts, right: Parts) -> Float32[Array, ""]:
-    """Re <left|G|right>, R' = G R, G the sum over qubits of [[0, -1], [1, 0]]: as the trace of G with the product of
-    both states over all other qubits, a group of qubits at a time."""
+    """Re <left|G|right>, R' = G R, G the sum over qubits of [[0, -1], [1, 0]], a group of qubits at a time.
+
+    As the trace of G with the product of both states over all other qubits; short states, whose products would be
+    many and tiny, have G applied instead. Both were measured.
+    """
     slope, before = jnp.float32(0), 1
     for size in groups(len(left[0])):
+        generator = _generator(log2(size))
         for a, b in zip(left, right, strict=True):
+            if a.size < SHORT:
+                slope += jnp.dot(a, apply(generator, b, before), precision="highest")
+                continue
             a, b = (part.reshape(before, size, -1) for part in (a, b))
             if before * size == a.size:
                 product = jnp.einsum("me,md->ed", a[..., 0], b[..., 0], precision="highest")
+            elif before == 1:
+                product = jnp.einsum("en,dn->ed", a[0], b[0], precision="highest")
             else:
                 product = jnp.einsum("men,mdn->med", a, b, precision="highest").sum(0)
-            slope += (product * _generator(log2(size))).sum()
+            slope += (product * generator).sum()
         before *= size
     return slope
 
 
-def _generator(qubits: int) -> Float32[np.ndarray, "d d"]:
+def _generator(qubits: int) -> Float32[Array, "d d"]:
     one = np.array([[0, -1], [1, 0]], np.float32)
     terms = [np.kron(np.kron(np.eye(2**i), one), np.eye(2 ** (qubits - i - 1))) for i in range(qubits)]
-    return np.sum(terms, axis=0).astype(np.float32)
+    return jnp.asarray(np.sum(terms, axis=0), jnp.float32)

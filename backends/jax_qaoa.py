@@ -113,7 +113,7 @@ def add_higher(costs: Float32[Tensor, "k N"], coefficients: Float32[Tensor, "k N
 def _walsh(part: Float32[Array, " N"]) -> Float32[Array, " N"]:
     before = 1
     for size in groups(len(part)):
-        part = _apply(jnp.asarray(hadamard(size), jnp.float32), part, before)
+        part = apply(jnp.asarray(hadamard(size), jnp.float32), part, before)
         before *= size
     return part
 
@@ -297,7 +297,7 @@ def _rotated(part: Float32[Array, " N"], beta: Float32[Array, ""]) -> Float32[Ar
         matrix = one
         while len(matrix) < size:
             matrix = jnp.kron(matrix, one)
-        part = _apply(matrix, part, before)
+        part = apply(matrix, part, before)
         before *= size
     return part
 
@@ -308,7 +308,7 @@ def groups(size: int) -> list[int]:
     return [2**rest] * (rest > 0) + [2**GROUP] * whole
 
 
-def _apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: int) -> Float32[Array, " N"]:
+def apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: int) -> Float32[Array, " N"]:
     """The matrix on the qubits that have `before` states in front of them.
 
     Two forms, so that XLA finds a plain or a batched matrix product and no transposition.

@@ -1,4 +1,4 @@
-"""The peers' side of `benchmarks.backends`, run by an interpreter of their own (see `peers.txt`): imports nothing of ours.
+"""The peers' side of `benchmarks.backends`, run by an interpreter of their own (`peers.txt`). Imports nothing of ours.
 
 A request is a line of JSON, and so is its answer:
     {"peer": "aer", "setting": {...}, "circuits": [{"n", "edges", "gammas", "betas"}, ...], "shots": 1024, "rounds": 3}
@@ -113,8 +113,7 @@ PEERS: dict[str, Callable[..., Run]] = {"cirq": cirq, "qsim": qsim, "aer": aer, 
 @cache
 def prepared(peer: str, setting: str, circuits: str, shots: int) -> Run:
     """Built once for all rounds; the first run pays for caches."""
-    run = PEERS[peer](json.loads(circuits), shots, **json.loads(setting))
-    return run
+    return PEERS[peer](json.loads(circuits), shots, **json.loads(setting))
 
 
 def answer(request: dict[str, Any]) -> dict[str, float]:
