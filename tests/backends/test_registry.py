@@ -11,10 +11,15 @@ from qmosaic.backends.fake import Fake
 from qmosaic.codecs.errors import BackendError
 
 
+NEEDED = {"aqt": "/default/simulator", "google": "/willow_pink", "ionq": "/simulator"}
+"""The arguments of those that do not go without."""
+
+
 @pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
 def test_built_in_backends_are_what_the_registry_says(name: str) -> None:
-    backend = registry.create(name)
-    assert backend.name == name
+    whole = name + NEEDED.get(name, "")
+    backend = registry.create(whole)
+    assert backend.name == whole
     assert backend.capabilities.target == registry.BUILT_IN[name].target
 
 
@@ -42,7 +47,7 @@ def test_an_unknown_name_lists_the_choices() -> None:
 
 
 def test_targets() -> None:
-    assert registry.by_target("quantum") == ["cirq.statevector"]
+    assert registry.by_target("quantum") == ["cirq.statevector", "ionq"]
     assert registry.by_target("gpu") == ["jax.statevector"]
     assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
 
