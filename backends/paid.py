@@ -34,8 +34,8 @@ import msgspec
 
 from qmosaic.backends.base import Answer
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.codecs.events import PaidState, Submitted
 
-State = Literal["planned", "submitting", "submitted", "unknown", "running", "completed", "failed", "cancelled"]
 Status = Literal["queued", "running", "completed", "failed", "cancelled", "unknown"]
 """What a vendor says of a job; unknown: a word that it did not use before."""
 T = TypeVar("T")
@@ -82,40 +82,22 @@ class Vendor(Protocol):
         ...
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the journal. `job` is what it was for: a job of the same id for anything else is another.
-
-    `revision` counts from 1; `writer`: who wrote it; `at`: seconds since the epoch; `sends`: how often the job was
-    about to be sent.
-    """
-
-    client_id: str
-    revision: int
-    writer: str
-    backend: str
-    job: str
-    state: State
-    at: float
-    sends: int = 0
-    vendor_id: str = ""
-    message: str = ""
-
-
 class Ledger:
-    """The entries that count, from all that were written, in their order."""
+    """The entries that count, from all that were written, in their order. What is read first is where it begins: what
+    was before may be past its retention."""
 
     def __init__(self) -> None:
-        self._counted: dict[str, list[Entry]] = {}
+        self._counted: dict[str, list[Submitted]] = {}
 
-    def take(self, entry: Entry) -> bool:
+    def take(self, entry: Submitted) -> bool:
         """Whether the next one written counts."""
         counted = self._counted.setdefault(entry.client_id, [])
-        if entry.revision != len(counted) + 1:
+        if counted and entry.revision != counted[-1].revision + 1:
             return False
         counted.append(entry)
         return True
 
-    def of(self, client_id: str) -> tuple[Entry, ...]:
+    def of(self, client_id: str) -> tuple[Submitted, ...]:
         """All of one job."""
         return tuple(self._counted.get(client_id, ()))
 
@@ -123,11 +105,11 @@ class Ledger:
 class Journal(Protocol):
     """Where entries are kept."""
 
-    async def last(self, client_id: str) -> Entry | None:
+    async def last(self, client_id: str) -> Submitted | None:
         """The latest entry that counts, whoever wrote it up to now."""
         ...
 
-    async def append(self, entry: Entry) -> bool:
+    async def append(self, entry: Submitted) -> bool:
         """Write an entry, durably when this returns; whether it counts."""
         ...
 
@@ -138,11 +120,11 @@ class Memory:
     def __init__(self) -> None:
         self.ledger = Ledger()
 
-    async def last(self, client_id: str) -> Entry | None:
+    async def last(self, client_id: str) -> Submitted | None:
         """The latest entry."""
         return next(reversed(self.ledger.of(client_id)), None)
 
-    async def append(self, entry: Entry) -> bool:
+    async def append(self, entry: Submitted) -> bool:
         """Write an entry."""
         return self.ledger.take(entry)
 
@@ -231,12 +213,12 @@ class PaidJob:
             with suppress(_Overtaken):
                 if not last.vendor_id:
                     vendor_id = await self._reconcile(last)
-                    state: State = "failed" if vendor_id is None else "submitted"
+                    state: PaidState = "failed" if vendor_id is None else "submitted"
                     await self._write(state, last, "nobody waits for it", vendor_id=vendor_id or "")
                 else:
                     await self._cancel(last, "nobody waits for it")
 
-    async def _place(self, last: Entry | None) -> None:
+    async def _place(self, last: Submitted | None) -> None:
         """One step towards the vendor's id: find out whether the job is there, or send it."""
         if last is not None and last.state in ("submitting", "unknown"):
             found = await self._reconcile(last)
@@ -264,7 +246,7 @@ class PaidJob:
         else:
             await self._write("submitted", intent, vendor_id=vendor_id)
 
-    async def _reconcile(self, last: Entry) -> str | None:
+    async def _reconcile(self, last: Submitted) -> str | None:
         """Ask the vendor for a job that may have been sent; None when it has said often enough that there is none."""
         if not self._vendor.can_find:
             if last.state != "unknown":
@@ -283,7 +265,7 @@ class PaidJob:
             await self._pause(limits.ask_seconds, until)
         return None
 
-    async def _finish(self, last: Entry) -> Answer:
+    async def _finish(self, last: Submitted) -> Answer:
         """Poll a job that the vendor has, and fetch its answer; at the deadline, cancel it."""
         pause, vendor_id = self._limits.poll_seconds, last.vendor_id
         while True:
@@ -312,7 +294,7 @@ class PaidJob:
             await self._pause(pause, self._deadline)
             pause = min(pause * 1.5, 30 * self._limits.poll_seconds)
 
-    async def _cancel(self, last: Entry, why: str) -> None:
+    async def _cancel(self, last: Submitted, why: str) -> None:
         """Cancel, and see that it is so, before the end is written. Raises JobUnknown."""
         vendor_id, until = last.vendor_id, self._end()
         try:
@@ -358,9 +340,9 @@ class PaidJob:
         """The last moment for questions: some time after the deadline, and after now where that is over."""
         return max(self._deadline, self._clock.now() + seconds) + self._limits.grace_seconds
 
-    async def _write(self, state: State, last: Entry | None, message: str = "", **more: Any) -> Entry:
+    async def _write(self, state: PaidState, last: Submitted | None, message: str = "", **more: Any) -> Submitted:
         sends, vendor_id = (last.sends, last.vendor_id) if last else (0, "")
-        entry = Entry(
+        entry = Submitted(
             client_id=self._id,
             revision=last.revision + 1 if last else 1,
             writer=self._writer,

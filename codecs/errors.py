@@ -86,19 +86,19 @@ class BackendError(QmosaicError):
     code = "backend_failed"
 
 
-class JobTimedOut(BackendError):
+class JobTimedOut(BackendError):  # noqa: N818 - a way for a job to end
     """A paid job had no answer in time; it does not run any more."""
 
     code = "job_timed_out"
 
 
-class JobCancelled(BackendError):
+class JobCancelled(BackendError):  # noqa: N818 - a way for a job to end
     """A paid job was cancelled at the vendor, not by us."""
 
     code = "job_cancelled"
 
 
-class JobUnknown(BackendError):
+class JobUnknown(BackendError):  # noqa: N818 - a state of a job
     """The vendor does not say whether a paid job was taken or has ended. It is not sent again."""
 
     code = "job_unknown"

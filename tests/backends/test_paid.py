@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmosaic.backends.base import Answer, Expectations
-from qmosaic.backends.paid import Entry, Limits, Memory, NotAccepted, PaidJob, Status, Unclear
+from qmosaic.backends.paid import Limits, Memory, NotAccepted, PaidJob, Status, Unclear
 from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown
+from qmosaic.codecs.events import Submitted
 
 LIMITS = Limits()
 ANSWER = Expectations(np.ones(1), np.zeros(1), 0.0)
@@ -108,7 +109,7 @@ class Mortal(Memory):
         self.dies: list[tuple[int, bool]] = []
         self.steps = 0
 
-    async def append(self, entry: Entry) -> bool:
+    async def append(self, entry: Submitted) -> bool:
         self.steps += 1
         due = self.dies[0] if self.dies and self.dies[0][0] <= self.steps else None
         if due is not None:
@@ -174,7 +175,7 @@ def test_a_frozen_worker_does_not_send_when_it_wakes() -> None:
     """It writes its intent and sleeps; another one takes over, asks, and sends; then it wakes."""
 
     class Frozen(Memory):
-        async def append(self, entry: Entry) -> bool:
+        async def append(self, entry: Submitted) -> bool:
             counts = await super().append(entry)
             if entry.state == "submitting" and frozen:
                 frozen.pop()
@@ -192,7 +193,7 @@ def test_a_frozen_worker_does_not_send_when_it_wakes() -> None:
 
 def test_who_takes_over_waits_until_the_first_cannot_send_any_more() -> None:
     vendor, journal, clock = Vendor([]), Memory(), Time()
-    intent = Entry(
+    intent = Submitted(
         client_id="id", revision=1, writer="w", backend="made.up", job="", state="submitting", at=1000.0, sends=1
     )
     asyncio.run(journal.append(intent))
@@ -210,7 +211,7 @@ def test_no_time_left_means_not_sent() -> None:
 
 def test_a_job_that_may_be_there_is_withdrawn() -> None:
     vendor, journal, clock = Vendor(["lost after"]), Memory(), Time()
-    intent = Entry(
+    intent = Submitted(
         client_id="id", revision=1, writer="w", backend="made.up", job="", state="submitting", at=1000.0, sends=1
     )
     asyncio.run(journal.append(intent))

@@ -10,7 +10,6 @@ from qmosaic.backends import registry
 from qmosaic.backends.fake import Fake
 from qmosaic.codecs.errors import BackendError
 
-
 NEEDED = {"aqt": "/default/simulator", "google": "/willow_pink", "ionq": "/simulator"}
 """The arguments of those that do not go without."""
 

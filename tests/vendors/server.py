@@ -44,15 +44,15 @@ class Posted:
 class VendorServer:
     """`with Service() as vendor:` runs it; `vendor.url` is its address. Attributes may be set while it runs.
 
-    `endless`: jobs run and never end; `odd`: a status that nobody knows; `fails`: jobs fail; `polls`: questions until
-    a job is done, and `slow` more for each qubit.
+    `endless`: jobs run and never end; `odd`: a status that nobody knows; `fails`: jobs fail; `drops`: jobs are not
+    taken; `polls`: questions until a job is done, and `slow` more for each qubit.
     """
 
     def __init__(self) -> None:
         self.jobs: list[Posted] = []
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
-        self.revoked = self.endless = self.odd = self.fails = False
+        self.revoked = self.endless = self.odd = self.fails = self.drops = False
         self.polls = 2
         self.slow = 0
         self.url = ""
@@ -119,6 +119,8 @@ class VendorServer:
                 return self._failed(request, fault)
         if sends:
             await self._pass("received")
+            if self.drops:
+                return web.Response(status=503)
         if self.is_poll(request):
             await self._pass("polling")
         answer = await handler(request)
