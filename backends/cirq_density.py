@@ -29,7 +29,7 @@ from jaxtyping import Complex64, Float64, Int64, UInt8
 from qmosaic.backends import cirq_circuit, measurement
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Job, Result, check
 from qmosaic.backends.circuits import draw, figures, final, marginal, measured, result_of, rows_of, unmeasured
-from qmosaic.backends.cirq_statevector import CirqStatevector
+from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.estimates import refuse_memory
 from qmosaic.backends.qaoa_circuit import figures as qaoa_figures
 from qmosaic.codecs.circuit import Circuit, Operation
@@ -148,7 +148,7 @@ class CirqDensity(Backend):
         """The job, checked, with its gates. Raises BackendError."""
         check(job, self.name, self.capabilities)
         if not isinstance(job.kernel, Circuit):
-            made = CirqStatevector().prepare(job).circuit[:-1]
+            made = circuit_of(job)[:-1]
             return Prepared(job, (Piece(None, tuple(made.all_operations())),))
         if job.kernel.observables:
             return Prepared(job, tuple(_pieces(unmeasured(job.kernel))))

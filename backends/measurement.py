@@ -7,7 +7,7 @@ heaviest term first); the shots are shared out by weight (Wecker, Hastings and T
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -139,8 +139,12 @@ def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"])
         numbers = np.arange(start, min(start + BLOCK, len(state)))
         own = state[start : start + BLOCK].conj()
         norm += float((own.real**2 + own.imag**2).sum(dtype=np.float64))
-        found += means(how.paulis, numbers, lambda flips, own=own, numbers=numbers: own * state[numbers ^ flips])
+        found += means(how.paulis, numbers, partial(_overlap, state, own, numbers))
     return np.asarray(how.constants + how.weights @ (found / norm))
+
+
+def _overlap(state: Any, own: Any, numbers: Any, flips: int) -> Any:
+    return own * state[numbers ^ flips]
 
 
 def means(

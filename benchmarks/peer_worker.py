@@ -124,9 +124,7 @@ def answer(request: dict[str, Any]) -> dict[str, float]:
     samples = run()
     seconds = perf_counter() - start
     cuts = [
-        (samples[k][:, i] != samples[k][:, j]).mean() - 0.5
-        for k, each in enumerate(circuits)
-        for i, j in each["edges"]
+        (samples[k][:, i] != samples[k][:, j]).mean() - 0.5 for k, each in enumerate(circuits) for i, j in each["edges"]
     ]
     return {"seconds": seconds, "cut": float(np.sum(cuts)) / len(circuits)}
 

@@ -29,7 +29,7 @@ from qsimcirq.qsim_simulator import QSimOptions, QSimSimulator
 
 from qmosaic.backends import jax_qaoa
 from qmosaic.backends.base import Job
-from qmosaic.backends.cirq_statevector import CirqStatevector
+from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.exact import energies
 from qmosaic.codecs.model import SpinPolynomial
 
@@ -62,10 +62,7 @@ def ours(kernel: SpinPolynomial, angles: np.ndarray) -> Callable[[], float]:
 def peer(kernel: SpinPolynomial, angles: np.ndarray, simulator: Any) -> Callable[[], float]:
     """One call of it evaluates one angle set, the next of the list; returns the first's energy first."""
     diagonal = energies(kernel).astype(np.float32)
-    prepare = CirqStatevector().prepare
-    circuits = cycle(
-        [prepare(Job(kernel, 1, 0, gammas, betas)).circuit[:-1] for gammas, betas in zip(*angles, strict=True)]
-    )
+    circuits = cycle([circuit_of(Job(kernel, 1, 0, gammas, betas))[:-1] for gammas, betas in zip(*angles, strict=True)])
 
     def evaluate() -> float:
         state = simulator.simulate(next(circuits)).final_state_vector

@@ -8,6 +8,9 @@ callers who hold a file or a Client in their hands:
     ├── FormatError         a file that cannot be read as the format it claims to be
     ├── SettingsError       a setting or option that is wrong
     ├── BackendError        a backend refused or failed a job
+    │   ├── JobTimedOut       a paid job had no answer in time; it no longer runs
+    │   ├── JobCancelled      somebody cancelled it at the vendor
+    │   └── JobUnknown        nobody can say whether it runs: not sent again, to be looked at
     └── BrokerError         no broker, or it does not answer
 """
 
@@ -81,6 +84,24 @@ class BackendError(QmosaicError):
     """A backend refused or failed a job."""
 
     code = "backend_failed"
+
+
+class JobTimedOut(BackendError):  # noqa: N818 - a way for a job to end
+    """A paid job had no answer in time; it does not run any more."""
+
+    code = "job_timed_out"
+
+
+class JobCancelled(BackendError):  # noqa: N818 - a way for a job to end
+    """A paid job was cancelled at the vendor, not by us."""
+
+    code = "job_cancelled"
+
+
+class JobUnknown(BackendError):  # noqa: N818 - a state of a job
+    """The vendor does not say whether a paid job was taken or has ended. It is not sent again."""
+
+    code = "job_unknown"
 
 
 class BrokerError(QmosaicError):

@@ -166,6 +166,37 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     betas: list[float]
 
 
+PaidState = Literal[
+    "planned",  # not sent, or the vendor did not take it
+    "submitting",  # about to be sent: the intent
+    "submitted",  # the vendor has it, its id is known
+    "unknown",  # it may have been sent, or may still run: the vendor is asked before anything else
+    "running",
+    "completed",
+    "failed",
+    "cancelled",
+]
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the journal of paid jobs. `job` is what was sent (a digest), under `client_id`, to `backend`.
+
+    `revision` counts from 1; `writer`: who wrote it; `at`: seconds since the epoch; `sends`: how often the job was
+    about to be sent. Of two entries with one revision the first counts.
+    """
+
+    client_id: str
+    revision: int
+    writer: str
+    backend: str
+    job: str
+    state: PaidState
+    at: float
+    sends: int = 0
+    vendor_id: str = ""
+    message: str = ""
+
+
 class CircuitInfo(msgspec.Struct, frozen=True):
     """The circuit that ran: counts after compilation."""
 
@@ -194,12 +225,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people."""
+    """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people.
+
+    `ended`: how a paid job ended; unknown: it may still run at the vendor.
+    """
 
     stage: str
     reason: Literal["execution_failed", "no_backend", "stage_failed"]
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
+    ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,13 +39,7 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
     out: list[Answer | Failure | None] = [None] * len(jobs)
     prepared = []
     for k, event in enumerate(jobs):
-        job = Job(
-            kernel=unpack_kernel(event.kernel),
-            shots=event.ref.shots,
-            seed=event.ref.seed,
-            gammas=np.array(event.gammas, dtype=np.float64),
-            betas=np.array(event.betas, dtype=np.float64),
-        )
+        job = job_of(event)
         try:
             backend.estimate(job)  # refuses what would not fit into this machine's memory
             prepared.append((k, job.kernel, backend.prepare(job)))
@@ -63,6 +57,17 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
         for (k, kernel, _), result in zip(chunk, results, strict=True):
             out[k] = answer_of(kernel, result)
     return [item for item in out if item is not None]
+
+
+def job_of(event: JobEvent) -> Job:
+    """What a backend is given of an event."""
+    return Job(
+        kernel=unpack_kernel(event.kernel),
+        shots=event.ref.shots,
+        seed=event.ref.seed,
+        gammas=np.array(event.gammas, dtype=np.float64),
+        betas=np.array(event.betas, dtype=np.float64),
+    )
 
 
 def answer_of(kernel: Kernel, result: Result | Expectations) -> Answer:
@@ -97,7 +102,7 @@ def _info(circuit: Figures | None) -> CircuitInfo | None:
 
 
 def proposal_of(job: JobEvent, answer: Answer | Failure) -> Proposal:
-    """What execute says of a job."""
+    """What verify is told of a job."""
     return Proposal(
         ref=job.ref,
         kernel_digest=job.kernel_digest,

@@ -6,7 +6,7 @@ of it shows signs of life and takes the kernel's size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -66,14 +66,17 @@ def decide(
     rules: Sequence[Rule],
     preference: Mapping[str, Sequence[str]],
     alive: Alive,
+    paid: Collection[str] = (),
 ) -> Route | tuple[RouteReason, str]:
-    """The route of one kernel, or the reason and a sentence why there is none."""
+    """The route of one kernel, or the reason and a sentence why there is none. A backend that is `paid` takes what a
+    rule or a preference names it for, nothing else."""
     kind, qubits = reduced.kind, reduced.variables
     density = 2 * reduced.couplings / (qubits * (qubits - 1)) if qubits > 1 else 0.0
 
     def pick(target: Target, backend: str | None = None) -> str | None:
         takes = alive.get(target, {})
-        order = [backend] if backend else [*preference.get(target, ()), *takes]
+        others = (name for name in takes if name not in paid)
+        order = [backend] if backend else [*preference.get(target, ()), *others]
         return next((name for name in order if qubits <= takes.get(name, {}).get(kind, -1)), None)
 
     requested = reduced.ref.target
@@ -101,6 +104,7 @@ def route(
     rules: Sequence[Rule],
     preference: Mapping[str, Sequence[str]],
     alive: Alive,
+    paid: Collection[str] = (),
 ) -> list[JobEvent | Proposal]:
     """A job for each kernel, or the proposal that says why there is none. `now`: seconds since the epoch."""
     out: list[JobEvent | Proposal] = []
@@ -111,6 +115,7 @@ def route(
             rules=rules,
             preference=preference,
             alive=alive,
+            paid=paid,
         )
         if isinstance(decision, Route):
             out.append(

@@ -44,7 +44,8 @@ class Handler(Protocol):
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         """What to send for a batch. Raises for what it does not know: the shell isolates the culprit.
 
-        `lane`: which of the stage's lanes it came through; each lane has one batch at a time.
+        `lane`: which of the stage's lanes it came through; each lane has one batch at a time, or as many as the
+        stage's `concurrency` says.
         """
         ...
 
@@ -150,13 +151,14 @@ class Route:
         await self._alive.start()
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        policy = self._settings.route
+        policy, paid = self._settings.route, self._settings.paid.backends
         decided = route(
             [events.decode(m.value or b"", Reduced) for m in batch],
             now=time.time(),
             rules=policy.rules,
             preference=policy.preference,
             alive=self._alive.alive(max(m.timestamp for m in batch)),
+            paid=paid,
         )
         out: list[Send] = []
         for cause, event in enumerate(decided):
@@ -166,10 +168,10 @@ class Route:
                     "qmosaic__route__target": event.route.target,
                     "qmosaic__backend__name": event.route.backend,
                 }
-                topic = f"jobs.{event.route.target}"
+                topic = "jobs.paid" if event.route.backend in paid else f"jobs.{event.route.target}"
                 out.append(Send(topic, event, cause, key=event.kernel_digest, attributes=attributes, size=event.size))
             else:
-                out.append(_proposal(event, cause))
+                out.append(proposal_send(event, cause))
         return out
 
     def status(self) -> None:
@@ -214,7 +216,7 @@ class Execute:
             # The pool's process died (killed, or out of memory); a new one gets one more chance at the batch.
             self._lanes[lane] = self._executor(lane)
             answered = await self._run(values, lane)
-        return [_proposal(events.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
+        return [proposal_send(events.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
 
     async def _run(self, values: Sequence[bytes], lane: int) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
@@ -239,7 +241,8 @@ class Execute:
             executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _proposal(event: Proposal, cause: int) -> Send:
+def proposal_send(event: Proposal, cause: int) -> Send:
+    """A proposal on its way to verify, and what its span says."""
     ref, circuit = event.ref, event.answer.circuit if event.answer else None
     attributes = {
         "qmosaic__backend__name": event.route.backend if event.route else None,

@@ -9,6 +9,7 @@ from typing import Any
 from qmosaic.backends.base import Backend
 from qmosaic.backends.registry import create
 from qmosaic.codecs import events
+from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import Encoded, Incumbent, JobEvent, Reduced
 from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.execute import execute
@@ -56,6 +57,8 @@ def warm_execute(names: Sequence[str], cache: str) -> dict[str, dict[Kind, int]]
     if any(name.startswith("jax.") for name in names):
         use_compilation_cache(cache)
     for name in names:
+        if _backend(name).capabilities.paid:
+            raise BackendError(f"{name} is paid", place="execute.backends", remedy="Name it in paid.backends.")
         _backend(name).warm_up()
     return {name: _backend(name).capabilities.sizes for name in names}
 

@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from qmosaic.backends.paid import Limits
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
 
 EMBEDDED = "embedded"
+_OF_BACKENDS = ("QMOSAIC_AQT_", "QMOSAIC_GOOGLE_", "QMOSAIC_IONQ_")  # keys and addresses: never in a setting
 _NOT_OURS = frozenset({"QMOSAIC_SETTINGS", "QMOSAIC_INSTANCES", "QMOSAIC_TEST_BROKER", "QMOSAIC_BELL"})
 SECRETS = frozenset({"sasl_password"})
 
@@ -83,6 +85,13 @@ class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_seconds: float = 300.0
 
 
+class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Backends whose runs cost money, by name; `limits`: bounds of their waits, in seconds."""
+
+    backends: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`margin_seconds` before the deadline the fallback is written; a repeated id is known that long."""
 
@@ -112,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reduce: ReduceSettings = ReduceSettings()
     route: RouteSettings = RouteSettings()
     execute: ExecuteSettings = ExecuteSettings()
+    paid: PaidSettings = PaidSettings()
     verify: VerifySettings = VerifySettings()
 
     @property
@@ -144,7 +154,7 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(str(error), place=str(file), remedy="Mend the TOML.") from None
     for name, text in env.items():
-        if name.startswith("QMOSAIC_") and name not in _NOT_OURS:
+        if name.startswith("QMOSAIC_") and name not in _NOT_OURS and not name.startswith(_OF_BACKENDS):
             _put(values, name.removeprefix("QMOSAIC_").lower().split("__"), text)
     try:
         return msgspec.convert(values, Settings, strict=False)

@@ -25,6 +25,7 @@ from qmosaic.streams import pacing
 from qmosaic.streams.admin import create_topics
 from qmosaic.streams.broker import EmbeddedBroker
 from qmosaic.streams.settings import EMBEDDED, Settings
+from qmosaic.streams.topology import PAID
 
 READY_SECONDS = 300.0  # a first start compiles every program once
 DRAIN_SECONDS = 15.0
@@ -66,6 +67,8 @@ class Supervisor:
         self._watch: asyncio.Task[None] | None = None
         self._bell: tempfile.TemporaryDirectory[str] | None = None
         counts = scale or {}
+        if not settings.paid.backends:
+            stages = [stage for stage in stages if stage != PAID]
         self.children = [Child(stage, f"{stage}{suffix}-{k}") for stage in stages for k in range(counts.get(stage, 1))]
 
     async def __aenter__(self) -> Supervisor:

@@ -25,6 +25,7 @@ from qmosaic.codecs.events import Target
 from qmosaic.processors.families.base import QUICK, SLOW
 from qmosaic.streams import agents
 from qmosaic.streams.agents import Handler
+from qmosaic.streams.paid import ExecutePaid
 from qmosaic.streams.settings import Settings
 
 
@@ -54,6 +55,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic("jobs.classical", "kernel digest", "qmosaic.job/1"),
     Topic("jobs.gpu", "kernel digest", "qmosaic.job/1"),
     Topic("jobs.quantum", "kernel digest", "qmosaic.job/1"),
+    Topic("jobs.paid", "kernel digest", "qmosaic.job/1"),
+    Topic("jobs.submitted", "client id", "qmosaic.submitted/1"),
     Topic("proposals", "problem id", "qmosaic.proposal/1", joined=True),
     # For whoever operates it.
     Topic("backends.status", "worker", "qmosaic.backendstatus/1", partitions=1, retention="short"),
@@ -66,7 +69,8 @@ class Stage:
     """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
 
     `batch`: the most records a micro-batch takes. `lanes`: what is up to so large (variables, qubits) shares a
-    lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
+    lane, larger ones use the next, so that a long run does not hold up the short ones behind it. `concurrency`:
+    batches that a lane works on at once.
     """
 
     name: str
@@ -75,12 +79,16 @@ class Stage:
     handler: Callable[[Settings, str], Handler] | None
     batch: int = 256
     lanes: tuple[int, ...] = ()
+    concurrency: int = 1
 
 
 def _execute(target: Target, batch: int) -> Stage:
     writes = ("proposals", "backends.status")
     return Stage(f"execute.{target}", (f"jobs.{target}",), writes, agents.Execute, batch, lanes=agents.KERNELS)
 
+
+PAID = "execute.paid"
+"""Runs where `paid.backends` are set."""
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -97,12 +105,20 @@ STAGES: dict[str, Stage] = {
         Stage(
             "route",
             ("problems.reduced",),
-            ("jobs.classical", "jobs.gpu", "jobs.quantum", "proposals"),
+            ("jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid", "proposals"),
             agents.Route,
         ),
         _execute("classical", batch=32),
         _execute("gpu", batch=64),
         _execute("quantum", batch=16),
+        Stage(
+            PAID,
+            ("jobs.paid",),
+            ("jobs.submitted", "proposals", "backends.status"),
+            ExecutePaid,
+            batch=1,
+            concurrency=256,
+        ),
         Stage(
             "verify",
             ("problems", "incumbents", "proposals"),

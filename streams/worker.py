@@ -140,7 +140,11 @@ class Worker:
         await bounded(self.producer.start(), 30, "connecting")
         await self.handler.start()
         settle_memory()
-        background = [asyncio.create_task(self._guard(self._lane(k))) for k in range(len(self._lanes))]
+        background = [
+            asyncio.create_task(self._guard(self._lane(k)))
+            for k in range(len(self._lanes))
+            for _ in range(self.stage.concurrency)
+        ]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
         self.app.on_partitions_assigned.connect(lambda *_args, **_kwargs: lifeline.ready(), weak=False)
         self.app.finalize()

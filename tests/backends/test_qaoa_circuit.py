@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Job
-from qmosaic.backends.cirq_statevector import CirqStatevector
+from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.qaoa_circuit import Group, dicke, figures, held, plan, rings
 from qmosaic.backends.testing import job_of, random_kernel, random_polynomial, states
 from qmosaic.codecs.model import Linear, SpinPolynomial
@@ -22,7 +22,7 @@ def test_figures_are_counted_on_the_real_circuit(n: int, layers: int, fields: bo
     angles = np.full(layers, 0.3)
     kernel = random_kernel(n, seed=n, fields=fields)
     job = Job(kernel, 64, 0, angles, angles)
-    circuit = CirqStatevector().prepare(job).circuit
+    circuit = circuit_of(job)
     unmeasured = circuit[:-1]
     told = figures(job)
     assert told.qubits == len(circuit.all_qubits())
@@ -45,7 +45,7 @@ def test_figures_are_counted_on_the_real_circuit(n: int, layers: int, fields: bo
 )
 def test_figures_with_higher_terms_and_held_constraints(n: int, orders: tuple[int, ...], held: tuple[int, ...]) -> None:
     job = job_of(random_polynomial(n, orders, seed=n, held=held), layers=2)
-    unmeasured = CirqStatevector().prepare(job).circuit[:-1]
+    unmeasured = circuit_of(job)[:-1]
     told = figures(job)
     assert told.depth == len(unmeasured)
     sizes = [cirq.num_qubits(op) for op in unmeasured.all_operations()]
@@ -56,7 +56,7 @@ def test_figures_with_higher_terms_and_held_constraints(n: int, orders: tuple[in
 @pytest.mark.parametrize(("n", "ones"), [(n, ones) for n in range(1, 7) for ones in range(n + 1)])
 def test_dicke_states(n: int, ones: int) -> None:
     kernel = SpinPolynomial.of(n, constraints=[Linear.exactly(range(n), ones)])
-    start = CirqStatevector().prepare(job_of(kernel)).circuit[: len(plan(kernel).start)]
+    start = circuit_of(job_of(kernel))[: len(plan(kernel).start)]
     state = cirq.final_state_vector(start, qubit_order=cirq.LineQubit.range(n))
     expected = kernel.feasible(states(n)) / np.sqrt(comb(n, ones))
     np.testing.assert_allclose(state, expected, atol=1e-6)

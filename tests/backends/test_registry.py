@@ -12,11 +12,15 @@ from qmosaic.backends.fake import Fake
 from qmosaic.backends.lanczos import Lanczos
 from qmosaic.codecs.errors import BackendError
 
+NEEDED = {"aqt": "/default/simulator", "google": "/willow_pink", "ionq": "/simulator"}
+"""The arguments of those that do not go without."""
+
 
 @pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
 def test_built_in_backends_are_what_the_registry_says(name: str) -> None:
-    backend = registry.create(name)
-    assert backend.name == name
+    whole = name + NEEDED.get(name, "")
+    backend = registry.create(whole)
+    assert backend.name == whole
     assert backend.capabilities.target == registry.BUILT_IN[name].target
 
 
@@ -62,7 +66,7 @@ def test_wrappers_are_names_around_names(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_targets() -> None:
-    assert registry.by_target("quantum") == ["cirq.density", "cirq.statevector"]
+    assert registry.by_target("quantum") == ["cirq.density", "cirq.device", "cirq.statevector", "ionq", "qsim"]
     assert registry.by_target("gpu") == ["jax.statevector"]
     assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
 

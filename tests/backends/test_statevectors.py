@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qmosaic.backends import jax_adjoint, jax_constrained, jax_qaoa
-from qmosaic.backends.base import Job, Result
+from qmosaic.backends.base import Backend, Job, Result, run_sync
+from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
 from qmosaic.backends.qaoa_circuit import held
@@ -38,7 +39,7 @@ def jax_probabilities(job: Job) -> np.ndarray:
 def test_both_agree_with_the_dense_reference(n: int, layers: int, fields: bool) -> None:
     job = job_of(random_kernel(n, seed=n, fields=fields), layers=layers)
     expected = dense_probabilities(job)
-    circuit = CirqStatevector().prepare(job).circuit
+    circuit = circuit_of(job)
     by_cirq = np.abs(cirq.final_state_vector(circuit[:-1], qubit_order=cirq.LineQubit.range(n))) ** 2
     np.testing.assert_allclose(by_cirq, expected, atol=1e-5)
     np.testing.assert_allclose(jax_probabilities(job), expected, atol=1e-5)
@@ -61,7 +62,7 @@ def test_both_agree_with_the_dense_reference(n: int, layers: int, fields: bool) 
 def test_higher_terms_and_held_constraints(n: int, orders: tuple[int, ...], groups: tuple[int, ...]) -> None:
     job = job_of(random_polynomial(n, orders, seed=n, held=groups), layers=2)
     expected = dense_probabilities(job)
-    circuit = CirqStatevector().prepare(job).circuit
+    circuit = circuit_of(job)
     by_cirq = np.abs(cirq.final_state_vector(circuit[:-1], qubit_order=cirq.LineQubit.range(n))) ** 2
     np.testing.assert_allclose(by_cirq, expected, atol=1e-5)
     np.testing.assert_allclose(jax_probabilities(job), expected, atol=1e-5)
@@ -155,15 +156,15 @@ def test_a_warm_jax_backend_compiles_nothing_new(caplog: pytest.LogCaptureFixtur
 
 def test_the_circuit_that_cirq_reports_is_the_one_it_ran() -> None:
     ring = SpinPolynomial.of(6, rows=range(6), cols=[1, 2, 3, 4, 5, 0], J=np.arange(1, 7))
-    backend = CirqStatevector()
-    prepared = backend.prepare(job_of(ring, layers=2))
-    (result,) = backend.run([prepared])
-    gates = [op for op in prepared.circuit.all_operations() if len(op.qubits) == 2]
+    backend, job = CirqStatevector(), job_of(ring, layers=2)
+    (result,) = backend.run([backend.prepare(job)])
+    circuit = circuit_of(job)
+    gates = [op for op in circuit.all_operations() if len(op.qubits) == 2]
     assert result.circuit is not None
     assert result.circuit.two_qubit_gates == len(gates) == 12
     # H, then twice: an even ring in two moments of couplings, one of mixers
-    assert result.circuit.depth == len(prepared.circuit) - 1 == 7
-    assert (result.circuit.qubits, result.circuit.shots) == (6, prepared.job.shots)
+    assert result.circuit.depth == len(circuit) - 1 == 7
+    assert (result.circuit.qubits, result.circuit.shots) == (6, job.shots)
 
 
 @pytest.mark.parametrize("make", [CirqStatevector, JaxStatevector])
@@ -171,7 +172,7 @@ def test_twenty_qubits(make: type[CirqStatevector] | type[JaxStatevector]) -> No
     ring = SpinPolynomial.of(20, rows=range(20), cols=[*range(1, 20), 0], J=np.ones(20))
     # angles near the best of a ring at p = 2; a random cut has E = 0, the best -20
     job = Job(ring, 64, 0, gammas=np.array([0.25, 0.45]), betas=np.array([-0.5, -0.25]))
-    backend = make()
-    (result,) = backend.run([backend.prepare(job)])
+    backend: Backend = make()
+    (result,) = run_sync(backend, [backend.prepare(job)])
     assert isinstance(result, Result)
     assert (result.energies * result.counts).sum() / 64 < -7

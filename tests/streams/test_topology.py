@@ -30,7 +30,8 @@ def test_only_verify_writes_what_is_terminal_and_what_it_joins_has_equal_partiti
 
 def test_stages_by_name() -> None:
     assert stages("all") == list(STAGES)
-    assert stages("execute, verify") == ["execute.classical", "execute.gpu", "execute.quantum", "verify"]
+    executing = ["execute.classical", "execute.gpu", "execute.quantum", "execute.paid"]
+    assert stages("execute, verify") == [*executing, "verify"]
     assert stages("verify,verify") == ["verify"]
     with pytest.raises(KeyError):
         stages("measure")

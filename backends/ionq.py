@@ -1,0 +1,181 @@
+"""`ionq/simulator`, `ionq/qpu.<name>` (extra `ionq`): IonQ's cloud, API v0.4, in cirq-ionq's serialisation.
+
+Its client is not used: it sends a POST again after any 5xx or broken connection, for an hour, and so may start a job
+twice. Our id is the job's `name`, which a job keeps and the list of jobs shows. The key: QMOSAIC_IONQ_API_KEY or
+QMOSAIC_IONQ_API_KEY_FILE; the address: QMOSAIC_IONQ_URL; prices: QMOSAIC_IONQ_PRICE (see `remote.Price`), where the
+vendor tells none for the job.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import cirq_ionq
+import numpy as np
+
+from qmosaic.backends import sampled
+from qmosaic.backends.base import Answer, Capabilities, Health, Job, Usage, check
+from qmosaic.backends.paid import NotAccepted, Status, Unclear
+from qmosaic.backends.remote import Http, RemoteBackend, Secret, price, secret
+from qmosaic.backends.sampled import Compiled
+from qmosaic.codecs.errors import BackendError
+
+URL = "https://api.ionq.co"
+QUBITS = {"simulator": 29, "qpu.aria": 25, "qpu.forte": 36}
+"""By the beginning of the name; others may have as many as the largest."""
+STATUSES: Mapping[str, Status] = {
+    "ready": "queued",
+    "submitted": "queued",
+    "started": "running",
+    "running": "running",
+    "completed": "completed",
+    "failed": "failed",
+    "canceled": "cancelled",
+}
+PAGES = 20
+"""Of the list of jobs, newest first, read to find one."""
+
+
+class Ionq(RemoteBackend):
+    """One of IonQ's targets. The simulator tells exact probabilities, from which the shots are drawn here, by seed."""
+
+    def __init__(self, target: str = "") -> None:
+        if not re.fullmatch(r"simulator|qpu\.[a-z0-9.-]+", target):
+            raise BackendError(
+                f"no target of IonQ is called {target!r}",
+                place="ionq",
+                remedy="Name one: ionq/simulator, ionq/qpu.forte-1.",
+            )
+        self.name, self._target = f"ionq/{target}", target
+        most = next((n for start, n in QUBITS.items() if target.startswith(start)), max(QUBITS.values()))
+        self.capabilities = Capabilities(
+            target="quantum",
+            max_qubits=most,
+            batch=16,
+            uses_angles=True,
+            max_circuit_qubits=most,
+            paid=True,
+            gates=("h", "x", "y", "z", "rx", "ry", "rz", "cx", "swap", "rxx", "ryy", "rzz"),
+            noise="" if target == "simulator" else "the device's own",
+        )
+        self.price = price("QMOSAIC_IONQ_PRICE")
+
+    def _http(self) -> Http:
+        key = secret("QMOSAIC_IONQ_API_KEY")
+        url = os.environ.get("QMOSAIC_IONQ_URL", URL).rstrip("/")
+        return Http(
+            self.name, f"{url}/v0.4", {"Authorization": Secret(f"apiKey {key.reveal()}")}, self.limits.request_seconds
+        )
+
+    def prepare(self, job: Job) -> Compiled:
+        """Compiled to IonQ's gates. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        return sampled.compiled(job, self.name, cirq_ionq.IonQTargetGateset())
+
+    async def submit(self, prepared: Compiled, client_id: str) -> str:
+        """POST /jobs."""
+        program = cirq_ionq.Serializer().serialize_single_circuit(prepared.circuit)
+        body = {
+            "type": "ionq.circuit.v1",
+            "backend": self._target,
+            "name": client_id,
+            "shots": prepared.job.shots,
+            "metadata": {"qmosaic": client_id},
+            # qubits that no gate acts on are sampled too
+            "input": {**program.input, "qubits": prepared.figures.qubits},
+        }
+        return _text(await self._http().ask("POST", "/jobs", body), "id")
+
+    async def find(self, client_id: str) -> str | None:
+        """Look for the name in the list of jobs."""
+        http, after = self._http(), ""
+        for _ in range(PAGES):
+            page = await http.ask("GET", f"/jobs?limit=100{after and f'&next={quote(after)}'}")
+            jobs = page.get("jobs") if isinstance(page, dict) else None
+            if not isinstance(jobs, list):
+                raise Unclear("no list of jobs")
+            for job in jobs:
+                if isinstance(job, dict) and job.get("name") == client_id:
+                    return _text(job, "id")
+            after = page.get("next") or ""
+            if not after:
+                return None
+        raise Unclear(f"not among the last {PAGES * 100} jobs")
+
+    async def poll(self, vendor_id: str) -> tuple[Status, str]:
+        """GET /jobs/<id>."""
+        job = await self._http().ask("GET", f"/jobs/{quote(vendor_id, safe='')}")
+        said = _text(job, "status")
+        failure = job.get("failure") or {}
+        return STATUSES.get(said, "unknown"), str(failure.get("error", "")) if isinstance(failure, dict) else said
+
+    async def fetch(self, vendor_id: str, prepared: Compiled) -> Answer:
+        """The job's seconds, its probabilities, and its cost."""
+        http, path = self._http(), f"/jobs/{quote(vendor_id, safe='')}"
+        job = await http.ask("GET", path)
+        shares = await http.ask("GET", f"{path}/results/probabilities")
+        if not isinstance(shares, dict) or not shares:
+            raise Unclear("no probabilities")
+        # bit i of a state's number is qubit i
+        states = sorted(shares, key=int)
+        probabilities = np.array([shares[state] for state in states], dtype=np.float64)
+        if self._target == "simulator":
+            generator = np.random.default_rng(prepared.job.seed)
+            counts = generator.multinomial(prepared.job.shots, probabilities / probabilities.sum())
+        else:
+            counts = np.rint(probabilities * prepared.job.shots)
+        seen = counts > 0
+        rows = sampled.rows_of_states([int(state) for state in states], prepared.figures.qubits, big_endian=False)
+        usage = Usage(
+            queue_seconds=_between(job.get("submitted_at"), job.get("started_at")),
+            device_seconds=_number(job.get("execution_duration_ms")) / 1000,
+            cost=await self._cost(http, path, prepared),
+            job_id=vendor_id,
+        )
+        return sampled.answer_of(prepared, rows[seen], counts[seen].astype(np.int64), usage)
+
+    async def _cost(self, http: Http, path: str, prepared: Compiled) -> float:
+        """As the vendor tells it in dollars, else by our price; nobody waits longer for an answer because of it."""
+        if self._target == "simulator":
+            return 0.0
+        try:
+            told = (await http.ask("GET", f"{path}/cost", missing=True) or {}).get("cost")
+        except (NotAccepted, Unclear, BackendError):
+            told = None
+        if isinstance(told, dict) and str(told.get("unit", "")).lower() == "usd":
+            return _number(told.get("value"))
+        return self.price.of(prepared)
+
+    async def cancel(self, vendor_id: str) -> None:
+        """PUT /jobs/<id>/status/cancel."""
+        await self._http().ask("PUT", f"/jobs/{quote(vendor_id, safe='')}/status/cancel")
+
+    async def status(self) -> Health:
+        """GET /backends/<target>."""
+        told = await self._http().ask("GET", f"/backends/{self._target}")
+        status = _text(told, "status")
+        return Health(status == "available", f"{self.name} is {status}", _number(told.get("average_queue_time")) / 1000)
+
+
+def _text(found: Any, field: str) -> str:
+    value = found.get(field) if isinstance(found, dict) else None
+    if not isinstance(value, str) or not value:
+        raise Unclear(f"an answer without {field}")
+    return value
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _between(start: Any, end: Any) -> float:
+    """Seconds between two RFC 3339 times, 0 where one is missing."""
+    try:
+        return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0

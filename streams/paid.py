@@ -1,0 +1,108 @@
+"""The stage of paid jobs: jobs.paid → proposals, each job sent to its vendor once, whatever worker it is that does it.
+
+A job is picked up where the journal says the last worker left it. Long waits are waits on the event loop: a worker
+has as many jobs under way as the stage's `concurrency` says. Stopping a worker leaves its jobs at the vendors, for the
+next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiokafka.errors import KafkaError
+
+from qmosaic.backends.base import Answer as Found
+from qmosaic.backends.paid import PaidJob
+from qmosaic.backends.registry import create
+from qmosaic.codecs import events
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.codecs.events import BackendStatus, Failure, JobEvent
+from qmosaic.processors.execute import answer_of, job_of, proposal_of
+from qmosaic.streams.agents import proposal_send
+from qmosaic.streams.journal import KafkaJournal
+from qmosaic.streams.records import Received, Send
+from qmosaic.streams.settings import Settings
+
+if TYPE_CHECKING:
+    from qmosaic.backends.remote import RemoteBackend
+
+log = logging.getLogger("qmosaic.paid")
+
+ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"]] = {
+    JobTimedOut: "timed_out",
+    JobCancelled: "cancelled",
+    JobUnknown: "unknown",
+}
+
+
+def client_id(namespace: str, event: JobEvent) -> str:
+    """Our id of a job at its vendor: of the problem where it arrived, and the attempt."""
+    ref = event.ref
+    of = (namespace, ref.problem_id, ref.digest, ref.partition, ref.offset, ref.received_at, event.attempt)
+    return f"qm-{sha256(repr(of).encode()).hexdigest()[:40]}"
+
+
+class ExecutePaid:
+    """jobs.paid → jobs.submitted, proposals."""
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
+        self._journal = KafkaJournal(settings, stage)
+        self._backends: dict[str, RemoteBackend] = {}
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
+
+    async def start(self) -> None:
+        """The backends there are, and the journal up to its end."""
+        for name in self._settings.paid.backends:
+            backend: Any = create(name)
+            backend.limits = self._settings.paid.limits
+            self._backends[name] = backend
+        await self._journal.start()
+
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
+        found = [await self._one(events.decode(record.value or b"", JobEvent)) for record in batch]
+        return [proposal_send(proposal, cause) for cause, sends in enumerate(found) for proposal in sends]
+
+    async def _one(self, event: JobEvent) -> list[events.Proposal]:
+        job, name = job_of(event), event.route.backend
+        try:
+            backend = self._backends.get(name)
+            if backend is None:
+                raise BackendError(f"{name} is not in paid.backends", place="paid.backends")
+            prepared = await asyncio.get_running_loop().run_in_executor(self._compiler, backend.prepare, job)
+            found = await self._paid(event, backend, prepared)
+        except BackendError as error:
+            failure = Failure("execute", "execution_failed", str(error), ended=ENDED.get(type(error), "failed"))
+            return [proposal_of(event, failure)]
+        return [] if found is None else [proposal_of(event, answer_of(job.kernel, found))]
+
+    async def _paid(self, event: JobEvent, backend: RemoteBackend, prepared: Any) -> Found | None:
+        """The answer; None where the same problem and attempt are under way with another kernel or backend: a hop
+        before this one was repeated, and what came of it first is what is paid for. Raises BackendError."""
+        limits, of = self._settings.paid.limits, client_id(self._settings.namespace, event)
+        while True:
+            try:
+                last = await self._journal.last(of)
+                if last is not None and (last.backend, last.job) != (backend.name, event.kernel_digest):
+                    log.warning("%s is under way as another job, on %s", event.ref.problem_id, last.backend)
+                    return None
+                deadline = event.ref.deadline_at
+                work = PaidJob(backend, prepared, of, event.kernel_digest, self._journal, deadline, limits)
+                return await work.run()
+            except (KafkaError, TimeoutError) as error:
+                log.warning("the journal does not answer: %s", error)
+                await asyncio.sleep(limits.ask_seconds)  # what was written is there when it answers again
+
+    def status(self) -> BackendStatus:
+        sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
+        return BackendStatus(worker="", target="quantum", backends=sizes, at=time.time())
+
+    async def stop(self) -> None:
+        self._compiler.shutdown(wait=False, cancel_futures=True)
+        await self._journal.stop()

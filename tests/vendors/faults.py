@@ -1,0 +1,195 @@
+"""What every cloud backend must live through, as a test class: a job is at the vendor once, whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmosaic.backends.base import Answer, Job, Result, run_sync
+from qmosaic.backends.paid import Limits, Memory, PaidJob
+from qmosaic.backends.registry import create
+from qmosaic.backends.remote import RemoteBackend
+from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel
+from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown
+from tests.vendors.server import KEY, Fault, VendorServer
+
+QUICK = Limits(
+    lease_seconds=0.2,
+    skew_seconds=0.05,
+    request_seconds=2.0,
+    poll_seconds=0.005,
+    ask_seconds=0.01,
+    retry_after_seconds=0.3,
+    grace_seconds=0.5,
+)
+
+
+class Faults:
+    """The suite. `submit` and `poll`: the beginnings of the paths of these requests; `variable`: of the key."""
+
+    submit = ""
+    poll = ""
+    variable = ""
+    name = ""
+
+    def make(self) -> RemoteBackend:
+        """A fresh backend."""
+        backend = create(self.name)
+        assert isinstance(backend, RemoteBackend)
+        backend.limits = QUICK
+        return backend
+
+    def ended(self, seconds: float = 20.0, job: Job | None = None) -> tuple[Answer | BackendError, Memory]:
+        """How one job ends, and the journal."""
+        backend, journal = self.make(), Memory()
+        prepared = backend.prepare(job or asymmetric_job())
+        work = PaidJob(backend, prepared, "qm-1", "", journal, time.time() + seconds, QUICK)
+        try:
+            return asyncio.run(work.run()), journal
+        except BackendError as error:
+            return error, journal
+
+    def states(self, journal: Memory) -> list[str]:
+        """The way it took."""
+        return [entry.state for entry in journal.ledger.of("qm-1")]
+
+    def right(self, answer: Any) -> None:
+        """Assert that an answer is that of `asymmetric_job`."""
+        assert isinstance(answer, Result), answer
+        assert answer.samples.tolist() == [[0, 1, 1]]
+        assert answer.usage.job_id
+
+    def test_an_undisturbed_job(self, vendor: VendorServer) -> None:
+        answer, journal = self.ended()
+        self.right(answer)
+        assert self.states(journal) == ["submitting", "submitted", "running", "completed"]
+        assert len(vendor.jobs) == 1
+
+    def test_429_is_waited_for_as_long_as_it_says_but_not_for_ever(self, vendor: VendorServer) -> None:
+        vendor.faults = [
+            Fault("POST", self.submit, 429, headers={"Retry-After": "0.05"}),
+            Fault("POST", self.submit, 429, headers={"Retry-After": "100000"}),
+        ]
+        answer, journal = self.ended()
+        self.right(answer)
+        assert self.states(journal)[:4] == ["submitting", "planned", "submitting", "planned"]
+        assert len(vendor.jobs) == 1
+
+    @pytest.mark.parametrize("status", [0, 500, 503])
+    def test_broken_off_after_the_job_was_taken(self, vendor: VendorServer, status: int) -> None:
+        vendor.faults = [Fault("POST", self.submit, status, when="after")]
+        answer, journal = self.ended()
+        assert len(vendor.jobs) == 1
+        if self.make().can_find:
+            self.right(answer)
+            assert self.states(journal)[:3] == ["submitting", "unknown", "submitted"]
+        else:
+            assert isinstance(answer, JobUnknown)
+            assert self.states(journal)[-1] == "unknown"
+
+    @pytest.mark.parametrize("status", [0, 500])
+    def test_broken_off_before_the_job_was_taken(self, vendor: VendorServer, status: int) -> None:
+        vendor.faults = [Fault("POST", self.submit, status)]
+        answer, journal = self.ended()
+        if self.make().can_find:
+            self.right(answer)
+            assert self.states(journal)[:3] == ["submitting", "unknown", "submitting"]
+            assert len(vendor.jobs) == 1
+        else:
+            assert isinstance(answer, JobUnknown)
+            assert vendor.jobs == []
+
+    def test_faults_while_polling_are_lived_through(self, vendor: VendorServer) -> None:
+        vendor.faults = [Fault("GET", self.poll, status) for status in (500, 0, 502)]
+        vendor.faults.append(Fault("GET", self.poll, 429, headers={"Retry-After": "0.01"}))
+        vendor.faults.append(Fault("GET", self.poll, 200, body="<html>"))
+        self.right(self.ended()[0])
+        assert vendor.faults == []
+        assert len(vendor.jobs) == 1
+
+    @pytest.mark.parametrize("odd", [False, True])
+    def test_what_never_ends_is_cancelled_before_its_end_is_written(self, vendor: VendorServer, odd: bool) -> None:
+        vendor.endless, vendor.odd = True, odd
+        error, journal = self.ended(seconds=0.3)
+        assert len(vendor.jobs) == 1
+        if self.make().can_cancel and not odd:
+            assert isinstance(error, JobTimedOut)
+            assert vendor.jobs[0].state == "cancelled"
+            assert self.states(journal)[-1] == "cancelled"
+        else:  # it says neither that it ended nor that it did not
+            assert isinstance(error, JobUnknown)
+            assert self.states(journal)[-1] == "unknown"
+            assert vendor.jobs[0].id in error.message
+
+    def test_a_key_revoked_before_and_during_a_job(self, vendor: VendorServer) -> None:
+        vendor.revoked = True
+        error, journal = self.ended()
+        assert isinstance(error, BackendError)
+        assert "401" in error.message
+        assert self.states(journal) == ["submitting", "failed"]
+        assert not self.make().health().ok
+        vendor.revoked, vendor.endless = False, True
+
+        async def revoked_later() -> None:
+            backend = self.make()
+            work = PaidJob(backend, backend.prepare(asymmetric_job()), "qm-2", "", journal, time.time() + 20, QUICK)
+            running = asyncio.create_task(work.run())
+            await asyncio.to_thread(vendor.reached["polling"].wait, 10)
+            vendor.revoked = True
+            await running
+
+        with pytest.raises(JobUnknown, match="may still run"):
+            asyncio.run(revoked_later())
+        assert len(vendor.jobs) == 1
+
+    def test_the_key_is_nowhere(
+        self, vendor: VendorServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with caplog.at_level(logging.DEBUG):
+            vendor.revoked = True  # the service repeats the key it was sent
+            backend = self.make()
+            error, journal = self.ended()
+            told = [
+                caplog.text,
+                repr(error),
+                str(error),
+                repr(backend),
+                repr(vars(backend)),
+                repr(journal.ledger.of("qm-1")),
+            ]
+            told.append(repr(backend.health()))
+        assert not any(KEY in text for text in told)
+        monkeypatch.delenv(self.variable)
+        assert isinstance(self.ended()[0], BackendError)
+        (tmp_path / "key").write_text(f"{KEY}\n")
+        monkeypatch.setenv(f"{self.variable}_FILE", str(tmp_path / "key"))
+        vendor.revoked = False
+        self.right(self.ended()[0])
+
+    def test_answers_go_to_their_jobs_whatever_ends_first(self, vendor: VendorServer) -> None:
+        backend = self.make()
+        vendor.slow = 2  # jobs of more qubits take longer
+        jobs = [job_of(random_kernel(4, seed=1)), asymmetric_job(), job_of(random_kernel(2, seed=1))]
+        answers = run_sync(backend, [backend.prepare(job) for job in jobs])
+        assert [len(answer.samples[0]) for answer in answers if isinstance(answer, Result)] == [4, 3, 2]
+        self.right(answers[1])
+        assert len(vendor.jobs) == 3
+
+    def test_a_run_that_is_given_up_leaves_nothing_behind(self, vendor: VendorServer) -> None:
+        vendor.endless = True
+        backend = self.make()
+        if not backend.can_cancel:
+            return
+
+        async def given_up() -> None:
+            async with asyncio.timeout(0.5):
+                await backend.run([backend.prepare(asymmetric_job()) for _ in range(3)])
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(given_up())
+        assert [job.state for job in vendor.jobs] == ["cancelled"] * 3

@@ -1,0 +1,133 @@
+"""IonQ's API v0.4: jobs, probabilities, cost, backends. Circuits are simulated by Cirq."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import cirq
+import numpy as np
+from aiohttp import web
+
+from tests.vendors.server import KEY, Posted, VendorServer
+
+FIXED: dict[str, cirq.Gate] = {
+    "h": cirq.H,
+    "x": cirq.X,
+    "y": cirq.Y,
+    "z": cirq.Z,
+    "s": cirq.S,
+    "si": cirq.S**-1,
+    "t": cirq.T,
+    "ti": cirq.T**-1,
+    "v": cirq.X**0.5,
+    "vi": cirq.X**-0.5,
+    "swap": cirq.SWAP,
+}
+ROTATIONS: dict[str, Any] = {
+    "rx": cirq.XPowGate,
+    "ry": cirq.YPowGate,
+    "rz": cirq.ZPowGate,
+    "xx": cirq.XXPowGate,
+    "yy": cirq.YYPowGate,
+    "zz": cirq.ZZPowGate,
+}
+STATES = {"queued": "submitted", "cancelled": "canceled"}
+
+
+class IonqServer(VendorServer):
+    """The service."""
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v0.4/jobs", self._create),
+            web.get("/v0.4/jobs", self._list),
+            web.get("/v0.4/jobs/{id}", self._get),
+            web.get("/v0.4/jobs/{id}/results/probabilities", self._probabilities),
+            web.get("/v0.4/jobs/{id}/cost", self._cost),
+            web.put("/v0.4/jobs/{id}/status/cancel", self._cancel),
+            web.get("/v0.4/backends/{name}", self._backend),
+        ]
+
+    def authorized(self, request: web.Request) -> bool:
+        return request.headers.get("Authorization") == f"apiKey {KEY}"
+
+    def is_poll(self, request: web.Request) -> bool:
+        return request.method == "GET" and request.path.startswith("/v0.4/jobs/") and request.path.count("/") == 3
+
+    def qubits(self, job: Posted) -> int:
+        return int(job.body["input"]["qubits"])
+
+    async def _create(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        job = self.post(body["name"], body)
+        return web.json_response({"id": job.id, "status": "ready"})
+
+    async def _list(self, request: web.Request) -> web.Response:
+        # newest first, two a page
+        start = int(request.query.get("next", "0"))
+        page: dict[str, Any] = {
+            "jobs": [{"id": job.id, "name": job.name} for job in self.jobs[::-1][start : start + 2]]
+        }
+        if start + 2 < len(self.jobs):
+            page["next"] = str(start + 2)
+        return web.json_response(page)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        job = self.job(request.match_info["id"])
+        state = self.advance(job)
+        at = datetime.fromtimestamp(job.posted_at, UTC)
+        told = {
+            "id": job.id,
+            "name": job.name,
+            "status": "entangling" if self.odd else STATES.get(state, state),
+            "submitted_at": at.isoformat(),
+            "started_at": at.replace(year=at.year + 1).isoformat(),
+            "execution_duration_ms": 1500,
+        }
+        if state == "failed":
+            told["failure"] = {"error": "the ions have left", "code": "internal_error"}
+        return web.json_response(told)
+
+    async def _probabilities(self, request: web.Request) -> web.Response:
+        job = self.job(request.match_info["id"])
+        if job.state != "completed":
+            raise web.HTTPNotFound
+        state = _simulated(job.body["input"])
+        shots = int(job.body["shots"])
+        if job.body["backend"] == "simulator":
+            shares = state
+        else:
+            shares = np.random.default_rng(1).multinomial(shots, state / state.sum()) / shots
+        # in no order, as JSON objects are
+        there = np.random.default_rng(2).permutation(np.flatnonzero(shares > 1e-12))
+        return web.json_response({str(k): float(shares[k]) for k in there})
+
+    async def _cost(self, request: web.Request) -> web.Response:
+        self.job(request.match_info["id"])
+        return web.json_response({"cost": {"unit": "usd", "value": 12.5}})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self.job(request.match_info["id"])
+        job.state = "cancelled"
+        return web.json_response({"id": job.id, "status": "canceled"})
+
+    async def _backend(self, request: web.Request) -> web.Response:
+        return web.json_response({"backend": request.match_info["name"], "status": "available"})
+
+
+def _simulated(program: dict[str, Any]) -> np.ndarray:
+    """Probabilities of states, qubit 0 the least significant bit."""
+    n = int(program["qubits"])
+    circuit = cirq.Circuit()
+    for step in program["circuit"]:
+        on = [cirq.LineQubit(q) for q in step.get("targets", [step.get("target")])]
+        if step["gate"] == "cnot":
+            circuit.append(cirq.CNOT(cirq.LineQubit(step["control"]), on[0]))
+        elif step["gate"] in FIXED:
+            circuit.append(FIXED[step["gate"]](*on))
+        else:
+            circuit.append(ROTATIONS[step["gate"]](exponent=step["rotation"] / np.pi)(*on))
+    order = cirq.LineQubit.range(n)[::-1]
+    state = cirq.Simulator(dtype=np.complex128).simulate(circuit, qubit_order=order).final_state_vector
+    return np.asarray(np.abs(state) ** 2)
