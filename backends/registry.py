@@ -39,7 +39,7 @@ BUILT_IN: dict[str, Entry] = {
         "quantum",
         "cirq_density:CirqDensity",
         "Cirq's density matrix simulator, with noise",
-        "depolarizing=P,amplitude_damping=P,readout=P, any of them",
+        "NOISE=STRENGTH,…",
     ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
