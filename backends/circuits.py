@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Complex, Complex64, Float, Float32, Int64, UInt8
 
 from qmosaic.backends.base import Figures, Result
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
 
+BLOCK = 2**16
+"""States looked at together, so that nothing but the state itself grows with its size."""
+LAST = 4
+"""Qubits whose gates act together, the last: their amplitudes are neighbours, and one after the other they are slow."""
+PRODUCTS = 2**15
+"""Multiplications in one product of matrices: too few for BLAS to divide it among threads, who wait for each other."""
+Matrix = Complex64[np.ndarray, "2 2"]
 _WITHOUT_TIME = ("barrier", "gphase", "measure", "id")
 _TWO_QUBIT_GATES = {"ccx": 6, "ccz": 6, "cswap": 8}
 """What gates on three qubits count as; the others count as one."""
@@ -99,12 +107,42 @@ def measured(circuit: Circuit) -> tuple[list[int], list[int]]:
     return [qubit for qubit, _ in pairs], [bit for _, bit in pairs]
 
 
-def marginal(probabilities: Float64[np.ndarray, " N"], qubits: Sequence[int]) -> Float64[np.ndarray, " M"]:
+def turned(
+    tensor: Complex64[np.ndarray, "*twos"], buffer: Complex64[np.ndarray, "*twos"], gates: dict[int, Matrix]
+) -> tuple[Complex64[np.ndarray, "*twos"], Complex64[np.ndarray, "*twos"]]:
+    """A state after gates on one qubit each, by axis, and a buffer: the two given, overwritten, in either order."""
+    n, eye = tensor.ndim, np.eye(2, dtype=np.complex64)
+    last = max(0, n - LAST)
+    for axis in (axis for axis in gates if axis < last):
+        shape = (2**axis, 2, -1, min(PRODUCTS // 4, 2 ** (n - axis - 1)))
+        halves, out = (each.reshape(shape).swapaxes(1, 2) for each in (tensor, buffer))
+        np.matmul(gates[axis], halves, out=out)
+        tensor, buffer = buffer, tensor
+    if any(axis >= last for axis in gates):
+        matrix = reduce(np.kron, [gates.get(axis, eye) for axis in range(last, n)])
+        rows = (-1, min(PRODUCTS // matrix.size, 2**last), len(matrix))
+        np.matmul(tensor.reshape(rows), matrix.T, out=buffer.reshape(rows))
+        tensor, buffer = buffer, tensor
+    return tensor, buffer
+
+
+def probabilities(state: Complex[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+    """Of the values of all qubits in a state; half of its size, and no more for a moment."""
+    found = np.empty(len(state), np.float32)
+    for start in range(0, len(state), BLOCK):
+        block = state[start : start + BLOCK]
+        found[start : start + BLOCK] = block.real**2 + block.imag**2
+    return found
+
+
+def marginal(probabilities: Float[np.ndarray, " N"], qubits: Sequence[int]) -> Float[np.ndarray, " M"]:
     """Of some different qubits, the first the most significant, normalised; `probabilities` of all states likewise."""
     n = len(probabilities).bit_length() - 1
     others = tuple(q for q in range(n) if q not in qubits)
     kept = sorted(qubits)
-    tensor = probabilities.reshape((2,) * n).sum(axis=others) if others else probabilities.reshape((2,) * n)
+    tensor = probabilities.reshape((2,) * n)
+    if others:
+        tensor = tensor.sum(axis=others, dtype=np.float64)
     tensor = tensor.transpose([kept.index(q) for q in qubits])
     return np.asarray(tensor.ravel() / tensor.sum())
 
@@ -117,11 +155,22 @@ def rows_of(states: Int64[np.ndarray, " k"], bits: Sequence[int], width: int) ->
     return rows
 
 
-def draw(probabilities: Float64[np.ndarray, " M"], shots: int, generator: np.random.Generator) -> Any:
-    """States and their counts in `shots` independent draws, by inversion."""
-    running = np.cumsum(probabilities)
-    drawn = np.searchsorted(running, generator.random(shots) * running[-1], side="right")
-    return np.unique(np.minimum(drawn, len(running) - 1), return_counts=True)
+def draw(probabilities: Float[np.ndarray, " M"], shots: int, generator: np.random.Generator) -> Any:
+    """States and their counts in `shots` independent draws, by inversion: of the blocks, and then within each."""
+    starts = np.arange(0, len(probabilities), BLOCK)
+    ends = np.cumsum(np.add.reduceat(probabilities, starts, dtype=np.float64))
+    wanted = np.sort(generator.random(shots)) * ends[-1]
+    drawn, first = [np.zeros(0, np.int64)], 0
+    for start, below, above in zip(starts, [0.0, *ends[:-1]], ends, strict=True):
+        last = int(np.searchsorted(wanted, above)) if above < ends[-1] else shots
+        if last > first:
+            running = np.cumsum(probabilities[start : start + BLOCK], dtype=np.float64)
+            shares = (wanted[first:last] - below) / (above - below) * running[-1]
+            # where rounding asks for more than there is: the last state that has a share
+            most = np.searchsorted(running, running[-1])
+            drawn.append(start + np.minimum(np.searchsorted(running, shares, side="right"), most))
+        first = last
+    return np.unique(np.concatenate(drawn), return_counts=True)
 
 
 def merged(rows: UInt8[np.ndarray, "k bits"], weights: Any) -> tuple[UInt8[np.ndarray, "d bits"], Any]:

@@ -9,22 +9,25 @@ Three ways to run one, the first that fits:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import pi
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import cirq
 import numpy as np
-from jaxtyping import Complex64, Float64, UInt8
+from jaxtyping import Complex64, Float64, Int64, UInt8
 
 from qmosaic.backends import measurement
 from qmosaic.backends.base import Expectations, Job, Result
-from qmosaic.backends.circuits import final, is_final, marginal, measured, result_of, rows_of, unmeasured
+from qmosaic.backends.circuits import draw, final, is_final, marginal, measured, probabilities, result_of, unmeasured
+from qmosaic.backends.cirq_simulation import simulated
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
 
+State = Callable[[cirq.Circuit, int], Complex64[np.ndarray, " N"]]
+"""Gates and a number of line qubits to their final state, qubit 0 the most significant."""
 MAX_DEFERRED = 18
 """Qubits, with those that hold measurements."""
 MAX_SHOT_SECONDS = 20.0
@@ -98,22 +101,25 @@ def _rotation(pauli: str, angle: float, on: Sequence[cirq.Qid]) -> list[cirq.Ope
     return [*turns, *ladder, cirq.rz(angle)(there[-1]), *reversed(ladder), *back]
 
 
+def segments(circuit: Circuit) -> list[list[cirq.Operation]]:
+    """The gates between barriers, on line qubits: measurements and resets are passed over."""
+    qubits, out = cirq.LineQubit.range(circuit.qubits), [list[cirq.Operation]()]
+    for operation in circuit.operations:
+        if operation.gate == "barrier":
+            out.append([])
+        elif operation.gate not in ("measure", "reset"):
+            out[-1] += gates(operation, [qubits[q] for q in operation.qubits])
+    return out
+
+
 def unitary_circuit(circuit: Circuit) -> cirq.Circuit:
     """The gates alone: measurements, resets and barriers are passed over."""
-    qubits = cirq.LineQubit.range(circuit.qubits)
-    skipped = ("measure", "reset", "barrier")
-    return cirq.Circuit(
-        gates(operation, [qubits[q] for q in operation.qubits])
-        for operation in circuit.operations
-        if operation.gate not in skipped
-    )
+    return cirq.Circuit(segments(circuit))
 
 
 def final_state(circuit: Circuit) -> Complex64[np.ndarray, " N"]:
     """Of a circuit whose measurements, if any, are at its end; qubit 0 the most significant."""
-    order = cirq.LineQubit.range(circuit.qubits)
-    found = cirq.Simulator(dtype=np.complex64).simulate(unitary_circuit(circuit), qubit_order=order)
-    return np.asarray(found.final_state_vector)
+    return simulated(unitary_circuit(circuit), circuit.qubits)
 
 
 def prepare(job: Job) -> Job:
@@ -127,37 +133,54 @@ def prepare(job: Job) -> Job:
     return job
 
 
-def run(job: Job) -> Result | Expectations:
+def run(job: Job, state: State) -> Result | Expectations:
     """Simulate a prepared job. Raises BackendError."""
     start, circuit = perf_counter(), job.circuit
     if circuit.observables:
-        return measurement.of_state(job, final_state(unmeasured(circuit)), start)
-    seed = job.seed % 2**32
-    if is_final(circuit):
-        found, bits = unitary_circuit(circuit), measured(circuit)
-        rows = _sampled(found, bits, circuit, job.shots, seed)
-    elif (held := deferred(circuit)) is not None:
-        rows = _sampled(*held, circuit, job.shots, seed)
+        found = state(unitary_circuit(unmeasured(circuit)), circuit.qubits)
+        return measurement.of_state(job, found, start)
+    if (one := one_state(circuit)) is not None:
+        known = list(dict.fromkeys(one.measured))
+        shares = marginal(probabilities(state(one.gates, one.qubits)), known)
+        states, counts = draw(shares, job.shots, np.random.default_rng(job.seed))
+        rows = bits_of(states, known, one, circuit.bits)
     else:
-        simulator = cirq.Simulator(dtype=np.complex64, seed=seed)
+        simulator = cirq.Simulator(dtype=np.complex64, seed=job.seed % 2**32)
         rows = records_of(simulator.run(native(circuit), repetitions=job.shots), circuit, job.shots)
-    return result_of(circuit, rows, np.ones(job.shots, np.int64), perf_counter() - start)
+        counts = np.ones(job.shots, np.int64)
+    return result_of(circuit, rows, counts, perf_counter() - start)
 
 
-def _sampled(
-    gates_: cirq.Circuit, where: tuple[Sequence[int], Sequence[int]], circuit: Circuit, shots: int, seed: int
-) -> UInt8[np.ndarray, "shots bits"]:
-    rows = np.zeros((shots, circuit.bits), np.uint8)
-    qubits, bits = where
-    if qubits:
-        whole = gates_ + cirq.measure(*cirq.LineQubit.range(max(qubits) + 1), key="all")
-        simulator = cirq.Simulator(dtype=np.complex64, seed=seed)
-        rows[:, bits] = simulator.run(whole, repetitions=shots).measurements["all"][:, qubits]
+class OneState(NamedTuple):
+    """Gates on so many line qubits, of which `measured[k]` goes into bit `bits[k]` at the end."""
+
+    gates: cirq.Circuit
+    qubits: int
+    measured: Sequence[int]
+    bits: Sequence[int]
+
+
+def one_state(circuit: Circuit) -> OneState | None:
+    """The circuit with its measurements at the end. None: there are too many in the middle."""
+    return (
+        OneState(unitary_circuit(circuit), circuit.qubits, *measured(circuit))
+        if is_final(circuit)
+        else deferred(circuit)
+    )
+
+
+def bits_of(
+    states: Int64[np.ndarray, " k"], known: Sequence[int], one: OneState, width: int
+) -> UInt8[np.ndarray, "k bits"]:
+    """The classical bits of states of the qubits `known`; a qubit may go into two bits."""
+    rows = np.zeros((len(states), width), np.uint8)
+    for qubit, bit in zip(one.measured, one.bits, strict=True):
+        rows[:, bit] = states >> (len(known) - 1 - known.index(qubit)) & 1
     return rows
 
 
-def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]]] | None:
-    """The circuit with its measurements at the end, and which qubits go into which bits. None: too many qubits."""
+def deferred(circuit: Circuit) -> OneState | None:
+    """The circuit with its measurements at the end. None: too many qubits."""
     now = list(range(circuit.qubits))  # the qubit that stands for each of the circuit's
     holder: dict[int, int] = {}  # of bits: the qubit that has the value
     count, late = circuit.qubits, final(circuit.operations)
@@ -198,7 +221,7 @@ def deferred(circuit: Circuit) -> tuple[cirq.Circuit, tuple[list[int], list[int]
         touched.update(operation.qubits)
         if count > MAX_DEFERRED:
             return None
-    return cirq.Circuit(out), (list(holder.values()), list(holder))
+    return OneState(cirq.Circuit(out), count, list(holder.values()), list(holder))
 
 
 def _held(gate: cirq.Gate, on: Sequence[int], controls: Sequence[int], values: Sequence[int]) -> list[cirq.Operation]:
@@ -281,26 +304,10 @@ def records_of(result: cirq.Result, circuit: Circuit, shots: int) -> UInt8[np.nd
 def distribution(circuit: Circuit) -> tuple[UInt8[np.ndarray, "k bits"], Float64[np.ndarray, " k"]]:
     """Values of the classical bits that happen, and their probabilities. Raises BackendError for too many measurements
     in the middle."""
-    if is_final(circuit):
-        found, (qubits, bits) = unitary_circuit(circuit), measured(circuit)
-    elif (held := deferred(circuit)) is not None:
-        found, (qubits, bits) = held
-    else:
+    one = one_state(circuit)
+    if one is None:
         raise BackendError("too many measurements in the middle to defer", place="job.kernel")
-    touched = (q.x for q in found.all_qubits() if isinstance(q, cirq.LineQubit))
-    order = cirq.LineQubit.range(1 + max([*qubits, *touched], default=0))
-    state = cirq.Simulator(dtype=np.complex64).simulate(found, qubit_order=order).final_state_vector
-    states, shares = _joint((np.abs(state) ** 2).astype(np.float64), qubits)
-    return rows_of(states, bits, circuit.bits), shares
-
-
-def _joint(probabilities: np.ndarray, qubits: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """States of some qubits that happen, and their probabilities; a qubit may be there twice."""
-    distinct = list(dict.fromkeys(qubits))
-    shares = marginal(probabilities, distinct)
+    known = list(dict.fromkeys(one.measured))
+    shares = marginal(probabilities(simulated(one.gates, one.qubits)), known)
     happens = np.flatnonzero(shares > 1e-9 / len(shares))
-    values = {q: happens >> (len(distinct) - 1 - k) & 1 for k, q in enumerate(distinct)}
-    states = np.zeros(len(happens), np.int64)
-    for q in qubits:
-        states = states << 1 | values[q]
-    return states, shares[happens]
+    return bits_of(happens, known, one, circuit.bits), shares[happens].astype(np.float64)

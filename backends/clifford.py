@@ -14,13 +14,15 @@ import cirq
 import numpy as np
 
 from qmosaic.backends import measurement
-from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Job, Result, check
 from qmosaic.backends.circuits import figures, is_final, measured, result_of, unmeasured
 from qmosaic.backends.cirq_circuit import gates, native, records_of
 from qmosaic.backends.tableau import Affine, reduced
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
 
+SECONDS_PER_STEP = 4e-5
+"""Of one operation on a tableau (measured)."""
 MAX_STEPS = 500_000
 """Operations times shots of a circuit with measurements in the middle, which runs shot by shot: some 20 seconds."""
 
@@ -55,6 +57,13 @@ class CirqClifford(Backend):
     def run(self, batch: Sequence[Job]) -> list[Result | Expectations]:
         """One tableau for each job; shot by shot where measurements stand in the middle."""
         return [_expected(job) if job.circuit.observables else _counted(job) for job in batch]
+
+    def estimate(self, job: Job) -> Estimate:
+        """By the number of operations. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        circuit = job.circuit
+        times = 1 if circuit.observables or is_final(circuit) else job.shots
+        return Estimate(SECONDS_PER_STEP * times * len(circuit.operations), memory_bytes=16 * circuit.qubits**2)
 
     def warm_up(self) -> None:
         """The first circuit pays for Cirq's own caches."""

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
-from qmosaic.backends.jax_qaoa import Tensor, chunk, drawn, over_rows, phase
+from qmosaic.backends.jax_qaoa import Tensor, chunk, drawn, over_rows, phased
 from qmosaic.backends.qaoa_circuit import held, rings
 from qmosaic.codecs.model import SpinPolynomial
 
@@ -106,9 +106,7 @@ def _probabilities(
 
     def layer(parts: Any, angles: Any) -> Any:
         gamma, beta = angles
-        turn = phase(-gamma * cost / (2 * np.pi))
-        real, imag = parts
-        parts = real * turn.real - imag * turn.imag, real * turn.imag + imag * turn.real
+        parts = phased(parts, cost, gamma)
         cos, sin = jnp.cos(beta), jnp.sin(beta)
 
         def gate(parts: Any, one: Any) -> Any:

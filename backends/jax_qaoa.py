@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex64, Float32, Int32
+from jaxtyping import Array, Bool, Float32, Int32
 from scipy.linalg import hadamard
 
 from qmosaic.backends.qaoa_circuit import held
@@ -35,6 +35,8 @@ LEAST_QUBITS = 4
 
 Tensor = Array | np.ndarray
 """What the jitted functions take; they return arrays on the device."""
+Parts = tuple[Float32[Array, " N"], Float32[Array, " N"]]
+"""A state's real and imaginary part."""
 
 
 class Stack(NamedTuple):
@@ -110,8 +112,8 @@ def add_higher(costs: Float32[Tensor, "k N"], coefficients: Float32[Tensor, "k N
 
 def _walsh(part: Float32[Array, " N"]) -> Float32[Array, " N"]:
     before = 1
-    for size in _groups(len(part)):
-        part = _apply(jnp.asarray(hadamard(size), jnp.float32), part, before)
+    for size in groups(len(part)):
+        part = apply(jnp.asarray(hadamard(size), jnp.float32), part, before)
         before *= size
     return part
 
@@ -149,17 +151,6 @@ def expectations(
     return values
 
 
-def expectations_and_gradients(
-    costs: Float32[Tensor, "k N"],
-    folded: Bool[Tensor, " k"],
-    gammas: Float32[Tensor, "k a p"],
-    betas: Float32[Tensor, "k a p"],
-) -> tuple[Float32[Array, "k a"], tuple[Float32[Array, "k a p"], Float32[Array, "k a p"]]]:
-    """<C> and its gradient in (gammas, betas), by reverse differentiation; else as `expectations`."""
-    values, (by_gamma, by_beta) = _expectations_and_gradients(costs, folded, gammas, betas, chunk())
-    return values, (by_gamma, by_beta)
-
-
 @jax.jit
 def probabilities(
     costs: Float32[Tensor, "k N"],
@@ -188,7 +179,7 @@ def drawn(shares: Float32[Array, "k N"], uniforms: Float32[Tensor, "k s 2"]) -> 
     uniform number: one running sum over 2^q float32 values could not tell rare states apart.
     """
     rows, size = shares.shape
-    inner = jnp.cumsum(shares.reshape(rows, 2 ** (_log2(size) // 2), -1), axis=-1)
+    inner = jnp.cumsum(shares.reshape(rows, 2 ** (log2(size) // 2), -1), axis=-1)
     outer = jnp.cumsum(inner[..., -1], axis=-1)
     return jax.vmap(jax.vmap(_draw, (None, None, 0)))(outer, inner, jnp.asarray(uniforms))
 
@@ -219,12 +210,6 @@ def _expectations(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) 
     return over_rows(_expectation, costs, folded, gammas, betas, limit)
 
 
-@partial(jax.jit, static_argnums=4)
-def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
-    # differentiated inside the loop over chunks, else the states of all chunks would be kept
-    return over_rows(jax.value_and_grad(_expectation, (2, 3)), costs, folded, gammas, betas, limit)
-
-
 def over_rows(f: Callable[..., Any], costs: Any, kernels: Any, gammas: Any, betas: Any, limit: int) -> Any:
     """f(costs, kernel, gammas, betas) for each kernel and angle set, about `limit` amplitudes at a time."""
     count, sets = gammas.shape[:2]
@@ -250,78 +235,80 @@ def _expectation(cost: Any, folded: Any, gammas: Any, betas: Any) -> Float32[Arr
 def _probabilities(
     cost: Float32[Array, " N"], folded: Bool[Array, ""], gammas: Float32[Array, " p"], betas: Float32[Array, " p"]
 ) -> Float32[Array, " N"]:
-    q = _log2(len(cost))
-    left, right = (bits.sum(1).astype(np.float32) for bits in _halves(q))
-    ones = (left[:, None] + right).ravel()
-    parity = ((1 - 2 * (left % 2))[:, None] * (1 - 2 * (right % 2))).ravel()
-    state = phase(ones / 4 - gammas[0] * cost / (2 * np.pi)) * np.float32(2 ** (-q / 2))
+    real, imag = evolved(cost, folded, gammas, betas)
+    return real * real + imag * imag
+
+
+def evolved(
+    cost: Float32[Array, " N"], folded: Bool[Array, ""], gammas: Float32[Array, " p"], betas: Float32[Array, " p"]
+) -> Parts:
+    """Real and imaginary part of the final state, in the frame of S."""
+    parts = begun(cost, gammas[0])
     for layer in range(len(gammas)):
         if layer:
-            state = state * phase(-gammas[layer] * cost / (2 * np.pi))
-        real, imag = _mix(state.real, betas[layer]), _mix(state.imag, betas[layer])
-        # exp(-i beta X) of variable 0 of a folded kernel, cos(beta) - i sin(beta) X: X is the flip of all
-        # other variables, S* X..X S = (-i)^q parity. In real arithmetic, which XLA vectorises here.
-        turn = jnp.where(folded, betas[layer], 0.0)
-        stay, flip = jnp.cos(turn), jnp.sin(turn) * (parity if q % 4 > 1 else -parity)
-        other_real, other_imag = (real, imag) if q % 2 else (-imag, real)
-        state = jax.lax.complex(
-            stay * real + flip * other_real[::-1],
-            stay * imag + flip * other_imag[::-1],
-        )
-    return (state * state.conj()).real
+            parts = phased(parts, cost, gammas[layer])
+        parts = mixed(parts, folded, betas[layer])
+    return parts
 
 
-@jax.custom_vjp
-def _mix(part: Float32[Array, " N"], beta: Float32[Array, ""]) -> Float32[Array, " N"]:
+def begun(cost: Float32[Array, " N"], gamma: Float32[Array, ""]) -> Parts:
+    """S* |+>, after the first phase."""
+    q = log2(len(cost))
+    left, right = (bits.sum(1).astype(np.float32) for bits in _halves(q))
+    ones = (left[:, None] + right).ravel()
+    cos, sin = phase(ones / 4 - gamma * cost / (2 * np.pi))
+    scale = np.float32(2 ** (-q / 2))
+    return cos * scale, sin * scale
+
+
+def phased(parts: Parts, cost: Float32[Array, " N"], gamma: Float32[Array, ""]) -> Parts:
+    """exp(-i gamma C)."""
+    (real, imag), (cos, sin) = parts, phase(-gamma * cost / (2 * np.pi))
+    return real * cos - imag * sin, real * sin + imag * cos
+
+
+def mixed(parts: Parts, folded: Bool[Array, ""], beta: Float32[Array, ""]) -> Parts:
+    """The mixer: R(beta) on every qubit of both parts, and what `flipped` says of a folded kernel's variable 0."""
+    real, imag = (_rotated(part, beta) for part in parts)
+    turn = jnp.where(folded, beta, 0.0)
+    cos, sin = jnp.cos(turn), jnp.sin(turn)
+    other_real, other_imag = flipped((real, imag))
+    return cos * real + sin * other_real, cos * imag + sin * other_imag
+
+
+def flipped(parts: Parts) -> Parts:
+    """-i X of variable 0 of a folded kernel: X is the flip of all other variables, S* X..X S = (-i)^q parity.
+
+    In real arithmetic, which XLA vectorises here.
+    """
+    real, imag = parts
+    q = log2(len(real))
+    left, right = (1 - 2 * (bits.sum(1) % 2).astype(np.float32) for bits in _halves(q))
+    parity = (left[:, None] * right).ravel() * np.float32(1 if q % 4 > 1 else -1)
+    other_real, other_imag = (real, imag) if q % 2 else (-imag, real)
+    return parity * other_real[::-1], parity * other_imag[::-1]
+
+
+def _rotated(part: Float32[Array, " N"], beta: Float32[Array, ""]) -> Float32[Array, " N"]:
     """R(beta) on every qubit of a real part, `GROUP` qubits at a time."""
     c, s = jnp.cos(beta), jnp.sin(beta)
     one, before = jnp.array([[c, -s], [s, c]]), 1
-    for size in _groups(len(part)):
+    for size in groups(len(part)):
         matrix = one
         while len(matrix) < size:
             matrix = jnp.kron(matrix, one)
-        part = _apply(matrix, part, before)
+        part = apply(matrix, part, before)
         before *= size
     return part
 
 
-def _mix_forward(part: Any, beta: Any) -> Any:
-    mixed = _mix(part, beta)
-    return mixed, (mixed, beta)
-
-
-def _mix_backward(residual: Any, cotangent: Any) -> Any:
-    # R' = G R with G the sum over qubits of [[0, -1], [1, 0]]: no derivative of the matrices, and no
-    # state kept but the last; <c, G m> as the trace of G with the product of c and m over other qubits
-    mixed, beta = residual
-    slope, before = jnp.float32(0), 1
-    for size in _groups(len(mixed)):
-        c, m = (state.reshape(before, size, -1) for state in (cotangent, mixed))
-        if before * size == len(mixed):
-            product = jnp.einsum("me,md->ed", c[..., 0], m[..., 0], precision="highest")
-        else:
-            product = jnp.einsum("men,mdn->med", c, m, precision="highest").sum(0)
-        slope += (product * _generator(_log2(size))).sum()
-        before *= size
-    return _mix(cotangent, -beta), slope
-
-
-_mix.defvjp(_mix_forward, _mix_backward)
-
-
-def _generator(qubits: int) -> Float32[Array, "d d"]:
-    one = np.array([[0, -1], [1, 0]])
-    terms = (np.kron(np.kron(np.eye(2**i), one), np.eye(2 ** (qubits - i - 1))) for i in range(qubits))
-    return jnp.asarray(sum(terms), jnp.float32)
-
-
-def _groups(size: int) -> list[int]:
+def groups(size: int) -> list[int]:
     """Sizes of the mixer's matrices for a state of `size` amplitudes, in the order of the qubits."""
-    whole, rest = divmod(_log2(size), GROUP)
+    whole, rest = divmod(log2(size), GROUP)
     return [2**rest] * (rest > 0) + [2**GROUP] * whole
 
 
-def _apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: int) -> Float32[Array, " N"]:
+def apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: int) -> Float32[Array, " N"]:
     """The matrix on the qubits that have `before` states in front of them.
 
     Two forms, so that XLA finds a plain or a batched matrix product and no transposition.
@@ -333,22 +320,15 @@ def _apply(matrix: Float32[Array, "d d"], part: Float32[Array, " N"], before: in
     return jnp.einsum("med,mdn->men", matrices, part.reshape(before, d, -1), precision="highest").ravel()
 
 
-@jax.custom_jvp
-def phase(turns: Float32[Array, " N"]) -> Complex64[Array, " N"]:
-    """exp(2 pi i turns), by polynomials (error 1e-7): XLA's sin and cos are ten times slower on CPUs."""
+def phase(turns: Float32[Array, " N"]) -> Parts:
+    """cos and sin of 2 pi turns, by polynomials (error 1e-7): XLA's are ten times slower on CPUs."""
     halves = jnp.round(2 * turns)
     x = (2 * turns - halves) * np.float32(np.pi)
     y = x * x
     sin = x * (1 + y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880 - y / 39916800)))))
     cos = 1 + y * (-1 / 2 + y * (1 / 24 + y * (-1 / 720 + y * (1 / 40320 + y * (-1 / 3628800 + y / 479001600)))))
     sign = 1 - 2 * jnp.abs(halves - 2 * jnp.floor(halves / 2))
-    return jax.lax.complex(sign * cos, sign * sin)
-
-
-@phase.defjvp
-def _(primals: Any, tangents: Any) -> Any:
-    value = phase(*primals)
-    return value, value * (2j * np.pi * tangents[0])
+    return sign * cos, sign * sin
 
 
 def _halves(q: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -362,5 +342,5 @@ def _spins(bits: np.ndarray[Any, Any]) -> Float32[Array, "x i"]:
     return jnp.asarray(1 - 2 * bits, jnp.float32)
 
 
-def _log2(size: int) -> int:
+def log2(size: int) -> int:
     return size.bit_length() - 1

@@ -7,7 +7,7 @@ compiles on the hot path once it is warm, and a job's samples do not depend on t
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -34,9 +34,14 @@ class Shape(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Jobs in one call: as many as fill the device, fixed for a shape."""
-        amplitudes, most = (2**16, 16) if jax.default_backend() == "cpu" else (2**24, 256)
+        """Jobs in one call, fixed for a shape. On CPUs few: one job alone pays for all rows of its call."""
+        amplitudes, most = (2**9, 4) if jax.default_backend() == "cpu" else (2**24, 256)
         return min(most, max(1, amplitudes >> self.qubits))
+
+    @property
+    def ahead(self) -> int:
+        """Calls given out while another's samples are read: none where memory counts."""
+        return 1 if self.qubits <= 16 else 0
 
 
 class JaxStatevector(Backend):
@@ -74,11 +79,15 @@ class JaxStatevector(Backend):
                 results[place] = jax_circuit.run(prepared)
             else:
                 places[prepared[0]].append((place, prepared[1]))
+        waiting = deque[tuple[list[int], Started]]()
         for shape, those in places.items():
             for start in range(0, len(those), shape.rows):
                 part = those[start : start + shape.rows]
-                found = _run(shape, [job for _, job in part])
-                results.update(zip((place for place, _ in part), found, strict=True))
+                waiting.append(([place for place, _ in part], _started(shape, [job for _, job in part])))
+                if len(waiting) > shape.ahead:
+                    _collect(waiting, results)
+        while waiting:
+            _collect(waiting, results)
         return [results[place] for place in range(len(batch))]
 
     def warm_up(self) -> None:
@@ -92,14 +101,30 @@ class JaxStatevector(Backend):
                 higher={tuple(variables): 1.0},
                 constraints=[Linear.exactly(variables, 1)] * shape.held,
             )
-            _run(shape, [Job(kernel, shape.shots, 0, angles, angles)])
+            _results(_started(shape, [Job(kernel, shape.shots, 0, angles, angles)]))
 
 
 def _shots(shots: int) -> int:
     return max(LEAST_SHOTS, 1 << (shots - 1).bit_length())
 
 
-def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
+def _collect(waiting: deque[tuple[list[int], Started]], results: dict[int, Result | Expectations]) -> None:
+    part, started = waiting.popleft()
+    results.update(zip(part, _results(started), strict=True))
+
+
+class Started(NamedTuple):
+    """Jobs that the device works on: the states `drawn` for each, and what to do with them."""
+
+    shape: Shape
+    jobs: Sequence[Job]
+    folded: Sequence[bool]
+    flips: Sequence[Any]
+    drawn: Any
+    seconds: float
+
+
+def _started(shape: Shape, jobs: Sequence[Job]) -> Started:
     start = perf_counter()
     kernels = [job.polynomial for job in jobs]
     stack = jax_qaoa.stack(kernels, shape.rows, shape.qubits)
@@ -113,19 +138,27 @@ def _run(shape: Shape, jobs: Sequence[Job]) -> list[Result]:
         flips.append(generator.integers(2, size=job.shots))
     costs = jax_qaoa.costs_of(stack)
     if shape.held:
-        ansatz = jax_constrained.ansatz(kernels, shape.rows, shape.qubits)
-        drawn = np.asarray(jax_constrained.sample(costs, ansatz, *angles, uniforms), np.int64)
+        drawn = jax_constrained.sample(
+            costs, jax_constrained.ansatz(kernels, shape.rows, shape.qubits), *angles, uniforms
+        )
     else:
-        drawn = np.asarray(jax_qaoa.sample(costs, stack.folded, *angles, uniforms), np.int64)
-    answers = []
-    for row, job in enumerate(jobs):
+        drawn = jax_qaoa.sample(costs, stack.folded, *angles, uniforms)
+    return Started(shape, jobs, stack.folded.tolist(), flips, drawn, perf_counter() - start)
+
+
+def _results(started: Started) -> list[Result]:
+    start = perf_counter()
+    drawn, answers = np.asarray(started.drawn, np.int64), []
+    for job, folded, flips, row in zip(started.jobs, started.folded, started.flips, drawn, strict=False):
         n = job.polynomial.n
-        free = n - int(stack.folded[row])
-        states = drawn[row, : job.shots] >> (shape.qubits - free)
-        if stack.folded[row]:  # variable 0 was held at 0: half of the shots belong to the complement
-            states = np.where(flips[row], 2**n - 1 - states, states)
+        states = row[: job.shots] >> (started.shape.qubits - n + folded)
+        if folded:  # variable 0 was held at 0: half of the shots belong to the complement
+            states = np.where(flips, 2**n - 1 - states, states)
         distinct, counts = np.unique(states, return_counts=True)
         samples = ((distinct[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
         answers.append((samples, counts.astype(np.int64), job.polynomial.energy(samples)))
-    each = (perf_counter() - start) / len(jobs)
-    return [Result(*answer, work_seconds=each, circuit=figures(job)) for answer, job in zip(answers, jobs, strict=True)]
+    each = (started.seconds + perf_counter() - start) / len(started.jobs)
+    return [
+        Result(*answer, work_seconds=each, circuit=figures(job))
+        for answer, job in zip(answers, started.jobs, strict=True)
+    ]

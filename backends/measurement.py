@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex64, Float64, Int64, Shaped, UInt8
 
 from qmosaic.backends.base import Expectations, Job
-from qmosaic.backends.circuits import draw, figures, rows_of
+from qmosaic.backends.circuits import BLOCK, Matrix, draw, figures, probabilities, rows_of, turned
 from qmosaic.codecs.circuit import Operation, PauliSum, unitary
 from qmosaic.codecs.errors import BackendError
 
@@ -102,14 +102,8 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
     values, variances = how.constants.copy(), np.zeros(len(observables))
     for group, given in zip(how.groups, shares(how, shots), strict=True):
         rows, counts = sample(group.basis, given)
-        signs = np.array(
-            [
-                1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
-                for k in group.terms
-            ]
-        )
         weights = how.weights[:, group.terms]
-        each = weights @ signs
+        each = weights @ _signs(how, group, rows)
         mean = each @ counts / given
         spread = ((each - mean[:, None]) ** 2) @ counts + np.abs(weights).sum(axis=1) ** 2
         values += mean
@@ -117,16 +111,43 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
     return values, np.sqrt(variances)
 
 
+def from_shares(observables: tuple[PauliSum, ...], shares_of: Callable[[str], Any]) -> Float64[np.ndarray, " v"]:
+    """Values as infinitely many shots would give them: `shares_of` a basis are rows as of a `Sampler`, and the
+    probability of each."""
+    how = plan(observables)
+    values = how.constants.copy()
+    for group in how.groups:
+        rows, given = shares_of(group.basis)
+        values += how.weights[:, group.terms] @ (_signs(how, group, rows) @ given)
+    return values
+
+
+def _signs(how: Plan, group: Group, rows: UInt8[np.ndarray, "k n"]) -> Float64[np.ndarray, "terms k"]:
+    return np.array(
+        [
+            1.0 - 2.0 * (rows[:, [q for q, letter in enumerate(how.paulis[k]) if letter != "I"]].sum(axis=1) % 2)
+            for k in group.terms
+        ]
+    )
+
+
 def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
     """The expectation values in a state (the first qubit the most significant)."""
-    how, numbers = plan(observables), np.arange(len(state))
-    found = means(how.paulis, lambda flips: state.conj() * state[numbers ^ flips] if flips else np.abs(state) ** 2)
-    norm = float((np.abs(state).astype(np.float64) ** 2).sum())
+    how = plan(observables)
+    found, norm = np.zeros(len(how.paulis)), 0.0
+    for start in range(0, len(state), BLOCK):
+        numbers = np.arange(start, min(start + BLOCK, len(state)))
+        own = state[start : start + BLOCK].conj()
+        norm += float((own.real**2 + own.imag**2).sum(dtype=np.float64))
+        found += means(how.paulis, numbers, lambda flips, own=own, numbers=numbers: own * state[numbers ^ flips])
     return np.asarray(how.constants + how.weights @ (found / norm))
 
 
-def means(paulis: Sequence[str], overlap: Callable[[int], Shaped[np.ndarray, " N"]]) -> Float64[np.ndarray, " paulis"]:
-    """The expectation value of each Pauli string, from a state's `overlap(x)`: rho[j ^ x, j] for all j."""
+def means(
+    paulis: Sequence[str], numbers: Int64[np.ndarray, " k"], overlap: Callable[[int], Shaped[np.ndarray, " k"]]
+) -> Float64[np.ndarray, " paulis"]:
+    """What the states of these numbers add to the expectation value of each Pauli string, from `overlap(x)`:
+    rho[j ^ x, j] for all of them."""
     by_flips: dict[int, list[int]] = {}
     for k, pauli in enumerate(paulis):
         by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
@@ -134,7 +155,6 @@ def means(paulis: Sequence[str], overlap: Callable[[int], Shaped[np.ndarray, " N
     for flips, terms in by_flips.items():
         # <P> = sum_j rho[j^x, j] (-i)^#Y (-1)^(j·z)
         entries = overlap(flips)
-        numbers = np.arange(len(entries))
         for k in terms:
             pauli = paulis[k]
             phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
@@ -167,11 +187,14 @@ def of_state(job: Job, state: Complex64[np.ndarray, " N"], start: float) -> Expe
 def _sampled(
     state: Complex64[np.ndarray, " N"], basis: str, shots: int, generator: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]:
-    n = len(basis)
+    n, gates = len(basis), dict[int, Matrix]()
     for operation in turns(basis):
-        tensor = state.reshape(2 ** operation.qubits[0], 2, -1)
-        state = np.einsum("ab,xby->xay", unitary(operation).astype(np.complex64), tensor).ravel()
-    states, counts = draw((np.abs(state) ** 2).astype(np.float64), shots, generator)
+        (qubit,), matrix = operation.qubits, unitary(operation).astype(np.complex64)
+        gates[qubit] = matrix @ gates[qubit] if qubit in gates else matrix
+    if gates:
+        tensor = state.reshape((2,) * n)
+        state = turned(tensor.copy(), np.empty_like(tensor), gates)[0].reshape(-1)
+    states, counts = draw(probabilities(state), shots, generator)
     return rows_of(states, range(n), n), counts.astype(np.int64)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any, NamedTuple
 
 from qmosaic.backends.base import Backend, Target
@@ -35,6 +36,13 @@ class Entry(NamedTuple):
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
+    "cirq.device": Entry(
+        "quantum",
+        "cirq_device:CirqDevice",
+        "Google's processors, compiled, routed and with their noise (cirq-google)",
+        argument="rainbow, weber or willow_pink",
+        extra="google",
+    ),
     "cirq.density": Entry(
         "quantum",
         "cirq_density:CirqDensity",
@@ -42,10 +50,11 @@ BUILT_IN: dict[str, Entry] = {
         "NOISE=STRENGTH,…",
     ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
-    "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
+    "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
     "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
+    "qsim": Entry("quantum", "qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
     "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
 WRAPPERS: dict[str, Entry] = {
@@ -68,7 +77,9 @@ def create(name: str) -> Backend:
             wrapped: Backend = _load(WRAPPERS[wrapper].place)(create(inner))
             return wrapped
         base, slash, argument = name.partition("/")
-        made: Backend = _class(base)(argument) if slash else _class(base)()
+        kind, arguments = _class(base), (argument,) if slash else ()
+        _check_arguments(name, kind, arguments)
+        made: Backend = kind(*arguments)
         return made
     except ImportError as error:
         extra = {**BUILT_IN, **WRAPPERS}.get(wrapper or name.partition("/")[0], Entry("classical", "", "")).extra
@@ -99,6 +110,14 @@ def _unwrapped(name: str) -> tuple[str, str]:
     if opened and wrapper in WRAPPERS and rest.endswith(")"):
         return wrapper, rest[:-1]
     return "", name
+
+
+def _check_arguments(name: str, kind: Any, arguments: tuple[str, ...]) -> None:
+    try:
+        signature(kind).bind(*arguments)
+    except TypeError as error:
+        remedy = "Leave the slash and what follows out." if arguments else "Say after a slash which one is meant."
+        raise BackendError(f"{name!r}: {error}", place=name, remedy=remedy) from error
 
 
 def _class(name: str) -> Any:

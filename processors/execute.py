@@ -27,7 +27,7 @@ def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> l
             answers |= {key: Failure("execute", "execution_failed", str(error)) for key in distinct}
             continue
         answers |= dict(zip(distinct, _run(backend, list(distinct.values())), strict=True))
-    return [_proposal(job, answers[_identity(job)]) for job in jobs]
+    return [proposal_of(job, answers[_identity(job)]) for job in jobs]
 
 
 def _identity(job: JobEvent) -> tuple[object, ...]:
@@ -96,7 +96,8 @@ def _info(circuit: Figures | None) -> CircuitInfo | None:
     return CircuitInfo(circuit.qubits, circuit.depth, circuit.two_qubit_gates, circuit.shots)
 
 
-def _proposal(job: JobEvent, answer: Answer | Failure) -> Proposal:
+def proposal_of(job: JobEvent, answer: Answer | Failure) -> Proposal:
+    """What execute says of a job."""
     return Proposal(
         ref=job.ref,
         kernel_digest=job.kernel_digest,

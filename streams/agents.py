@@ -17,10 +17,11 @@ from typing import Protocol
 import msgspec
 
 from qmosaic.codecs import events
-from qmosaic.codecs.events import BackendStatus, Incumbent, JobEvent, Proposal, Reduced
+from qmosaic.codecs.events import BackendStatus, Failure, Incumbent, JobEvent, Proposal, Reduced
 from qmosaic.codecs.kernels import Kind
 from qmosaic.processors.admit import Record
 from qmosaic.processors.encode import encode
+from qmosaic.processors.execute import proposal_of
 from qmosaic.processors.route import route
 from qmosaic.streams import pool, processes
 from qmosaic.streams.core import defaults_of, limits_of
@@ -30,6 +31,7 @@ from qmosaic.streams.status import StatusReader
 
 # Of problems, encoded on the event loop: some 20 ms. A thread would have to take turns with the loop for Python's lock.
 INLINE_BYTES = 128 * 1024
+LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 # The lanes of execute, in qubits of work: up to a tenth of a second, up to some seconds, and beyond.
 KERNELS = (16, 20)
 
@@ -206,14 +208,28 @@ class Execute:
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
-        loop = asyncio.get_running_loop()
         try:
-            answered = await loop.run_in_executor(self._lanes[lane], pool.run_jobs, values)
+            answered = await self._run(values, lane)
         except BrokenProcessPool:
             # The pool's process died (killed, or out of memory); a new one gets one more chance at the batch.
             self._lanes[lane] = self._executor(lane)
-            answered = await loop.run_in_executor(self._lanes[lane], pool.run_jobs, values)
+            answered = await self._run(values, lane)
         return [_proposal(events.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
+
+    async def _run(self, values: Sequence[bytes], lane: int) -> list[bytes]:
+        """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
+        jobs = [events.decode(value, JobEvent) for value in values]
+        left = max(job.ref.deadline_at for job in jobs) - time.time()
+        seconds = max(LEAST_SECONDS, min(left, self._settings.execute.max_seconds))
+        loop = asyncio.get_running_loop()
+        try:
+            run = loop.run_in_executor(self._lanes[lane], pool.run_jobs, values)
+            return await asyncio.wait_for(run, seconds)
+        except TimeoutError:
+            processes.abandon(self._lanes[lane])
+            self._lanes[lane] = self._executor(lane)
+            failure = Failure("execute", "execution_failed", f"no answer after {seconds:.1f} s")
+            return [events.encode(proposal_of(job, failure)) for job in jobs]
 
     def status(self) -> BackendStatus:
         return BackendStatus(worker="", target=self._target, backends=self._sizes, at=time.time())

@@ -183,5 +183,5 @@ def _judged(answer: Result | Expectations, fidelity: float) -> tuple[bool, str]:
         value = float(answer.values[0])
         # a solver may know better than the circuit: -3 is the least there is
         return value <= -1 + 0.1 + 2 * (1 - fidelity), f"{value:.3f}"
-    right = answer.counts[(answer.samples == [0, 1]).all(axis=1)].sum() / answer.counts.sum()
+    right = float(answer.counts[(answer.samples == [0, 1]).all(axis=1)].sum() / answer.counts.sum())
     return right >= 0.8 * fidelity, f"{100 * right:.1f} % right"

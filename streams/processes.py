@@ -40,6 +40,13 @@ def foreground(processes: int) -> Executor:
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=stay_with_parent)
 
 
+def abandon(executor: Executor) -> None:
+    """Give an executor up with what it is doing. Its processes are killed; a thread ends when it ends."""
+    for process in list((getattr(executor, "_processes", None) or {}).values()):  # Python 3.14: kill_workers
+        process.kill()
+    executor.shutdown(wait=False, cancel_futures=True)
+
+
 def background(processes: int) -> Executor:
     """The same, at lower priority: for what takes seconds."""
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_stay_in_background)

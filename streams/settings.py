@@ -76,10 +76,11 @@ class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Backends by target, and the processes of a worker whose backend holds Python's lock."""
+    """Backends by target, the processes of a worker whose backend holds Python's lock, and how long a run may take."""
 
     backends: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     processes: int = 1
+    max_seconds: float = 300.0
 
 
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

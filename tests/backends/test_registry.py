@@ -7,7 +7,9 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from qmosaic.backends import registry
+from qmosaic.backends.base import Backend
 from qmosaic.backends.fake import Fake
+from qmosaic.backends.lanczos import Lanczos
 from qmosaic.codecs.errors import BackendError
 
 
@@ -39,6 +41,24 @@ def test_a_backend_imports_nothing_of_the_others(names: tuple[str, ...], unwante
 def test_an_unknown_name_lists_the_choices() -> None:
     with pytest.raises(BackendError, match=r"'nope'.*annealing, .*cirq\.statevector, exact"):
         registry.create("nope")
+
+
+def test_an_argument_that_is_not_taken_is_refused() -> None:
+    with pytest.raises(BackendError, match=r"'lanczos/3'.*Leave the slash"):
+        registry.create("lanczos/3")
+
+
+def test_wrappers_are_names_around_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Around(Fake):
+        def __init__(self, inner: Backend) -> None:
+            super().__init__()
+            self.inner, self.name = inner, f"around({inner.name})"
+
+    monkeypatch.setitem(registry.WRAPPERS, "around", registry.Entry("classical", "nowhere", ""))
+    monkeypatch.setattr(registry, "_load", lambda place: Around if place == "nowhere" else Lanczos)
+    made = registry.create("around(around(lanczos))")
+    assert made.name == "around(around(lanczos))"
+    assert registry.target_of(made.name) == "classical"
 
 
 def test_targets() -> None:

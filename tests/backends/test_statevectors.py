@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from qmosaic.backends import jax_constrained, jax_qaoa
+from qmosaic.backends import jax_adjoint, jax_constrained, jax_qaoa
 from qmosaic.backends.base import Job, Result
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
@@ -90,7 +90,7 @@ def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
     stack = jax_qaoa.stack([kernel], rows=1)
     costs = jax_qaoa.costs_of(stack)
     gammas, betas = (sets[None, :, which].astype(np.float32) for which in (0, 1))
-    values, slopes = jax_qaoa.expectations_and_gradients(costs, stack.folded, gammas, betas)
+    values, slopes = jax_adjoint.expectations_and_gradients(costs, stack.folded, gammas, betas)
     np.testing.assert_allclose(values, jax_qaoa.expectations(costs, stack.folded, gammas, betas), atol=1e-5)
     for place, angles in enumerate(sets):
         assert values[0, place] == pytest.approx(expectation(angles), abs=1e-5)

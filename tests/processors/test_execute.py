@@ -116,7 +116,7 @@ def test_equal_jobs_run_once_and_are_all_answered() -> None:
         job(4, shots=2),
         job(4, gammas=[0.3]),
         job(4, betas=[0.3]),
-        job(4, gammas=[0.1, 0.2], betas=[]),
+        job(4, gammas=[0.1, 0.2], betas=[0.2, 0.2]),
     ],
 )
 def test_jobs_that_differ_run_each(other: JobEvent) -> None:

@@ -32,10 +32,41 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
 
 
 def test_every_command_has_help_that_fits_80_columns(tmp_path: Path) -> None:
-    for command in ("", "up", "worker", "topics", "submit", "outcomes", "solve", "demo", "settings", "topology"):
+    for command in (
+        "",
+        "up",
+        "worker",
+        "topics",
+        "submit",
+        "outcomes",
+        "solve",
+        "demo",
+        "settings",
+        "topology",
+        "families",
+        "backends",
+        "backends check",
+    ):
         done = run(*command.split(), "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_backends_are_listed_shown_and_checked(tmp_path: Path) -> None:
+    listed = run("backends", "list", "--json", cwd=tmp_path)
+    assert {"exact", "cirq.statevector"} <= {json.loads(line)["name"] for line in listed.stdout.splitlines()}
+    shown = run("backends", "show", "exact", "--json", cwd=tmp_path)
+    assert json.loads(shown.stdout)["target"] == "classical"
+    checked = run("backends", "check", "cirq.statevector", "--json", cwd=tmp_path)
+    said = [json.loads(line) for line in checked.stdout.splitlines()]
+    assert [one["check"] for one in said] == ["health", "warm-up", "spins", "circuit", "clifford", "variational"]
+    assert all(one["ok"] for one in said)
+    wrong = run("backends", "check", "fake", cwd=tmp_path)  # its answers are random
+    assert wrong.returncode == 1
+    assert "wrong" in wrong.stdout
+    unknown = run("backends", "check", "nope", cwd=tmp_path)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "Choose one of: annealing" in unknown.stderr
 
 
 @pytest.mark.parametrize(

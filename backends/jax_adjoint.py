@@ -1,0 +1,105 @@
+"""Gradients of QAOA's expectation value in all angles, by the adjoint method (Jones and Gacon 2020, arXiv:2009.02823).
+
+With psi the final state and lambda = C psi, both are taken back through the circuit, and every derivative is an inner
+product on the way: 2 Re <lambda| -i B |psi> at a mixer, B its sum of X, and 2 Re <lambda| -i C |psi> at a phase. No
+state is kept. A mixer commutes with B and a phase with C, so it doesn't matter on which side of them one looks.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32
+
+from qmosaic.backends.jax_qaoa import (
+    Parts,
+    Tensor,
+    apply,
+    begun,
+    chunk,
+    evolved,
+    flipped,
+    groups,
+    log2,
+    mixed,
+    over_rows,
+    phased,
+)
+
+SHORT = 2**9
+"""Amplitudes."""
+
+
+def expectations_and_gradients(
+    costs: Float32[Tensor, "k N"],
+    folded: Bool[Tensor, " k"],
+    gammas: Float32[Tensor, "k a p"],
+    betas: Float32[Tensor, "k a p"],
+) -> tuple[Float32[Array, "k a"], tuple[Float32[Array, "k a p"], Float32[Array, "k a p"]]]:
+    """<C> and its gradient in (gammas, betas); else as `jax_qaoa.expectations`."""
+    values, (by_gamma, by_beta) = _expectations_and_gradients(costs, folded, gammas, betas, chunk())
+    return values, (by_gamma, by_beta)
+
+
+@partial(jax.jit, static_argnums=4)
+def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
+    return over_rows(_expectation_and_gradient, costs, folded, gammas, betas, limit)
+
+
+def _expectation_and_gradient(
+    cost: Float32[Array, " N"], folded: Bool[Array, ""], gammas: Float32[Array, " p"], betas: Float32[Array, " p"]
+) -> tuple[Float32[Array, ""], tuple[Float32[Array, " p"], Float32[Array, " p"]]]:
+    real, imag = psi = evolved(cost, folded, gammas, betas)
+    value = jnp.dot(real * real + imag * imag, cost, precision="highest")
+    other = (cost * real, cost * imag)
+    by_gamma, by_beta = [], []
+    for layer in reversed(range(len(gammas))):
+        by_beta.append(2 * (_turning(other, psi) + jnp.where(folded, _inner(other, flipped(psi)), 0.0)))
+        other = mixed(other, folded, -betas[layer])
+        # the state before the first mixer is known: cheaper to make again than to take back
+        psi = mixed(psi, folded, -betas[layer]) if layer else begun(cost, gammas[0])
+        real, imag = psi
+        by_gamma.append(2 * _inner(other, (cost * imag, -cost * real)))
+        if layer:
+            psi, other = (phased(state, cost, -gammas[layer]) for state in (psi, other))
+    return value, (jnp.stack(by_gamma[::-1]), jnp.stack(by_beta[::-1]))
+
+
+def _inner(left: Parts, right: Parts) -> Float32[Array, ""]:
+    """Re <left|right>."""
+    return sum(jnp.dot(a, b, precision="highest") for a, b in zip(left, right, strict=True))  # type: ignore[return-value]
+
+
+def _turning(left: Parts, right: Parts) -> Float32[Array, ""]:
+    """Re <left|G|right>, R' = G R, G the sum over qubits of [[0, -1], [1, 0]], a group of qubits at a time.
+
+    As the trace of G with the product of both states over all other qubits; short states, whose products would be
+    many and tiny, have G applied instead. Both were measured.
+    """
+    slope, before = jnp.float32(0), 1
+    for size in groups(len(left[0])):
+        generator = _generator(log2(size))
+        for a, b in zip(left, right, strict=True):
+            if a.size < SHORT:
+                slope += jnp.dot(a, apply(generator, b, before), precision="highest")
+                continue
+            a, b = (part.reshape(before, size, -1) for part in (a, b))
+            if before * size == a.size:
+                product = jnp.einsum("me,md->ed", a[..., 0], b[..., 0], precision="highest")
+            elif before == 1:
+                product = jnp.einsum("en,dn->ed", a[0], b[0], precision="highest")
+            else:
+                product = jnp.einsum("men,mdn->med", a, b, precision="highest").sum(0)
+            slope += (product * generator).sum()
+        before *= size
+    return slope
+
+
+def _generator(qubits: int) -> Float32[Array, "d d"]:
+    one = np.array([[0, -1], [1, 0]], np.float32)
+    terms = [np.kron(np.kron(np.eye(2**i), one), np.eye(2 ** (qubits - i - 1))) for i in range(qubits)]
+    return jnp.asarray(np.sum(terms, axis=0), jnp.float32)

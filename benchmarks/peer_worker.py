@@ -1,0 +1,141 @@
+"""The peers' side of `benchmarks.backends`, run by an interpreter of their own (`peers.txt`). Imports nothing of ours.
+
+A request is a line of JSON, and so is its answer:
+    {"peer": "aer", "setting": {...}, "circuits": [{"n", "edges", "gammas", "betas"}, ...], "shots": 1024, "rounds": 3}
+    {"seconds": of the whole batch, the best round, "energy": mean number of cut edges less half of them}
+A circuit is QAOA's for max-cut, built and transpiled before the clock starts; what is timed is its run, until the
+samples are there as an array.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import cache
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+Run = Callable[[], list[np.ndarray]]
+"""Samples of every circuit, shape (shots, n)."""
+
+
+def cirq_circuit(n: int, edges: Any, gammas: Any, betas: Any) -> Any:
+    """Max-cut QAOA: exp(-i gamma ZZ), exp(-i beta X)."""
+    import cirq
+
+    qubits = cirq.LineQubit.range(n)
+    circuit = cirq.Circuit(cirq.H.on_each(*qubits))
+    for gamma, beta in zip(gammas, betas, strict=True):
+        turn = cirq.ZZPowGate(exponent=2 * gamma / np.pi, global_shift=-0.5)
+        circuit += [turn(qubits[i], qubits[j]) for i, j in edges]
+        circuit += cirq.Moment(cirq.rx(2 * beta).on_each(*qubits))
+    return circuit + cirq.Moment(cirq.measure(*qubits, key="x"))
+
+
+def of_cirq(circuits: list[Any], shots: int, simulator: Any) -> Run:
+    """A simulator with Cirq's interface, one circuit after the other."""
+    built = [cirq_circuit(**each) for each in circuits]
+    return lambda: [simulator.run(each, repetitions=shots).measurements["x"] for each in built]
+
+
+def cirq(circuits: list[Any], shots: int) -> Run:
+    """cirq.Simulator, complex64."""
+    import cirq
+
+    return of_cirq(circuits, shots, cirq.Simulator(dtype=np.complex64))
+
+
+def qsim(circuits: list[Any], shots: int, threads: int, fusion: int) -> Run:
+    """qsimcirq."""
+    from qsimcirq import QSimOptions, QSimSimulator
+
+    return of_cirq(circuits, shots, QSimSimulator(QSimOptions(cpu_threads=threads, max_fused_gate_size=fusion)))
+
+
+def aer(circuits: list[Any], shots: int, fusion: int, experiments: int) -> Run:
+    """qiskit-aer: a batch is one call; `experiments`: circuits at once, else threads within one."""
+    from qiskit import QuantumCircuit, transpile
+    from qiskit_aer import AerSimulator
+
+    simulator = AerSimulator(
+        method="statevector",
+        precision="single",
+        max_parallel_threads=2,
+        max_parallel_experiments=experiments,
+        fusion_max_qubit=fusion,
+    )
+    built = []
+    for each in circuits:
+        made = QuantumCircuit(each["n"])
+        made.h(range(each["n"]))
+        for gamma, beta in zip(each["gammas"], each["betas"], strict=True):
+            for i, j in each["edges"]:
+                made.rzz(2 * gamma, i, j)
+            made.rx(2 * beta, range(each["n"]))
+        made.measure_all()
+        built.append(made)
+    built = transpile(built, simulator, optimization_level=0)
+
+    def run() -> list[np.ndarray]:
+        result = simulator.run(built, shots=shots).result()
+        found = []
+        for place, each in enumerate(circuits):
+            states, seen = zip(*result.data(place)["counts"].items(), strict=True)
+            drawn = np.repeat(np.array([int(state, 16) for state in states]), seen)
+            found.append((drawn[:, None] >> np.arange(each["n"])) & 1)
+        return found
+
+    return run
+
+
+def lightning(circuits: list[Any], shots: int) -> Run:
+    """pennylane-lightning, complex64: tapes given to the device at once, past PennyLane's own transformations."""
+    import pennylane as qml
+
+    device = qml.device("lightning.qubit", wires=circuits[0]["n"], c_dtype=np.complex64)
+    tapes = []
+    for each in circuits:
+        wires = range(each["n"])
+        gates: list[Any] = [qml.Hadamard(i) for i in wires]
+        for gamma, beta in zip(each["gammas"], each["betas"], strict=True):
+            gates += [qml.IsingZZ(2 * gamma, (i, j)) for i, j in each["edges"]]
+            gates += [qml.RX(2 * beta, i) for i in wires]
+        tapes.append(qml.tape.QuantumScript(gates, [qml.sample(wires=list(wires))], shots=shots))
+    return lambda: [np.asarray(found) for found in device.execute(tapes)]
+
+
+PEERS: dict[str, Callable[..., Run]] = {"cirq": cirq, "qsim": qsim, "aer": aer, "lightning": lightning}
+
+
+@cache
+def prepared(peer: str, setting: str, circuits: str, shots: int) -> Run:
+    """Built once for all rounds; the first run pays for caches."""
+    return PEERS[peer](json.loads(circuits), shots, **json.loads(setting))
+
+
+def answer(request: dict[str, Any]) -> dict[str, float]:
+    """To one request."""
+    circuits = request["circuits"]
+    run = prepared(request["peer"], json.dumps(request["setting"]), json.dumps(circuits), request["shots"])
+    start = perf_counter()
+    samples = run()
+    seconds = perf_counter() - start
+    cuts = [
+        (samples[k][:, i] != samples[k][:, j]).mean() - 0.5
+        for k, each in enumerate(circuits)
+        for i, j in each["edges"]
+    ]
+    return {"seconds": seconds, "cut": float(np.sum(cuts)) / len(circuits)}
+
+
+def main() -> None:
+    """Until stdin ends."""
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The same twenty kernels on every backend that is built in, by name alone.
+
+Noiseless circuits must agree with the exact distribution, by a chi-square test; solvers must find the optimum; noise
+must make things worse, and more noise worse still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from qmosaic.backends.base import Answer, Backend, Expectations, Result, run_sync
+from qmosaic.backends.registry import BUILT_IN, create
+from qmosaic.backends.tableau import is_clifford
+from qmosaic.backends.testing import dense_probabilities, states
+from qmosaic.backends.testing_circuits import expected, reference
+from qmosaic.codecs.circuit import Circuit
+from qmosaic.codecs.kernels import Kernel, Kind, kind_of
+from qmosaic.codecs.model import SpinPolynomial
+from tests.backends.kernels import PROBLEMS, job, kernel
+
+LEAST_P = 1e-6
+"""With fixed seeds; of the two hundred tests here one in five thousand would fail for no reason."""
+Distribution = Mapping[tuple[int, ...], float]
+
+NOISY = ("cirq.device",)
+ELSEWHERE = ("fake",)  # its answers are random
+SIMULATORS = [name for name in BUILT_IN if name not in (*NOISY, *ELSEWHERE)]
+
+
+def kind(found: Kernel) -> Kind:
+    """As reduce says it."""
+    return (
+        "clifford"
+        if kind_of(found) == "circuit" and isinstance(found, Circuit) and is_clifford(found)
+        else kind_of(found)
+    )
+
+
+def taken(backend: Backend) -> list[str]:
+    """Names of the kernels of a kind and size that a backend takes."""
+    sizes = backend.capabilities.sizes
+    return [name for name in PROBLEMS if kind(kernel(name)) in sizes]
+
+
+def answers(backend: Backend, names: Sequence[str]) -> dict[str, Answer]:
+    """Of all kernels in one batch."""
+    backend.warm_up()
+    prepared = [backend.prepare(job(name, seed)) for seed, name in enumerate(names)]
+    return dict(zip(names, run_sync(backend, prepared), strict=True))
+
+
+def distribution(name: str) -> Distribution:
+    """What an ideal device would sample from."""
+    found = kernel(name)
+    if isinstance(found, Circuit):
+        return reference(found)
+    return {
+        tuple(row): float(p) for row, p in zip(states(found.n).tolist(), dense_probabilities(job(name)), strict=True)
+    }
+
+
+def counts_of(result: Result) -> dict[tuple[int, ...], int]:
+    """How often each value was seen."""
+    return dict(zip(map(tuple, result.samples.tolist()), result.counts.tolist(), strict=True))
+
+
+def p_value(result: Result, ideal: Distribution) -> float:
+    """Of Pearson's chi-square test; values expected fewer than five times count together."""
+    seen = counts_of(result)
+    shots = sum(seen.values())
+    assert {bits for bits in seen if ideal.get(bits, 0.0) < 1e-9} == set(), "a value that never happens"
+    pairs = [(seen.get(bits, 0), share * shots) for bits, share in ideal.items() if share > 1e-12]
+    rare = [pair for pair in pairs if pair[1] < 5]
+    often = [pair for pair in pairs if pair[1] >= 5]
+    if sum(wanted for _, wanted in rare) >= 5:
+        often.append((sum(count for count, _ in rare), sum(wanted for _, wanted in rare)))
+    statistic = sum((count - wanted) ** 2 / wanted for count, wanted in often)
+    return float(chi2.sf(statistic, len(often) - 1)) if len(often) > 1 else 1.0
+
+
+def total_variation(result: Result, ideal: Distribution) -> float:
+    """Half the L1 distance between what was seen and what should be."""
+    seen = {
+        tuple(row): count / result.counts.sum()
+        for row, count in zip(result.samples.tolist(), result.counts, strict=True)
+    }
+    return 0.5 * float(sum(abs(seen.get(bits, 0.0) - ideal.get(bits, 0.0)) for bits in {*seen, *ideal}))
+
+
+def error(answer: Answer, name: str) -> float:
+    """How far from ideal: total variation, or the error of expectation values in units of their largest value."""
+    if isinstance(answer, Result):
+        return total_variation(answer, distribution(name))
+    found = kernel(name)
+    assert isinstance(found, Circuit)
+    scale = sum(np.abs(one.coefficients).sum() for one in found.observables)
+    return float(np.abs(answer.values - expected(found)).sum() / scale)
+
+
+def test_there_are_twenty_of_all_kinds() -> None:
+    assert len(PROBLEMS) == 20
+    assert {kind(kernel(name)) for name in PROBLEMS} == {"spins", "circuit", "clifford", "variational"}
+    assert {family for family, _ in PROBLEMS.values()} >= {
+        "maxcut",
+        "labs",
+        "portfolio",
+        "route",
+        "molecule",
+        "circuit",
+    }
+
+
+@pytest.mark.parametrize("backend_name", SIMULATORS)
+def test_what_has_no_noise_agrees_with_theory(backend_name: str) -> None:
+    backend = create(backend_name)
+    names = taken(backend)
+    assert names
+    for name, answer in answers(backend, names).items():
+        found = kernel(name)
+        if isinstance(answer, Expectations):
+            assert isinstance(found, Circuit)
+            exact = expected(found)
+            if (answer.errors == 0).all():  # a solver: not above what the circuit reaches
+                assert (answer.values <= exact + 1e-6).all(), name
+            else:
+                scores = (answer.values - exact) / answer.errors
+                assert chi2.sf(float(scores @ scores), len(scores)) > LEAST_P, name
+        elif isinstance(found, SpinPolynomial) and not backend.capabilities.uses_angles:
+            every = states(found.n)
+            best = float(found.energy(every[found.feasible(every)]).min())
+            kept = answer.energies[found.feasible(answer.samples)]
+            assert kept.min() == pytest.approx(best), name
+        else:
+            assert p_value(answer, distribution(name)) > LEAST_P, name
+    backend.close()
