@@ -166,23 +166,25 @@ class CirqDensity(Backend):
         return [self._run(*each) for each in batch]
 
     def estimate(self, job: Job) -> Estimate:
-        """From the gates as they will run; `fidelity` is the chance that no noise strikes at all."""
+        """From the gates as they will run; `fidelity` is about the chance that no noise strikes at all."""
         pieces = self.prepare(job).pieces
         touched = sum(len(gate.qubits) for piece in pieces for gate in piece.gates)
+        turned = 0  # without noise, for the bases of observables
+        if isinstance(job.kernel, Circuit) and job.kernel.observables and job.shots:
+            groups = measurement.plan(job.kernel.observables).groups
+            turned = sum(len(measurement.turns(group.basis)) for group in groups)
         depolarizing, damping, readout = self.noise
         # the entanglement fidelity of damping (Nielsen and Chuang 2010, 9.3)
         kept = (1 - depolarizing) * ((1 + sqrt(1 - damping)) / 2) ** 2
-        branches, read = 1, 0
-        if not isinstance(job.kernel, Circuit):
-            read = job.kernel.n
-        elif not job.kernel.observables:
+        branches, read = 1, size_of(job.kernel)
+        if isinstance(job.kernel, Circuit) and not job.kernel.observables:
             branches = 2 ** len(_middle(job.kernel))
             read = sum(len(operation.bits) for operation in job.kernel.operations)
         entries = branches * 4.0 ** size_of(job.kernel)
         needed = int(entries * ENTRY_BYTES)
         refuse_memory(self.name, job, needed)
         return Estimate(
-            seconds=touched * (branches * GATE_SECONDS + entries * ENTRY_SECONDS),
+            seconds=(touched + turned) * (branches * GATE_SECONDS + entries * ENTRY_SECONDS),
             fidelity=kept**touched * (1 - readout) ** read,
             memory_bytes=needed,
         )

@@ -47,7 +47,7 @@ BUILT_IN: dict[str, Entry] = {
         "quantum",
         "cirq_density:CirqDensity",
         "Cirq's density matrix simulator, with noise",
-        "depolarizing=P,amplitude_damping=P,readout=P, any of them",
+        "NOISE=STRENGTH,…",
     ),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
