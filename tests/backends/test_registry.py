@@ -44,7 +44,8 @@ def test_an_unknown_name_lists_the_choices() -> None:
 def test_targets() -> None:
     assert registry.by_target("quantum") == ["cirq.statevector"]
     assert registry.by_target("gpu") == ["jax.statevector"]
-    assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
+    classical = ["annealing", "bifurcation", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
+    assert registry.by_target("classical") == classical
 
 
 def test_other_packages_add_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
