@@ -12,7 +12,8 @@ from dimod import SPIN, BinaryQuadraticModel
 from dwave.samplers import SimulatedAnnealingSampler
 from jaxtyping import UInt8
 
-from qmosaic.backends.base import Backend, Capabilities, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Job, Result, check
+from qmosaic.backends.estimates import refuse_memory
 from qmosaic.backends.quadratic import quadratised
 from qmosaic.codecs.model import SpinPolynomial, bits_of
 
@@ -21,6 +22,10 @@ MAX_READS = 64
 SWEEPS = 1000
 MAX_UPDATES = 50_000_000
 """Spin updates of one job, about a second; fewer reads for kernels that would need more."""
+UPDATE_SECONDS, NEIGHBOUR_SECONDS = 1.5e-8, 4e-10
+"""For one update of a spin, and for every coupling it has."""
+COUPLING_BYTES = 100
+"""For one coupling, or field, in the model and in the sampler's own form."""
 
 
 class Prepared(NamedTuple):
@@ -43,6 +48,14 @@ class Annealing(Backend):
     def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """At most `min(shots, MAX_READS)` annealing runs for each job."""
         return [_anneal(*each) for each in batch]
+
+    def estimate(self, job: Job) -> Estimate:
+        """By the updates of spins. Raises BackendError."""
+        model = self.prepare(job).model
+        needed = COUPLING_BYTES * (model.n + len(model.J))
+        refuse_memory(self.name, job, needed)
+        sweep = UPDATE_SECONDS * model.n + NEIGHBOUR_SECONDS * 2 * len(model.J)
+        return Estimate(_reads(job, model) * SWEEPS * sweep, memory_bytes=needed)
 
 
 def prepared(job: Job, name: str, capabilities: Capabilities) -> Prepared:
@@ -76,14 +89,17 @@ def temperatures(model: SpinPolynomial) -> tuple[float, float]:
     return log(2) / (2 * strongest), log(100) / (2 * weakest)
 
 
+def _reads(job: Job, model: SpinPolynomial) -> int:
+    return max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * model.n)))
+
+
 def _anneal(job: Job, model: SpinPolynomial) -> Result:
     start = perf_counter()
-    reads = max(1, min(job.shots, MAX_READS, MAX_UPDATES // (SWEEPS * model.n)))
     samples = samples_by(
         SimulatedAnnealingSampler,
         model,
         beta_range=temperatures(model),
-        num_reads=reads,
+        num_reads=_reads(job, model),
         num_sweeps=SWEEPS,
         seed=job.seed % 2**31,
     )

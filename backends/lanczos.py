@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex128
 
-from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, check
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Job, check
+from qmosaic.backends.estimates import refuse_memory
 from qmosaic.codecs.circuit import GATES, Circuit, Operation, PauliSum, unitary
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.paulis import PauliOperator, masks, rotated
@@ -23,6 +24,10 @@ STEPS = 200
 """The most Lanczos steps."""
 RESIDUAL = 1e-9
 """It ends where |H psi - E psi| is smaller, in units of the sum of all |coefficients|: E is then good to its square."""
+ENTRY_BYTES, AMPLITUDE_BYTES = 88, 48
+"""While the matrix is built, for each entry; and for each amplitude of all vectors and their copies."""
+ENTRY_SECONDS, AMPLITUDE_SECONDS = 3e-9, 1e-8
+"""Of one step: to multiply by an entry, to make orthogonal to an amplitude."""
 
 
 class Lanczos(Backend):
@@ -54,6 +59,18 @@ class Lanczos(Backend):
     def run(self, batch: Sequence[Circuit]) -> list[Expectations]:
         """One eigenvalue for each circuit."""
         return [_solved(circuit) for circuit in batch]
+
+    def estimate(self, job: Job) -> Estimate:
+        """By the matrix, which has an entry for each state and each set of qubits that a term flips, and by as many
+        vectors as there may be steps. Raises BackendError."""
+        circuit = self.prepare(job)
+        flips, _ = masks(circuit.observables[0].paulis)
+        states, sets = 1 << circuit.qubits, len(set(flips.tolist()))
+        steps = min(STEPS, states)
+        needed = states * (ENTRY_BYTES * sets + AMPLITUDE_BYTES * steps)
+        refuse_memory(self.name, job, needed)
+        each = ENTRY_SECONDS * sets + AMPLITUDE_SECONDS * steps
+        return Estimate(steps * states * each, memory_bytes=needed)
 
 
 def _solved(circuit: Circuit) -> Expectations:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -33,15 +34,17 @@ UNITS = (1, 2, 4, 5, 8, 10, 100, 1000)
 """What the coefficients of a constraint may have to be multiplied by to be whole numbers."""
 
 
-def quadratised(kernel: SpinPolynomial, most: int, name: str) -> SpinPolynomial:
+def quadratised(kernel: SpinPolynomial, most: int, name: str, *, higher: bool = False) -> SpinPolynomial:
     """A quadratic polynomial without constraints whose minima, cut to the kernel's variables, are the kernel's.
 
-    `most`: variables it may have, for the backend `name`. Raises BackendError.
+    `most`: variables it may have, for the backend `name`; `higher`: that takes terms of higher order, so they stay.
+    Raises BackendError.
     """
-    if not kernel.higher and not kernel.constraints:
+    if not kernel.constraints and (higher or not kernel.higher):
         return kernel
     model = _Model(kernel)
-    _reduce_degree(model, kernel)
+    if not higher:
+        _reduce_degree(model, kernel)
     for constraint in kernel.constraints:
         _penalise(model, constraint, 2 * kernel.scale or 1.0, name)
     if model.n > most:
@@ -51,7 +54,7 @@ def quadratised(kernel: SpinPolynomial, most: int, name: str) -> SpinPolynomial:
             place="job.kernel",
             remedy="Choose a backend that takes them as they are, or a smaller kernel.",
         )
-    return model.finished()
+    return replace(model.finished(), higher=kernel.higher if higher else ())
 
 
 class _Model:

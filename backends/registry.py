@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
+    "bifurcation": Entry("classical", "bifurcation:Bifurcation", "simulated bifurcation in JAX, CPU or GPU"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
     "cirq.device": Entry(
         "quantum",

@@ -7,8 +7,9 @@ from time import perf_counter
 
 from dwave.samplers import TabuSampler
 
-from qmosaic.backends.annealing import Prepared, prepared, samples_by
-from qmosaic.backends.base import Backend, Capabilities, Job, Result
+from qmosaic.backends.annealing import COUPLING_BYTES, Prepared, prepared, samples_by
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Job, Result
+from qmosaic.backends.estimates import refuse_memory
 from qmosaic.codecs.model import SpinPolynomial
 
 MAX_READS = 8
@@ -17,6 +18,8 @@ RESTARTS = 2
 STEPS = 2000
 """Moves of one search, in units of the number of variables n, while n^2 of them stay below `MAX_WORK`."""
 MAX_WORK = 400_000_000
+MOVE_SECONDS, PAIR_SECONDS = 1e-8, 4e-8
+"""For one variable that a move looks at, and for each pair of variables of a read: its matrix is dense."""
 
 
 class Tabu(Backend):
@@ -33,10 +36,22 @@ class Tabu(Backend):
         """`min(shots, MAX_READS)` searches for each job."""
         return [_search(*each) for each in batch]
 
+    def estimate(self, job: Job) -> Estimate:
+        """By the moves looked at. Raises BackendError."""
+        model = self.prepare(job).model
+        needed = 16 * model.n**2 + COUPLING_BYTES * len(model.J)
+        refuse_memory(self.name, job, needed)
+        read = MOVE_SECONDS * (1 + RESTARTS / 4) * _steps(model.n) * model.n + PAIR_SECONDS * model.n**2
+        return Estimate(min(job.shots, MAX_READS) * read, memory_bytes=needed)
+
+
+def _steps(n: int) -> int:
+    return max(4, min(STEPS, MAX_WORK // n**2))
+
 
 def _search(job: Job, model: SpinPolynomial) -> Result:
     start = perf_counter()
-    steps = max(4, min(STEPS, MAX_WORK // model.n**2))
+    steps = _steps(model.n)
     samples = samples_by(
         TabuSampler,
         model,

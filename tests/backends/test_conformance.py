@@ -2,6 +2,7 @@
 
 from qmosaic.backends.annealing import Annealing
 from qmosaic.backends.base import Backend
+from qmosaic.backends.bifurcation import Bifurcation
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.exact import Exact
 from qmosaic.backends.fake import Fake
@@ -13,6 +14,11 @@ from qmosaic.backends.testing import BackendConformance, CircuitConformance
 class TestAnnealing(BackendConformance):
     def make(self) -> Backend:
         return Annealing()
+
+
+class TestBifurcation(BackendConformance):
+    def make(self) -> Backend:
+        return Bifurcation(warm_variables=(16,))
 
 
 class TestCirqStatevector(CircuitConformance):

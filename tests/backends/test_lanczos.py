@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qmosaic.backends import estimates
 from qmosaic.backends.base import Job
 from qmosaic.backends.lanczos import Lanczos, prepared
 from qmosaic.backends.testing import random_kernel
@@ -72,3 +73,18 @@ def test_what_it_refuses(circuit: Circuit, message: str) -> None:
 def test_it_refuses_polynomials() -> None:
     with pytest.raises(BackendError, match="takes variational, got spins"):
         Lanczos().prepare(replace(Job(random_kernel(3, 0), 1, 0)))
+
+
+def test_estimates_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Lanczos().estimate(Job(Circuit(3, 0, GATES, (HEISENBERG,), True), 0, 0))
+    diagonal, flipping = (PauliSum(14, tuple(terms), (1.0,) * 14) for terms in (_one_of("Z"), _one_of("X")))
+    large, larger = (Lanczos().estimate(Job(Circuit(14, 0, (), (one,), True), 0, 0)) for one in (diagonal, flipping))
+    assert small.seconds < large.seconds < larger.seconds
+    assert larger.memory_bytes - large.memory_bytes == 2**14 * 13 * 88
+    monkeypatch.setattr(estimates, "machine_bytes", lambda: larger.memory_bytes - 1)
+    with pytest.raises(BackendError, match="GiB"):
+        Lanczos().estimate(Job(Circuit(14, 0, (), (flipping,), True), 0, 0))
+
+
+def _one_of(letter: str) -> list[str]:
+    return ["I" * k + letter + "I" * (13 - k) for k in range(14)]

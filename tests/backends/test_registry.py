@@ -68,7 +68,8 @@ def test_wrappers_are_names_around_names(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_targets() -> None:
     assert registry.by_target("quantum") == ["cirq.density", "cirq.device", "cirq.statevector", "ionq", "qsim"]
     assert registry.by_target("gpu") == ["jax.statevector"]
-    assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
+    classical = ["annealing", "bifurcation", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
+    assert registry.by_target("classical") == classical
 
 
 def test_other_packages_add_theirs(monkeypatch: pytest.MonkeyPatch) -> None:

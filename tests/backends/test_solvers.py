@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qmosaic.backends import estimates
 from qmosaic.backends.annealing import MAX_READS, Annealing, temperatures
 from qmosaic.backends.base import Backend, Result, run_sync
 from qmosaic.backends.exact import MAX_OPTIMA, Exact, energies, feasible
@@ -108,3 +109,16 @@ def test_the_fake_answers_fails_and_remembers() -> None:
         fake.run([job, job])
     assert len(fake.run([job])) == 1
     assert [len(batch) for batch in fake.batches] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("solver", [Annealing(), Tabu()])
+def test_estimates_and_memory(solver: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [solver.estimate(job_of(random_kernel(n, seed=0), shots=2)) for n in (10, 100, 400)]
+    assert sorted(one.seconds for one in sizes) == [one.seconds for one in sizes]
+    assert sorted(one.memory_bytes for one in sizes) == [one.memory_bytes for one in sizes]
+    more = solver.estimate(job_of(random_kernel(100, seed=0), shots=8))
+    assert more.seconds == pytest.approx(4 * sizes[1].seconds)
+    assert solver.estimate(job_of(random_polynomial(9, (3,), seed=0))).seconds > sizes[0].seconds  # more variables
+    monkeypatch.setattr(estimates, "machine_bytes", lambda: 2**20)
+    with pytest.raises(BackendError, match="GiB"):
+        solver.estimate(job_of(random_kernel(400, seed=0)))
