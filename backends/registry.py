@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
+    "aqt": Entry("quantum", "aqt:Aqt", "AQT's cloud", "WORKSPACE/RESOURCE", "aqt"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "all states, so the optimum"),
