@@ -36,6 +36,7 @@ class Entry(NamedTuple):
 BUILT_IN: dict[str, Entry] = {
     "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
     "bifurcation": Entry("classical", "bifurcation:Bifurcation", "simulated bifurcation in JAX, CPU or GPU"),
+    "aqt": Entry("quantum", "aqt:Aqt", "AQT's cloud", "WORKSPACE/RESOURCE", "aqt"),
     "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
     "cirq.device": Entry(
         "quantum",

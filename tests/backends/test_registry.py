@@ -66,7 +66,8 @@ def test_wrappers_are_names_around_names(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_targets() -> None:
-    assert registry.by_target("quantum") == ["cirq.density", "cirq.device", "cirq.statevector", "ionq", "qsim"]
+    quantum = ["aqt", "cirq.density", "cirq.device", "cirq.statevector", "google", "ionq", "qsim"]
+    assert registry.by_target("quantum") == quantum
     assert registry.by_target("gpu") == ["jax.statevector"]
     classical = ["annealing", "bifurcation", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
     assert registry.by_target("classical") == classical

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from qmosaic.codecs.circuit import Circuit, Operation
-from qmosaic.codecs.events import Proposal, Reduced, Ref, RouteReason
+from qmosaic.codecs.events import Proposal, Reduced, Ref, Route, RouteReason
 from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Alive, Rule, decide, route
 
@@ -157,3 +157,24 @@ def test_the_time_left_counts_to_the_deadline() -> None:
     (early,) = route([reduced(4)], now=28.9, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=ALIVE)
     (late,) = route([reduced(4)], now=29.1, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=ALIVE)
     assert [getattr(event, "route", None) and event.route.rule for event in (early, late)] == ["small", "hurry"]  # type: ignore[union-attr]
+
+
+def test_nobody_pays_who_did_not_say_so() -> None:
+    alive: Alive = {"quantum": {"cirq.statevector": {"spins": 16}, "ionq/simulator": {"spins": 29}}}
+    rules = (Rule("mine", "quantum"),)
+
+    def backend(kernel: Reduced, **more: Any) -> str | None:
+        options = {
+            "rules": rules,
+            "preference": DEFAULT_PREFERENCE,
+            "alive": alive,
+            "paid": ("ionq/simulator",),
+            **more,
+        }
+        decision = decide(kernel, seconds_left=10.0, **options)
+        return decision.backend if isinstance(decision, Route) else None
+
+    assert backend(reduced(20)) is None
+    assert backend(reduced(20, target="quantum")) is None
+    assert backend(reduced(20), rules=(Rule("mine", "quantum", backend="ionq/simulator"),)) == "ionq/simulator"
+    assert backend(reduced(4), preference={"quantum": ("ionq/simulator",)}) == "ionq/simulator"

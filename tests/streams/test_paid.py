@@ -93,7 +93,7 @@ async def reading(settings: Settings, topic: str) -> AsyncIterator[Any]:
             async for record in consumer:
                 if test(record.value):
                     return record.value
-        raise AssertionError("the consumer ended")
+        raise AssertionError("the topic has ended")
 
     try:
         yield seen

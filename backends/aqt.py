@@ -1,0 +1,154 @@
+"""`aqt/<workspace>/<resource>` (extra `aqt`): AQT's cloud (Arnica, API v1), in cirq-aqt's serialisation.
+
+Its sampler is not used: it waits without end, and sends without an id that would be known after a crash. The API, as
+cirq-aqt speaks it, has a label for a job but no way to look for one, and none to cancel one. So a job whose sending
+broke off is `unknown` for ever and never sent again, and one that is late is said to be `unknown`: it may still run.
+
+The key: QMOSAIC_AQT_TOKEN or QMOSAIC_AQT_TOKEN_FILE; the address: QMOSAIC_AQT_URL; prices: QMOSAIC_AQT_PRICE (see
+`remote.Price`), since the vendor tells none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import cirq
+import msgspec
+import numpy as np
+from cirq_aqt import AQTSampler
+from cirq_aqt.aqt_target_gateset import AQTTargetGateset
+
+from qmosaic.backends import sampled
+from qmosaic.backends.base import Answer, Capabilities, Health, Job, Usage, check
+from qmosaic.backends.paid import Status, Unclear
+from qmosaic.backends.remote import Http, RemoteBackend, Secret, price, secret
+from qmosaic.backends.sampled import Compiled
+from qmosaic.codecs.errors import BackendError
+
+URL = "https://arnica.aqt.eu/api/v1"
+STATUSES: Mapping[str, Status] = {
+    "queued": "queued",
+    "ongoing": "running",
+    "finished": "completed",
+    "error": "failed",
+    "cancelled": "cancelled",
+}
+
+
+def _in_range(op: cirq.Operation) -> list[cirq.Operation]:
+    """The same but for a phase, its angles where the API takes them: R of 0 to 1 about 0 to 2, RXX of 0 to 1/2, in
+    half turns."""
+    gate, on = op.gate, op.qubits
+    if isinstance(gate, cirq.PhasedXPowGate):
+        turn, axis = gate.exponent % 2, gate.phase_exponent
+        if turn > 1:
+            turn, axis = 2 - turn, axis + 1
+        return [cirq.PhasedXPowGate(exponent=turn, phase_exponent=axis % 2)(*on)]
+    if isinstance(gate, cirq.XXPowGate):
+        turn, out = (gate.exponent + 0.5) % 2 - 0.5, list[cirq.Operation]()
+        if turn > 0.5:  # XX^t = XX XX^(t-1)
+            turn, out = turn - 1, [cirq.PhasedXPowGate(exponent=1, phase_exponent=0)(q) for q in on]
+        if turn < 0:  # XX^-t = Z XX^t Z
+            return [*out, cirq.Z(on[0]), cirq.XXPowGate(exponent=-turn)(*on), cirq.Z(on[0])]
+        return [*out, cirq.XXPowGate(exponent=turn)(*on)]
+    return [op]
+
+
+class Response(msgspec.Struct):
+    """What the API says of a job. `result`: by circuit, a row of bits for each shot."""
+
+    status: str
+    message: str = ""
+    result: dict[str, list[list[int]]] = {}
+
+
+class Aqt(RemoteBackend):
+    """One resource of a workspace."""
+
+    can_find = False
+    can_cancel = False
+
+    def __init__(self, resource: str = "") -> None:
+        if not re.fullmatch(r"[\w-]+/[\w-]+", resource):
+            raise BackendError(
+                f"no resource of AQT is called {resource!r}",
+                place="aqt",
+                remedy="Name a workspace and a resource: aqt/default/simulator_noise.",
+            )
+        self.name, self._resource = f"aqt/{resource}", resource
+        self.capabilities = Capabilities(
+            target="quantum",
+            max_qubits=20,
+            batch=16,
+            uses_angles=True,
+            max_circuit_qubits=20,
+            paid=True,
+            gates=("rz", "r", "rxx"),
+            noise="" if resource.endswith("/simulator_no_noise") else "the device's own",
+        )
+        self.price = price("QMOSAIC_AQT_PRICE")
+
+    def _http(self) -> Http:
+        key = secret("QMOSAIC_AQT_TOKEN")
+        headers = {"Authorization": Secret(f"Bearer {key.reveal()}")}
+        return Http(self.name, os.environ.get("QMOSAIC_AQT_URL", URL), headers, self.limits.request_seconds)
+
+    def prepare(self, job: Job) -> Compiled:
+        """Compiled to rotations and Mølmer-Sørensen gates. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        made = sampled.compiled(job, self.name, AQTTargetGateset())
+        return sampled.counted(job, cirq.Circuit(map(_in_range, made.circuit.all_operations())))
+
+    async def submit(self, prepared: Compiled, client_id: str) -> str:
+        """POST /submit/<workspace>/<resource>."""
+        gates = cirq.Circuit(op for op in prepared.circuit.all_operations() if not cirq.is_measurement(op))
+        sampler, steps = AQTSampler("", "", ""), [{"operation": "MEASURE"}]
+        if gates:  # it refuses what is empty, and measurements, which it adds itself
+            steps = sampler._parse_legacy_circuit_json(sampler._generate_json(gates, {}))
+        circuit = {
+            "repetitions": prepared.job.shots,
+            "number_of_qubits": prepared.figures.qubits,
+            "quantum_circuit": steps,
+        }
+        body = {"job_type": "quantum_circuit", "label": client_id, "payload": {"circuits": [circuit]}}
+        told = await self._http().ask("POST", f"/submit/{self._resource}", body)
+        job = told.get("job") if isinstance(told, dict) else None
+        if not isinstance(job, dict) or not isinstance(job.get("job_id"), str):
+            raise Unclear("an answer without job_id")
+        return str(job["job_id"])
+
+    async def poll(self, vendor_id: str) -> tuple[Status, str]:
+        """GET /result/<id>."""
+        told = await self._response(vendor_id)
+        return STATUSES.get(told.status, "unknown"), told.message
+
+    async def fetch(self, vendor_id: str, prepared: Compiled) -> Answer:
+        """The rows of the only circuit."""
+        rows = np.array((await self._response(vendor_id)).result.get("0", []), dtype=np.uint8)
+        if rows.shape != (prepared.job.shots, prepared.figures.qubits) or rows.max(initial=0) > 1:
+            raise Unclear(f"expected {prepared.job.shots} rows of {prepared.figures.qubits} bits, got {rows.shape}")
+        usage = Usage(cost=self.price.of(prepared), job_id=vendor_id)
+        return sampled.answer_of(prepared, rows, np.ones(len(rows), np.int64), usage)
+
+    async def _response(self, vendor_id: str) -> Response:
+        told = await self._http().ask("GET", f"/result/{quote(vendor_id, safe='')}")
+        try:
+            return msgspec.convert(told.get("response") if isinstance(told, dict) else None, Response)
+        except msgspec.ValidationError as error:
+            raise Unclear(f"an answer that is none: {error}") from None
+
+    async def status(self) -> Health:
+        """GET /workspaces: whether the resource is among them."""
+        told: Any = await self._http().ask("GET", "/workspaces")
+        workspace, _, resource = self._resource.partition("/")
+        there = [
+            each["id"]
+            for space in (told if isinstance(told, list) else ())
+            if space.get("id") == workspace
+            for each in space.get("resources", ())
+        ]
+        return Health(resource in there, "" if resource in there else f"{workspace} has {', '.join(there) or 'none'}")

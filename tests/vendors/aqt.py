@@ -1,0 +1,81 @@
+"""AQT's API v1 (Arnica): submit, result, workspaces. Circuits are simulated by Cirq."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cirq
+import numpy as np
+from aiohttp import web
+
+from tests.vendors.server import KEY, Posted, VendorServer
+
+STATES = {"running": "ongoing", "completed": "finished", "failed": "error"}
+
+
+class AqtServer(VendorServer):
+    """The service."""
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/api/v1/submit/{workspace}/{resource}", self._submit),
+            web.get("/api/v1/result/{id}", self._result),
+            web.get("/api/v1/workspaces", self._workspaces),
+        ]
+
+    def authorized(self, request: web.Request) -> bool:
+        return request.headers.get("Authorization") == f"Bearer {KEY}"
+
+    def is_poll(self, request: web.Request) -> bool:
+        return request.path.startswith("/api/v1/result/")
+
+    def qubits(self, job: Posted) -> int:
+        return int(_circuit(job)["number_of_qubits"])
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        job = self.post(body["label"], body)
+        told = {"job": {"job_id": job.id, "label": job.name}, "response": {"status": "queued"}}
+        return web.json_response(told)
+
+    async def _result(self, request: web.Request) -> web.Response:
+        job = self.job(request.match_info["id"])
+        state = self.advance(job)
+        response: dict[str, Any] = {"status": "entangling" if self.odd else STATES.get(state, state)}
+        if state == "completed":
+            response["result"] = {"0": _simulated(_circuit(job)).tolist()}
+        if state == "failed":
+            response["message"] = "the ions have left"
+        return web.json_response({"job": {"job_id": job.id}, "response": response})
+
+    async def _workspaces(self, request: web.Request) -> web.Response:
+        resource = {"id": "simulator", "name": "a simulator", "type": "simulator"}
+        return web.json_response([{"id": "default", "resources": [resource]}])
+
+
+def _circuit(job: Posted) -> dict[str, Any]:
+    found: dict[str, Any] = job.body["payload"]["circuits"][0]
+    return found
+
+
+def _simulated(program: dict[str, Any]) -> np.ndarray:
+    """A row of all qubits for each shot; the same for the same circuit."""
+    n = program["number_of_qubits"]
+    steps = program["quantum_circuit"]
+    assert [step["operation"] for step in steps].count("MEASURE") == 1
+    assert steps[-1] == {"operation": "MEASURE"}
+    circuit, line = cirq.Circuit(), cirq.LineQubit.range(n)
+    for step in steps[:-1]:
+        if step["operation"] == "RZ":
+            circuit.append(cirq.ZPowGate(exponent=step["phi"])(line[step["qubit"]]))
+        elif step["operation"] == "R":
+            assert 0 <= step["theta"] <= 1
+            assert 0 <= step["phi"] <= 2
+            gate = cirq.PhasedXPowGate(exponent=step["theta"], phase_exponent=step["phi"])
+            circuit.append(gate(line[step["qubit"]]))
+        else:
+            assert step["operation"] == "RXX"
+            assert 0 <= step["theta"] <= 0.5
+            circuit.append(cirq.XXPowGate(exponent=step["theta"])(*(line[q] for q in step["qubits"])))
+    circuit.append(cirq.measure(*line, key="m"))
+    return np.asarray(cirq.Simulator(seed=1).run(circuit, repetitions=program["repetitions"]).measurements["m"])
