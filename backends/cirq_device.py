@@ -84,7 +84,7 @@ class CirqDevice(Backend):
         for pair in self.device.metadata.qubit_pairs:
             graph.add_edge(*pair, error=min(self._error(gate, *pair) for _, gate in self.targets))
         self.router = Router(graph, {qubit: sum(both) for qubit, both in properties.readout_errors.items()})
-        self._compiled = lru_cache(maxsize=64)(self._compile)
+        self._compiled = lru_cache(maxsize=256)(self._compile)
         place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
         most = min(MAX_QUBITS, len(place))
         self.capabilities = Capabilities(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import cirq
 import numpy as np
@@ -36,14 +37,20 @@ from qmosaic.codecs.errors import BackendError
 PROCESSORS = ("rainbow", "weber", "willow_pink")
 
 
+@cache
+def quiet() -> CirqDevice:
+    """One for all tests: what it has compiled it knows."""
+    return CirqDevice("willow_pink", noisy=False)
+
+
 class TestPolynomialsWithoutNoise(CircuitConformance):
     def make(self) -> Backend:
-        return CirqDevice("willow_pink", noisy=False)
+        return quiet()
 
 
 class TestCircuitsWithoutNoise(CircuitKernelConformance):
     def make(self) -> Backend:
-        return CirqDevice("willow_pink", noisy=False)
+        return quiet()
 
     def test_figures(self) -> None:
         """Those of the compiled circuit: a CNOT is a CZ between turns of single qubits."""
