@@ -8,6 +8,7 @@ that is small, else by quantum trajectories in qsim, one for each shot. Measurem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple, cast
 
@@ -27,15 +28,16 @@ from qmosaic.backends.cirq_circuit import OneState, bits_of, gates, one_state, s
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_simulation import simulated
 from qmosaic.backends.estimates import refuse_memory
-from qmosaic.backends.placement import Route, Router
+from qmosaic.backends.placement import Route, Router, swapped
 from qmosaic.codecs.circuit import Circuit, PauliSum
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import SpinPolynomial
 
 MAX_QUBITS = 16
 """A trajectory for every shot is too slow beyond."""
-MAX_DENSITY = 8
-"""Qubits of density matrices: up to here they are faster than the trajectories of some 1000 shots."""
+MAX_DENSITY, MAX_EXACT = 6, 8
+"""Qubits of density matrices, to draw from (a second or two, as some 200 trajectories) and for exact values (half a
+minute)."""
 ALONE = ("id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "rx", "ry", "rz", "p", "u")
 NATIVE: dict[type[cirq.Gate], str] = {cirq.CZPowGate: "cz", cirq.ISwapPowGate: "sqrt_iswap", SycamoreGate: "syc"}
 TARGETS: dict[str, type[cirq.Gate]] = {
@@ -44,6 +46,8 @@ TARGETS: dict[str, type[cirq.Gate]] = {
     "SycamoreTargetGateset": SycamoreGate,
 }
 KEY = "x"
+Parts = tuple[tuple[cirq.Operation, ...], ...]
+"""Gates on one or two line qubits, between barriers."""
 
 
 class Prepared(NamedTuple):
@@ -80,6 +84,7 @@ class CirqDevice(Backend):
         for pair in self.device.metadata.qubit_pairs:
             graph.add_edge(*pair, error=min(self._error(gate, *pair) for _, gate in self.targets))
         self.router = Router(graph, {qubit: sum(both) for qubit, both in properties.readout_errors.items()})
+        self._compiled = lru_cache(maxsize=256)(self._compile)
         place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
         most = min(MAX_QUBITS, len(place))
         self.capabilities = Capabilities(
@@ -103,7 +108,7 @@ class CirqDevice(Backend):
             measurement.shares(how, job.shots)
         for basis in (group.basis for group in how.groups):
             turns = [each for turn in measurement.turns(basis) for each in gates(turn, [line[turn.qubits[0]]])]
-            circuits[basis] = self._compiled(n, [*parts[:-1], [*parts[-1], *turns]])
+            circuits[basis] = self._compiled(n, (*parts[:-1], (*parts[-1], *turns)))
         return Prepared(job, one, circuits)
 
     def run(self, batch: Sequence[Prepared]) -> list[Result | Expectations]:
@@ -121,7 +126,7 @@ class CirqDevice(Backend):
             each = 3 if step.gate < 0 else 2
             fidelity *= (1 - error[frozenset(step.on)]) ** each
             steps += each
-        density = n <= MAX_DENSITY
+        density = n <= MAX_DENSITY or job.shots == 0
         memory = 3 * 8 * 2 ** (2 * n if density and self.noisy else n)
         refuse_memory(self.name, job, memory)
         times = 1 if density or not self.noisy else job.shots
@@ -133,7 +138,7 @@ class CirqDevice(Backend):
         angle = np.ones(1)
         self.run([self.prepare(Job(SpinPolynomial.of(2, h=[1, 1], rows=[0], cols=[1], J=[1]), 1, 0, angle, angle))])
 
-    def _parts(self, job: Job) -> tuple[list[list[cirq.Operation]], int, OneState | None]:
+    def _parts(self, job: Job) -> tuple[Parts, int, OneState | None]:
         """Gates on one or two line qubits between barriers, how many qubits, and how bits are read from them."""
         check(job, self.name, self.capabilities)
         one = None
@@ -141,9 +146,9 @@ class CirqDevice(Backend):
             parts, n = [list(circuit_of(job)[:-1].all_operations())], job.kernel.n
         elif _observables(job):
             parts, n = segments(unmeasured(job.kernel)), job.kernel.qubits
-            if job.shots == 0 and self.noisy and n > MAX_DENSITY:
+            if job.shots == 0 and self.noisy and n > MAX_EXACT:
                 raise BackendError(
-                    f"exact values of {n} noisy qubits, at most {MAX_DENSITY}",
+                    f"exact values of {n} noisy qubits, at most {MAX_EXACT}",
                     place="job.shots",
                     remedy="Ask for shots.",
                 )
@@ -157,17 +162,16 @@ class CirqDevice(Backend):
                 )
             parts = segments(job.kernel) if is_final(job.kernel) else [list(one.gates.all_operations())]
             n = one.qubits
-        small = [cirq.decompose(part, keep=lambda each: cirq.num_qubits(each) < 3) for part in parts]
-        return small, n, one
+        return tuple(tuple(cirq.decompose(part, keep=lambda each: cirq.num_qubits(each) < 3)) for part in parts), n, one
 
-    def _routed(self, n: int, parts: Sequence[Sequence[cirq.Operation]]) -> Route:
+    def _routed(self, n: int, parts: Parts) -> Route:
         pairs = tuple(
             tuple((_number(a), _number(b)) for a, b in (each.qubits for each in part if len(each.qubits) == 2))
             for part in parts
         )
         return self.router.route(n, pairs)
 
-    def _compiled(self, n: int, parts: Sequence[Sequence[cirq.Operation]]) -> cirq.Circuit:
+    def _compile(self, n: int, parts: Parts) -> cirq.Circuit:
         """For the gate set of the processor that leaves the most fidelity. Its last moment measures all, in order."""
         placed, where = on_device(self._routed(n, parts), parts)
         found = max(
@@ -274,9 +278,7 @@ def _number(qubit: cirq.Qid) -> int:
     return cast(cirq.LineQubit, qubit).x
 
 
-def on_device(
-    route: Route, parts: Sequence[Sequence[cirq.Operation]]
-) -> tuple[list[list[cirq.Operation]], list[cirq.Qid]]:
+def on_device(route: Route, parts: Parts) -> tuple[list[list[cirq.Operation]], list[cirq.Qid]]:
     """Gates on one or two line qubits moved along their route, and where each qubit is at the end."""
     where, out = list(route.start), []
     for part, steps in zip(parts, route.segments, strict=True):
@@ -294,7 +296,7 @@ def on_device(
         for gate, on in steps:
             if gate < 0:
                 moved.append(cirq.SWAP(*on))
-                where = [{on[0]: on[1], on[1]: on[0]}.get(place, place) for place in where]
+                where = swapped(where, on)
             else:
                 moved += [
                     each.with_qubits(*(where[_number(q)] for q in each.qubits)) for each in (*before[gate], joint[gate])

@@ -1,0 +1,151 @@
+"""`cirq.device`: without noise it passes the suites, with noise it is what the calibration says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import cirq
+import numpy as np
+import pytest
+
+pytest.importorskip("cirq_google")
+pytest.importorskip("qsimcirq")
+
+from qmosaic.backends import cirq_device
+from qmosaic.backends.base import Backend, Expectations, Job, Result, run_sync
+from qmosaic.backends.cirq_device import CirqDevice
+from qmosaic.backends.registry import create
+from qmosaic.backends.testing import (
+    CircuitConformance,
+    asymmetric_job,
+    chi_square,
+    dense_probabilities,
+    job_of,
+    random_kernel,
+)
+from qmosaic.backends.testing_circuits import (
+    CircuitKernelConformance,
+    distance,
+    expected,
+    observables,
+    random_circuit,
+)
+from qmosaic.codecs.circuit import Circuit, Operation
+from qmosaic.codecs.errors import BackendError
+
+PROCESSORS = ("rainbow", "weber", "willow_pink")
+
+
+@cache
+def quiet() -> CirqDevice:
+    """One for all tests: what it has compiled it knows."""
+    return CirqDevice("willow_pink", noisy=False)
+
+
+class TestPolynomialsWithoutNoise(CircuitConformance):
+    def make(self) -> Backend:
+        return quiet()
+
+
+class TestCircuitsWithoutNoise(CircuitKernelConformance):
+    def make(self) -> Backend:
+        return quiet()
+
+    def test_figures(self) -> None:
+        """Those of the compiled circuit: a CNOT is a CZ between turns of single qubits."""
+        operations = (Operation("h", (0,)), Operation("cx", (0, 1)), Operation("measure", (0, 1), bits=(0, 1)))
+        found = self.counted(Circuit(2, 2, operations), shots=7).circuit
+        assert found is not None
+        assert (found.qubits, found.depth, found.two_qubit_gates, found.shots) == (2, 3, 1, 7)
+
+
+def counted(backend: Backend, job: Job) -> Result:
+    (result,) = run_sync(backend, [backend.prepare(job)])
+    assert isinstance(result, Result)
+    return result
+
+
+def x(qubit: int) -> Operation:
+    return Operation("x", (qubit,))
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_bits_stay_in_order_through_swaps(processor: str) -> None:
+    backend = CirqDevice(processor, noisy=False)
+    circuit = random_circuit(5, 7, operations=20)
+    assert distance(counted(backend, Job(circuit, 4000, 1)), circuit) < 5
+    assert counted(backend, asymmetric_job()).samples.tolist() == [[0, 1, 1]]
+
+
+@pytest.mark.parametrize("argument", ["", "sycamore23"])
+def test_processors_are_listed(argument: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        create(f"cirq.device/{argument}" if argument else "cirq.device")
+    assert all(f"cirq.device/{name}" in caught.value.remedy for name in PROCESSORS)
+
+
+def test_barriers_are_kept() -> None:
+    backend = CirqDevice("willow_pink")
+    gate, barrier = Operation("cz", (0, 1)), Operation("barrier", (0, 1))
+    ends = Operation("measure", (0, 1), bits=(0, 1))
+    for operations, pairs in (((gate, gate, ends), 0), ((gate, barrier, gate, ends), 2)):
+        told = counted(backend, Job(Circuit(2, 2, operations), 10, 1)).circuit
+        assert told is not None
+        assert told.two_qubit_gates == pairs
+
+
+def test_a_structure_is_placed_and_routed_once() -> None:
+    backend = CirqDevice("willow_pink")
+    for seed in range(3):
+        backend.prepare(
+            replace(job_of(random_kernel(5, 1)), kernel=random_kernel(5, seed), gammas=np.array([seed + 0.1]))
+        )
+    assert backend.router.route.cache_info().misses == 1
+
+
+def test_placement_avoids_bad_qubits() -> None:
+    backend = CirqDevice("rainbow")
+    readout = dict(zip(backend.router.nodes, backend.router.readout, strict=True))
+    (start, _) = backend.router.route(4, (((0, 1), (1, 2), (2, 3)),))
+    assert len(set(start)) == 4
+    assert all(a in b.neighbors() for a, b in zip(start[1:], start, strict=False) if isinstance(b, cirq.GridQubit))
+    assert max(readout[qubit] for qubit in start) < np.median(list(readout.values()))
+
+
+@pytest.mark.parametrize("processor", ["rainbow", "willow_pink"])
+def test_noise_lies_between_the_ideal_and_nothing(processor: str) -> None:
+    backend = create(f"cirq.device/{processor}")
+    job = job_of(random_kernel(3, 3), shots=20_000)
+    ideal = dense_probabilities(job)
+    result, again = counted(backend, job), counted(backend, job)
+    np.testing.assert_array_equal(result.counts, again.counts)
+    seen = np.zeros(8)
+    seen[result.samples @ (1 << np.arange(3)[::-1])] = result.counts / job.shots
+    assert np.abs(seen - ideal).sum() < np.abs(seen - 1 / 8).sum()
+    assert chi_square(result, ideal) > 5
+    estimate = backend.estimate(job)
+    assert 0.5 < estimate.fidelity < 1
+    assert estimate.seconds > 0
+
+
+def test_trajectories_follow_the_density_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(random_kernel(3, 2), shots=4000, seed=5)
+    backend = CirqDevice("rainbow")
+    shares = backend._states(backend.prepare(job).circuits[""])
+    monkeypatch.setattr(cirq_device, "MAX_DENSITY", 0)
+    assert chi_square(counted(backend, job), shares) < 5
+
+
+def test_exact_values_are_those_that_many_shots_approach() -> None:
+    backend = create("cirq.device/willow_pink")
+    circuit = random_circuit(3, 5, operations=12, measured=False)
+    circuit = Circuit(3, 0, circuit.operations, observables(3, 5))
+    exact, shots = run_sync(backend, [backend.prepare(Job(circuit, shots, 1)) for shots in (0, 20_000)])
+    assert isinstance(exact, Expectations)
+    assert isinstance(shots, Expectations)
+    assert (np.abs(exact.values - shots.values) < 5 * shots.errors).all()
+    ideal = expected(circuit)
+    assert 1e-3 < np.abs(exact.values - ideal).max() < 0.3
+    with pytest.raises(BackendError, match="exact values of 9 noisy qubits"):
+        backend.prepare(Job(Circuit(9, 0, (x(0),), observables(9, 1)), 0, 1))
