@@ -19,8 +19,8 @@ NAMES = {
     "e": "latency",
     "f": "mixed",
     "g": "targets",
-    "i": "mitigation",
     "h": "backends",
+    "i": "mitigation",
 }
 
 

@@ -21,14 +21,18 @@ from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.kernels import Kernel, Kind, kind_of
 from qmosaic.codecs.model import SpinPolynomial
 from tests.backends.kernels import PROBLEMS, job, kernel
+from tests.vendors import aqt, ionq
+from tests.vendors.aqt import AqtServer
+from tests.vendors.ionq import IonqServer
 
 LEAST_P = 1e-6
 """With fixed seeds; of the two hundred tests here one in five thousand would fail for no reason."""
 Distribution = Mapping[tuple[int, ...], float]
 
-NOISY = ("cirq.device",)
-ELSEWHERE = ("fake",)  # its answers are random
-SIMULATORS = [name for name in BUILT_IN if name not in (*NOISY, *ELSEWHERE)]
+DEVICES = ["cirq.device/rainbow", "cirq.device/weber", "cirq.device/willow_pink"]
+CLOUDS = ("aqt", "google", "ionq")
+SIMULATORS = [name for name in BUILT_IN if name not in ("fake", "cirq.device", *CLOUDS)]
+STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1)
 
 
 def kind(found: Kernel) -> Kind:
@@ -116,7 +120,55 @@ def test_there_are_twenty_of_all_kinds() -> None:
 
 @pytest.mark.parametrize("backend_name", SIMULATORS)
 def test_what_has_no_noise_agrees_with_theory(backend_name: str) -> None:
-    backend = create(backend_name)
+    agrees(create(backend_name))
+
+
+def test_ionq_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with IonqServer() as server:
+        monkeypatch.setenv("QMOSAIC_IONQ_URL", server.url)
+        monkeypatch.setenv("QMOSAIC_IONQ_API_KEY", ionq.KEY)
+        agrees(create("ionq/simulator"))
+
+
+def test_aqt_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with AqtServer() as server:
+        monkeypatch.setenv("QMOSAIC_AQT_URL", f"{server.url}/api/v1/")
+        monkeypatch.setenv("QMOSAIC_AQT_TOKEN", aqt.KEY)
+        agrees(create("aqt/default/simulator"))
+
+
+@pytest.mark.parametrize("noise", ["depolarizing", "amplitude_damping", "readout"])
+def test_more_noise_is_worse(noise: str) -> None:
+    errors = []
+    for strength in STRENGTHS:
+        backend = create(f"cirq.density/{noise}={strength}")
+        found = answers(backend, taken(backend))
+        errors.append(np.mean([error(answer, name) for name, answer in found.items()]))
+    assert (np.diff(errors) > 0).all(), errors
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_is_worse_than_an_ideal_one_and_better_than_chance(device: str) -> None:
+    backend, ideal = create(device), create("qsim")
+    names = taken(backend)
+    assert len(names) == len(PROBLEMS)
+    noisy, exact = (
+        np.mean([error(answer, name) for name, answer in answers(each, names).items()]) for each in (backend, ideal)
+    )
+    measured = [name for name in names if not getattr(kernel(name), "observables", ())]
+    chance = np.mean([uniform(name) for name in measured])
+    assert exact < noisy < chance
+
+
+def uniform(name: str) -> float:
+    """The total variation of coin flips."""
+    ideal = distribution(name)
+    n = len(next(iter(ideal)))
+    return 0.5 * (sum(abs(share - 2.0**-n) for share in ideal.values()) + (2**n - len(ideal)) * 2.0**-n)
+
+
+def agrees(backend: Backend) -> None:
+    """Assert that its answers to all that it takes are right."""
     names = taken(backend)
     assert names
     for name, answer in answers(backend, names).items():
