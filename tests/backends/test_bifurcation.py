@@ -58,11 +58,16 @@ def test_units_do_not_matter(scale: float) -> None:
 
 
 def test_it_is_stable_where_all_couplings_pull_together() -> None:
-    """The complete bipartite graph: the matrix of its couplings has one eigenvalue far above a typical field."""
-    sides = np.arange(60)
-    rows, cols = np.repeat(sides, 60), np.tile(sides + 60, 60)
-    (result,) = solved(SpinPolynomial.of(120, rows=rows, cols=cols, J=np.ones(3600)))
-    assert result.energies.min() == -3600
+    """The complete graph: the matrix of its couplings has one eigenvalue far above a typical field."""
+    rows, cols = np.triu_indices(200, 1)
+    (result,) = solved(SpinPolynomial.of(200, rows=rows, cols=cols, J=np.ones(len(rows))))
+    assert result.energies.min() == -100
+
+
+def test_fields_and_terms_of_three_push_the_right_way() -> None:
+    fields, cubic = SpinPolynomial.of(200, h=np.linspace(-1, 1, 200)), random_polynomial(18, (3,), seed=1)
+    for result, least in zip(solved(fields, cubic), (-fields.scale, energies(cubic).min()), strict=True):
+        assert result.energies.min() == pytest.approx(least)
 
 
 def test_it_finds_the_best_state_that_keeps_constraints() -> None:
