@@ -193,7 +193,8 @@ def drawn(shares: Float32[Array, "k N"], uniforms: Float32[Tensor, "k s 2"]) -> 
         sums, whole, numbers = row
         return jax.lax.map(lambda uniform: _draw_late(sums, whole, uniform), numbers, batch_size=64)
 
-    return jax.lax.map(one, (outer, shares, jnp.asarray(uniforms)))
+    found: Int32[Array, "k s"] = jax.lax.map(one, (outer, shares, jnp.asarray(uniforms)))
+    return found
 
 
 def _draw(outer: Float32[Array, " L"], inner: Float32[Array, "L R"], uniform: Float32[Array, " 2"]) -> Int32[Array, ""]:
@@ -385,7 +386,7 @@ def _weights(q: int) -> Any:
     """Ones among these bits. Of large states behind a barrier: XLA would compute what follows from them when it
     compiles, and keep constants as long as the state."""
     weights = tuple(jnp.asarray(bits.sum(1), jnp.float32) for bits in _halves(q))
-    return weights if q < BLOCK + 4 else jax.lax.optimization_barrier(weights)
+    return weights if q < BLOCK + 4 else jax.lax.optimization_barrier(weights)  # type: ignore[no-untyped-call]
 
 
 def _spins(bits: np.ndarray[Any, Any]) -> Float32[Array, "x i"]:
