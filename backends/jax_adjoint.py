@@ -80,7 +80,8 @@ def _turning(left: Parts, right: Parts) -> Float32[Array, ""]:
     As the trace of G with the product of both states over all other qubits; short states, whose products would be
     many and tiny, have G applied instead. Both were measured.
     """
-    slope, before = jnp.float32(0), 1
+    slope: Float32[Array, ""] = jnp.float32(0)
+    before = 1
     for size in groups(len(left[0])):
         generator = _generator(log2(size))
         for a, b in zip(left, right, strict=True):

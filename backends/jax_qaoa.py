@@ -29,6 +29,8 @@ from qmosaic.codecs.model import Monomials, SpinPolynomial
 
 GROUP = 4
 """Qubits per mixer matrix: 16x16 was the fastest of 8 to 64 on CPUs."""
+BLOCK = 17
+"""Qubits whose amplitudes stay in a cache."""
 LEAST_QUBITS = 4
 """Smaller kernels are padded with free qubits, which the circuit leaves in |+>: fewer shapes to compile."""
 
@@ -179,15 +181,34 @@ def drawn(shares: Float32[Array, "k N"], uniforms: Float32[Tensor, "k s 2"]) -> 
     uniform number: one running sum over 2^q float32 values could not tell rare states apart.
     """
     rows, size = shares.shape
-    inner = jnp.cumsum(shares.reshape(rows, 2 ** (log2(size) // 2), -1), axis=-1)
-    outer = jnp.cumsum(inner[..., -1], axis=-1)
-    return jax.vmap(jax.vmap(_draw, (None, None, 0)))(outer, inner, jnp.asarray(uniforms))
+    shares = shares.reshape(rows, 2 ** (log2(size) // 2), -1)
+    if log2(size) < BLOCK + 4:
+        inner = jnp.cumsum(shares, axis=-1)
+        outer = jnp.cumsum(inner[..., -1], axis=-1)
+        return jax.vmap(jax.vmap(_draw, (None, None, 0)))(outer, inner, jnp.asarray(uniforms))
+    # running sums only of the rows that are drawn: they would take twice the memory
+    outer = jnp.cumsum(shares.sum(axis=-1), axis=-1)
+
+    def one(row: Any) -> Any:
+        sums, whole, numbers = row
+        return jax.lax.map(lambda uniform: _draw_late(sums, whole, uniform), numbers, batch_size=64)
+
+    found: Int32[Array, "k s"] = jax.lax.map(one, (outer, shares, jnp.asarray(uniforms)))
+    return found
 
 
 def _draw(outer: Float32[Array, " L"], inner: Float32[Array, "L R"], uniform: Float32[Array, " 2"]) -> Int32[Array, ""]:
     left = _search(lambda i: outer[i], outer.shape[0], uniform[0])
     right = _search(lambda i: inner[left, i], inner.shape[1], uniform[1])
     return left * inner.shape[1] + right
+
+
+def _draw_late(
+    outer: Float32[Array, " L"], shares: Float32[Array, "L R"], uniform: Float32[Array, " 2"]
+) -> Int32[Array, ""]:
+    left = _search(lambda i: outer[i], outer.shape[0], uniform[0])
+    inner = jnp.cumsum(shares[left])
+    return left * shares.shape[1] + _search(lambda i: inner[i], shares.shape[1], uniform[1])
 
 
 def _search(running: Callable[[Any], Any], size: int, uniform: Any) -> Int32[Array, ""]:
@@ -254,7 +275,7 @@ def evolved(
 def begun(cost: Float32[Array, " N"], gamma: Float32[Array, ""]) -> Parts:
     """S* |+>, after the first phase."""
     q = log2(len(cost))
-    left, right = (bits.sum(1).astype(np.float32) for bits in _halves(q))
+    left, right = _weights(q)
     ones = (left[:, None] + right).ravel()
     cos, sin = phase(ones / 4 - gamma * cost / (2 * np.pi))
     scale = np.float32(2 ** (-q / 2))
@@ -283,17 +304,40 @@ def flipped(parts: Parts) -> Parts:
     """
     real, imag = parts
     q = log2(len(real))
-    left, right = (1 - 2 * (bits.sum(1) % 2).astype(np.float32) for bits in _halves(q))
+    left, right = (1 - 2 * (ones % 2) for ones in _weights(q))
     parity = (left[:, None] * right).ravel() * np.float32(1 if q % 4 > 1 else -1)
     other_real, other_imag = (real, imag) if q % 2 else (-imag, real)
     return parity * other_real[::-1], parity * other_imag[::-1]
 
 
 def _rotated(part: Float32[Array, " N"], beta: Float32[Array, ""]) -> Float32[Array, " N"]:
-    """R(beta) on every qubit of a real part, `GROUP` qubits at a time."""
+    """R(beta) on every qubit of a real part.
+
+    One that no cache holds is mixed in place, in pieces: its last `BLOCK` qubits, then those in front of them.
+    """
+    front = log2(len(part)) - BLOCK
+    if front < 4:
+        return _turned(part, beta, log2(len(part)))
+    width = 2 ** (BLOCK - front)
+
+    def rows(k: Any, whole: Any) -> Any:
+        return whole.at[k].set(_turned(whole[k], beta, BLOCK))
+
+    def columns(k: Any, whole: Any) -> Any:
+        piece = jax.lax.dynamic_slice_in_dim(whole, k * width, width, axis=1)
+        turned = _turned(piece.ravel(), beta, front).reshape(piece.shape)
+        return jax.lax.dynamic_update_slice_in_dim(whole, turned, k * width, axis=1)
+
+    whole = jax.lax.fori_loop(0, 2**front, rows, part.reshape(2**front, -1))
+    mixed_: Float32[Array, " N"] = jax.lax.fori_loop(0, 2**front, columns, whole).ravel()
+    return mixed_
+
+
+def _turned(part: Float32[Array, " N"], beta: Float32[Array, ""], qubits: int) -> Float32[Array, " N"]:
+    """R(beta) on the first qubits of a real part, `GROUP` of them at a time."""
     c, s = jnp.cos(beta), jnp.sin(beta)
     one, before = jnp.array([[c, -s], [s, c]]), 1
-    for size in groups(len(part)):
+    for size in groups(2**qubits):
         matrix = one
         while len(matrix) < size:
             matrix = jnp.kron(matrix, one)
@@ -336,6 +380,13 @@ def _halves(q: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return tuple(  # type: ignore[return-value]
         (np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1 for n in (q // 2, q - q // 2)
     )
+
+
+def _weights(q: int) -> Any:
+    """Ones among these bits. Of large states behind a barrier: XLA would compute what follows from them when it
+    compiles, and keep constants as long as the state."""
+    weights = tuple(jnp.asarray(bits.sum(1), jnp.float32) for bits in _halves(q))
+    return weights if q < BLOCK + 4 else jax.lax.optimization_barrier(weights)  # type: ignore[no-untyped-call]
 
 
 def _spins(bits: np.ndarray[Any, Any]) -> Float32[Array, "x i"]:

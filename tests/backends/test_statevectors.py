@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from qmosaic.backends import jax_adjoint, jax_constrained, jax_qaoa
+from qmosaic.backends import estimates, jax_adjoint, jax_constrained, jax_qaoa
 from qmosaic.backends.base import Backend, Job, Result, run_sync
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
 from qmosaic.backends.qaoa_circuit import held
 from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, random_polynomial, states
+from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
 CASES = [(n, layers, fields) for n in (1, 2, 3, 4, 6) for layers in (1, 2) for fields in (True, False)]
@@ -113,6 +114,25 @@ def test_chunks_do_not_change_expectations(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(jax_qaoa, "chunk", lambda limit=limit: limit)
         parts = jax_qaoa.expectations(costs, stack.folded, gammas, betas)
         np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+def test_large_states_are_mixed_and_drawn_from_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    part = jax.numpy.asarray(rng.normal(size=2**11), np.float32)
+    uniforms = rng.random((1, 200, 2), np.float32)
+    whole = jax_qaoa._rotated(part, jax.numpy.float32(0.3))
+    drawn = jax_qaoa.drawn(part[None] ** 2, uniforms)
+    monkeypatch.setattr(jax_qaoa, "BLOCK", 6)
+    np.testing.assert_allclose(jax_qaoa._rotated(part, jax.numpy.float32(0.3)), whole, atol=1e-5)
+    np.testing.assert_array_equal(jax_qaoa.drawn(part[None] ** 2, uniforms), drawn)
+
+
+def test_a_job_over_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "machine_bytes", lambda: 2**31)
+    backend = JaxStatevector()
+    assert backend.estimate(job_of(random_kernel(26, seed=0))).memory_bytes < 2**31
+    with pytest.raises(BackendError, match="GiB"):
+        backend.estimate(job_of(random_kernel(27, seed=0)))
 
 
 @pytest.mark.parametrize(
