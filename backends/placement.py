@@ -23,7 +23,7 @@ Pairs = tuple[tuple[int, int], ...]
 AHEAD = 20
 """Gates that a SWAP is judged by."""
 
-COMPACT = 0.2
+COMPACT = 0.05
 """What nearness to a qubit counts that shares no gate, in gates: patches with room for SWAPs, and no long arms."""
 
 
@@ -48,8 +48,10 @@ class Router:
         self.graph = graph
         self.nodes = sorted(graph)
         self.readout = np.array([readout[qubit] for qubit in self.nodes])
-        self.distances = nx.floyd_warshall_numpy(graph, self.nodes, weight="error")
-        self.adjacent = np.array([[graph.has_edge(a, b) for b in self.nodes] for a in self.nodes])
+        errors = nx.to_numpy_array(graph, self.nodes, weight="error", nonedge=np.inf)
+        self.adjacent = np.isfinite(errors)
+        # a SWAP is three gates
+        self.distances = np.minimum(errors, 3 * nx.floyd_warshall_numpy(graph, self.nodes, weight="error"))
         self.route = lru_cache(maxsize=256)(self._route)
         """The route for so many qubits and the pairs of each segment; equal structures are routed once."""
 
