@@ -126,11 +126,12 @@ class CirqDevice(Backend):
             each = 3 if step.gate < 0 else 2
             fidelity *= (1 - error[frozenset(step.on)]) ** each
             steps += each
-        density = n <= MAX_DENSITY or job.shots == 0
-        memory = 3 * 8 * 2 ** (2 * n if density and self.noisy else n)
+        density = self.noisy and (n <= MAX_DENSITY or job.shots == 0)
+        memory = 3 * 8 * 2 ** (2 * n if density else n)
         refuse_memory(self.name, job, memory)
-        times = 1 if density or not self.noisy else job.shots
-        seconds = steps * times * (1e-4 + memory * 1e-9) + 0.01 * steps
+        each_step = 1e-7 * memory if density else 5e-5 + 1.5e-10 * memory
+        times = job.shots if self.noisy and not density else 1
+        seconds = steps * (0.01 + times * each_step)  # a hundredth to compile it
         return Estimate(seconds, fidelity=fidelity if self.noisy else 1.0, memory_bytes=memory)
 
     def warm_up(self) -> None:

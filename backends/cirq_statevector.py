@@ -8,7 +8,7 @@ from jaxtyping import Complex64
 
 from qmosaic.backends.base import Capabilities, Estimate, Job
 from qmosaic.backends.cirq_simulation import simulated
-from qmosaic.backends.cirq_states import CirqStates
+from qmosaic.backends.cirq_states import CirqStates, amplitude_bytes
 from qmosaic.backends.estimates import state_vector
 
 
@@ -25,5 +25,10 @@ class CirqStatevector(CirqStates):
     def estimate(self, job: Job) -> Estimate:
         """By measured times and bytes. Raises BackendError for what does not fit into memory."""
         return state_vector(
-            job, self.name, self.capabilities, amplitude_bytes=24, gate_seconds=4e-5, amplitude_seconds=2e-9
+            job,
+            self.name,
+            self.capabilities,
+            amplitude_bytes=amplitude_bytes(job),
+            gate_seconds=4e-5,
+            amplitude_seconds=2e-9,
         )

@@ -23,6 +23,9 @@ Pairs = tuple[tuple[int, int], ...]
 AHEAD = 20
 """Gates that a SWAP is judged by."""
 
+COMPACT = 0.05
+"""What nearness to a qubit counts that shares no gate, in gates: patches with room for SWAPs, and no long arms."""
+
 
 class Step(NamedTuple):
     """Gate number `gate` of a segment, or a SWAP where that is -1, on these two."""
@@ -45,8 +48,10 @@ class Router:
         self.graph = graph
         self.nodes = sorted(graph)
         self.readout = np.array([readout[qubit] for qubit in self.nodes])
-        self.distances = nx.floyd_warshall_numpy(graph, self.nodes, weight="error")
-        self.adjacent = np.array([[graph.has_edge(a, b) for b in self.nodes] for a in self.nodes])
+        errors = nx.to_numpy_array(graph, self.nodes, weight="error", nonedge=np.inf)
+        self.adjacent = np.isfinite(errors)
+        # a SWAP is three gates
+        self.distances = np.minimum(errors, 3 * nx.floyd_warshall_numpy(graph, self.nodes, weight="error"))
         self.route = lru_cache(maxsize=256)(self._route)
         """The route for so many qubits and the pairs of each segment; equal structures are routed once."""
 
@@ -108,14 +113,15 @@ class Router:
         """The best of greedy placements from every start."""
         order = [int(gates.sum(1).argmax())]
         while len(order) < len(gates):
-            tied = gates[:, order].sum(1) + 1e-6 * gates.sum(1)
+            # of equals the neighbour of what was placed first: a ring grows at both ends, and they stay side by side
+            tied = gates[:, order] @ 0.99 ** np.arange(len(order)) + 1e-6 * gates.sum(1)
             tied[order] = -1
             order.append(int(tied.argmax()))
         best, cheapest = list[int](), np.inf
         for first in range(len(self.nodes)):
             chosen, cost = [first], self.readout[first]
             for k, qubit in enumerate(order[1:], 1):
-                asked = self.distances[:, chosen] @ gates[qubit, order[:k]] + self.readout
+                asked = self.distances[:, chosen] @ (gates[qubit, order[:k]] + COMPACT) + self.readout
                 asked[~self.adjacent[chosen].any(0)] = np.inf
                 asked[chosen] = np.inf
                 chosen.append(int(asked.argmin()))

@@ -12,7 +12,7 @@ from jaxtyping import Complex64
 from qsimcirq.qsim_simulator import QSimSimulator
 
 from qmosaic.backends.base import Capabilities, Estimate, Job
-from qmosaic.backends.cirq_states import CirqStates
+from qmosaic.backends.cirq_states import CirqStates, amplitude_bytes
 from qmosaic.backends.estimates import state_vector
 
 
@@ -32,5 +32,10 @@ class Qsim(CirqStates):
     def estimate(self, job: Job) -> Estimate:
         """By measured times and bytes. Raises BackendError for what does not fit into memory."""
         return state_vector(
-            job, self.name, self.capabilities, amplitude_bytes=24, gate_seconds=3e-5, amplitude_seconds=5e-10
+            job,
+            self.name,
+            self.capabilities,
+            amplitude_bytes=amplitude_bytes(job),
+            gate_seconds=3e-5,
+            amplitude_seconds=5e-10,
         )

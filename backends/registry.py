@@ -47,6 +47,7 @@ BUILT_IN: dict[str, Entry] = {
     "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
     "qsim": Entry("quantum", "qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
+    "stim": Entry("classical", "stim_clifford:StimClifford", "Clifford circuits of thousands of qubits", extra="stim"),
     "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
 }
 WRAPPERS: dict[str, Entry] = {

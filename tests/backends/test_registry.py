@@ -12,7 +12,7 @@ from qmosaic.backends.fake import Fake
 from qmosaic.backends.lanczos import Lanczos
 from qmosaic.codecs.errors import BackendError
 
-NEEDED = {"aqt": "/default/simulator", "google": "/willow_pink", "ionq": "/simulator"}
+NEEDED = {"aqt": "/default/simulator", "cirq.device": "/willow_pink", "google": "/willow_pink", "ionq": "/simulator"}
 """The arguments of those that do not go without."""
 
 
@@ -69,7 +69,7 @@ def test_targets() -> None:
     quantum = ["aqt", "cirq.density", "cirq.device", "cirq.statevector", "google", "ionq", "qsim"]
     assert registry.by_target("quantum") == quantum
     assert registry.by_target("gpu") == ["jax.statevector"]
-    classical = ["annealing", "bifurcation", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
+    classical = ["annealing", "bifurcation", "cirq.clifford", "exact", "fake", "lanczos", "stim", "tabu"]
     assert registry.by_target("classical") == classical
 
 
