@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_the_choices() -> None:
 
 
 def test_targets() -> None:
-    assert registry.by_target("quantum") == ["aqt", "cirq.statevector", "ionq"]
+    assert registry.by_target("quantum") == ["aqt", "cirq.statevector", "google", "ionq"]
     assert registry.by_target("gpu") == ["jax.statevector"]
     assert registry.by_target("classical") == ["annealing", "cirq.clifford", "exact", "fake", "lanczos", "tabu"]
 
