@@ -228,7 +228,7 @@ async def _token() -> str:
 
 
 def _default_token() -> str:
-    credentials, _ = google.auth.default(scopes=[SCOPE])
+    credentials: Any = google.auth.default(scopes=[SCOPE])[0]
     credentials.refresh(google.auth.transport.requests.Request())
     return str(credentials.token)
 
@@ -236,7 +236,7 @@ def _default_token() -> str:
 def _retry_after(error: exceptions.GoogleAPICallError) -> float | None:
     """Seconds of a RetryInfo among the error's details."""
     for detail in error.details:
-        delay = getattr(detail, "retry_delay", None)
+        delay: Any = getattr(detail, "retry_delay", None)
         if delay is not None:
-            return float(delay.seconds) + delay.nanos / 1e9
+            return float(delay.seconds + delay.nanos / 1e9)
     return None
