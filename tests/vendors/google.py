@@ -128,7 +128,7 @@ class GoogleServer(VendorServer):
         circuit = _circuit(self._programs[job.id.partition("/jobs/")[0]])
         run = v2.run_context_pb2.RunContext.FromString(job.body.run_context.value)
         shots = run.parameter_sweeps[0].repetitions
-        found = cirq.Simulator(seed=1, dtype=np.complex128).run(circuit, repetitions=shots)
+        found = cirq.Simulator(seed=shots, dtype=np.complex128).run(circuit, repetitions=shots)
         proto = v2.results_to_proto([[found]], v2.find_measurements(circuit))
         return quantum.QuantumResult(parent=job.id, result=util.pack_any(proto))
 
