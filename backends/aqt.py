@@ -40,14 +40,13 @@ STATUSES: Mapping[str, Status] = {
 
 
 def _in_range(op: cirq.Operation) -> list[cirq.Operation]:
-    """The same but for a phase, its angles where the API takes them: R of 0 to 1 about 0 to 2, RXX of 0 to 1/2, in
-    half turns."""
+    """The same but for a phase, its angles where the API takes them: R of 0 to 1, RXX of 0 to 1/2, in half turns."""
     gate, on = op.gate, op.qubits
     if isinstance(gate, cirq.PhasedXPowGate):
         turn, axis = gate.exponent % 2, gate.phase_exponent
         if turn > 1:
             turn, axis = 2 - turn, axis + 1
-        return [cirq.PhasedXPowGate(exponent=turn, phase_exponent=axis % 2)(*on)]
+        return [cirq.PhasedXPowGate(exponent=turn, phase_exponent=axis)(*on)]
     if isinstance(gate, cirq.XXPowGate):
         turn, out = (gate.exponent + 0.5) % 2 - 0.5, list[cirq.Operation]()
         if turn > 0.5:  # XX^t = XX XX^(t-1)
@@ -106,9 +105,13 @@ class Aqt(RemoteBackend):
     async def submit(self, prepared: Compiled, client_id: str) -> str:
         """POST /submit/<workspace>/<resource>."""
         gates = cirq.Circuit(op for op in prepared.circuit.all_operations() if not cirq.is_measurement(op))
-        sampler, steps = AQTSampler("", "", ""), [{"operation": "MEASURE"}]
+        sampler = AQTSampler("", "", "")
+        steps: list[dict[str, Any]] = [{"operation": "MEASURE"}]
         if gates:  # it refuses what is empty, and measurements, which it adds itself
             steps = sampler._parse_legacy_circuit_json(sampler._generate_json(gates, {}))
+        for step in steps:
+            if step["operation"] == "R":
+                step["phi"] %= 2  # Cirq's are between -1 and 1
         circuit = {
             "repetitions": prepared.job.shots,
             "number_of_qubits": prepared.figures.qubits,

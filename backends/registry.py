@@ -43,6 +43,7 @@ BUILT_IN: dict[str, Entry] = {
     "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
     "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
     "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
+    "google": Entry("quantum", "google:Google", "Google's Quantum Engine", "PROCESSOR", "google"),
     "ionq": Entry("quantum", "ionq:Ionq", "IonQ's cloud", "simulator, or qpu.NAME", "ionq"),
     "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
     "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),

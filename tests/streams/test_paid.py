@@ -30,7 +30,7 @@ from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import STAGES
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.vendors.ionq import IonqServer
-from tests.vendors.server import KEY
+from tests.vendors.server import KEY, Point
 
 pytestmark = pytest.mark.broker
 
@@ -114,6 +114,14 @@ def kill(running: Pipeline) -> None:
 
 
 STEPS = ("nothing", "before the intent", "intent", "sent", "accepted", "answered", "polling", "completed")
+POINTS: dict[str, Point] = {
+    "intent": "received",
+    "sent": "received",
+    "accepted": "accepted",
+    "answered": "accepted",
+    "polling": "polling",
+}
+"""Where the vendor waits until the worker is dead."""
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -124,8 +132,8 @@ async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: I
         reading(settings, "jobs.paid") as arrived,
         reading(settings, "jobs.submitted") as written,
     ):
-        vendor.held = {"intent": {"received"}, "sent": {"received"}, "accepted": {"accepted"}}.get(step, set())
-        vendor.held |= {"answered": {"accepted"}, "polling": {"polling"}}.get(step, set())
+        point = POINTS.get(step)
+        vendor.held = {point} if point else set()
         if step == "before the intent":
             running.signal(WORKER, signal.SIGSTOP)
         await client.submit({"family": "maxcut", "problem": PETERSEN}, id=problem, deadline=60, target="quantum")
@@ -142,8 +150,8 @@ async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: I
             running.signal(WORKER, signal.SIGSTOP)  # the answer comes, and nobody reads it
             vendor.held.clear()
             await asyncio.sleep(0.2)
-        elif step != "nothing":
-            await reached(vendor.reached[{"sent": "received"}.get(step, step)])
+        elif point:
+            await reached(vendor.reached[point])
         if step != "nothing":
             kill(running)
         if step == "intent":

@@ -59,7 +59,7 @@ def _circuit(job: Posted) -> dict[str, Any]:
 
 
 def _simulated(program: dict[str, Any]) -> np.ndarray:
-    """A row of all qubits for each shot; the same for the same circuit."""
+    """A row of all qubits for each shot; the same for the same circuit and number of shots."""
     n = program["number_of_qubits"]
     steps = program["quantum_circuit"]
     assert [step["operation"] for step in steps].count("MEASURE") == 1
@@ -78,4 +78,5 @@ def _simulated(program: dict[str, Any]) -> np.ndarray:
             assert 0 <= step["theta"] <= 0.5
             circuit.append(cirq.XXPowGate(exponent=step["theta"])(*(line[q] for q in step["qubits"])))
     circuit.append(cirq.measure(*line, key="m"))
-    return np.asarray(cirq.Simulator(seed=1).run(circuit, repetitions=program["repetitions"]).measurements["m"])
+    shots = program["repetitions"]
+    return np.asarray(cirq.Simulator(seed=shots).run(circuit, repetitions=shots).measurements["m"])

@@ -33,7 +33,8 @@ class DeviceConformance(CircuitKernelConformance):
         sums = (PauliSum(3, ("III", "XYI", "IYZ"), (0.5, 1.0, -2.0)), PauliSum(3, ("XIZ",), (1.0,)))
         circuit = Circuit(3, 0, unitary.operations, sums)
         scores = []
-        for answer in self.answers(*(Job(circuit, 400, seed) for seed in range(8))):
+        # a service has no seed of ours: those of the tests draw by the number of shots
+        for answer in self.answers(*(Job(circuit, 400 + k, k) for k in range(8))):
             assert isinstance(answer, Expectations)
             scores += ((answer.values - expected(circuit)) / answer.errors).tolist()
         assert np.abs(scores).max() < 5

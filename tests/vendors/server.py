@@ -88,7 +88,7 @@ class VendorServer:
 
     def __exit__(self, *_: object) -> None:
         self.held.clear()
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(WAIT_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(WAIT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT_SECONDS)
         self._loop.close()
@@ -101,6 +101,9 @@ class VendorServer:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
 
     @web.middleware
     async def _around(
