@@ -50,7 +50,7 @@ def cirq(circuits: list[Any], shots: int) -> Run:
 
 def qsim(circuits: list[Any], shots: int, threads: int, fusion: int) -> Run:
     """qsimcirq."""
-    from qsimcirq import QSimOptions, QSimSimulator
+    from qsimcirq.qsim_simulator import QSimOptions, QSimSimulator
 
     return of_cirq(circuits, shots, QSimSimulator(QSimOptions(cpu_threads=threads, max_fused_gate_size=fusion)))
 

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 
 from qmosaic.backends.base import Job
-from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Problem
 from qmosaic.codecs.kernels import Kernel
 from qmosaic.codecs.model import SpinPolynomial
@@ -101,12 +100,6 @@ def kernel(name: str) -> Kernel:
     return found.kernel
 
 
-def job(name: str, seed: int = 1) -> Job:
+def job(name: str, seed: int = 1, shots: int = SHOTS) -> Job:
     """With two layers where it is a polynomial; observables from shots."""
-    return Job(kernel(name), SHOTS, seed, gammas=np.array([0.4, 0.7]), betas=np.array([0.6, 0.3]))
-
-
-def is_measured(name: str) -> bool:
-    """Whether its answer is samples, and not expectation values."""
-    found = kernel(name)
-    return not (isinstance(found, Circuit) and found.observables)
+    return Job(kernel(name), shots, seed, gammas=np.array([0.4, 0.7]), betas=np.array([0.6, 0.3]))
