@@ -5,7 +5,7 @@ RUN python -m venv /opt/qmosaic
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/qmosaic/bin/pip install --disable-pip-version-check -c constraints.txt .
+    /opt/qmosaic/bin/pip install --disable-pip-version-check -c constraints.txt '.[backends]'
 
 FROM python:3.12-slim-bookworm
 RUN useradd --create-home --uid 10001 qmosaic
