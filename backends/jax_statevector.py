@@ -74,15 +74,16 @@ class JaxStatevector(Backend):
         return Shape(qubits, len(job.gammas), _shots(job.shots), constrained), job
 
     def estimate(self, job: Job) -> Estimate:
-        """By what was measured on two cores. Raises BackendError, also for more memory than the machine has."""
-        measured = (
-            CIRCUIT_BYTES if isinstance(job.kernel, Circuit) else HELD_BYTES if held(job.polynomial) else SPIN_BYTES
-        )
+        """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit into memory."""
+        if isinstance(job.kernel, Circuit):
+            needed = CIRCUIT_BYTES
+        else:
+            needed = HELD_BYTES if held(job.polynomial) or job.polynomial.higher else SPIN_BYTES
         return state_vector(
             job,
             self.name,
             self.capabilities,
-            amplitude_bytes=measured,
+            amplitude_bytes=needed,
             gate_seconds=2e-6,
             amplitude_seconds=5e-10,
         )
