@@ -170,7 +170,9 @@ async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: I
 async def test_nobody_waits_any_more(running: Pipeline, vendor: IonqServer) -> None:
     vendor.endless = True
     async with Client(settings=running.settings) as client, reading(running.settings, "proposals") as proposed:
-        found = await client.solve({"family": "maxcut", "problem": PETERSEN}, deadline=12, target="quantum")  # the worker may be starting anew
+        found = await client.solve(
+            {"family": "maxcut", "problem": PETERSEN}, deadline=12, target="quantum"
+        )  # the worker may be starting anew
         assert isinstance(found, Outcome)
         assert found.status == "fallback"
         proposal = events.decode(await proposed(lambda value: b"timed_out" in value), Proposal)
