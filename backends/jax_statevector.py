@@ -74,7 +74,7 @@ class JaxStatevector(Backend):
         return Shape(qubits, len(job.gammas), _shots(job.shots), constrained), job
 
     def estimate(self, job: Job) -> Estimate:
-        """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit into memory."""
+        """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit."""
         if isinstance(job.kernel, Circuit):
             needed = CIRCUIT_BYTES
         else:
