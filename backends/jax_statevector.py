@@ -23,7 +23,7 @@ from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
 LEAST_SHOTS = 256
-SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 50
+SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 36
 """Bytes an amplitude that a process grew by, most of those of circuits for observables."""
 
 
