@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Complex64
 
 from qmosaic.backends import cirq_circuit
-from qmosaic.backends.base import Backend, Expectations, Job, Result, check
+from qmosaic.backends.base import Backend, Estimate, Expectations, Job, Result, check
 from qmosaic.backends.circuits import draw, probabilities, rows_of
 from qmosaic.backends.cirq_qaoa import circuit_of
+from qmosaic.backends.estimates import state_vector
 from qmosaic.backends.qaoa_circuit import figures
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.model import SpinPolynomial
@@ -30,6 +31,10 @@ class Prepared(NamedTuple):
 class CirqStates(Backend):
     """Simulated shots from the exact state in complex64. One job at a time: give each process its own."""
 
+    gate_seconds: float
+    amplitude_seconds: float
+    """As measured: of a gate on the smallest state, and of a gate for each amplitude."""
+
     @abstractmethod
     def state(self, circuit: cirq.Circuit, n: int) -> Complex64[np.ndarray, " N"]:
         """The final state of gates on line qubits 0 to n - 1, the first the most significant."""
@@ -42,6 +47,17 @@ class CirqStates(Backend):
     def run(self, batch: Sequence[Prepared | Job]) -> list[Result | Expectations]:
         """Each circuit is simulated once, and `shots` samples are drawn from its final state."""
         return [cirq_circuit.run(each, self.state) if isinstance(each, Job) else self._run(*each) for each in batch]
+
+    def estimate(self, job: Job) -> Estimate:
+        """By measured times and bytes. Raises BackendError for what does not fit into memory."""
+        return state_vector(
+            job,
+            self.name,
+            self.capabilities,
+            amplitude_bytes=amplitude_bytes(job),
+            gate_seconds=self.gate_seconds,
+            amplitude_seconds=self.amplitude_seconds,
+        )
 
     def warm_up(self) -> None:
         """The first circuit pays for Cirq's own caches."""

@@ -6,10 +6,9 @@ import cirq
 import numpy as np
 from jaxtyping import Complex64
 
-from qmosaic.backends.base import Capabilities, Estimate, Job
+from qmosaic.backends.base import Capabilities
 from qmosaic.backends.cirq_simulation import simulated
-from qmosaic.backends.cirq_states import CirqStates, amplitude_bytes
-from qmosaic.backends.estimates import state_vector
+from qmosaic.backends.cirq_states import CirqStates
 
 
 class CirqStatevector(CirqStates):
@@ -17,18 +16,8 @@ class CirqStatevector(CirqStates):
 
     name = "cirq.statevector"
     capabilities = Capabilities(target="quantum", max_qubits=30, batch=4, uses_angles=True, max_circuit_qubits=30)
+    gate_seconds, amplitude_seconds = 4e-5, 2e-9
 
     def state(self, circuit: cirq.Circuit, n: int) -> Complex64[np.ndarray, " N"]:
         """As Cirq's simulator has it."""
         return simulated(circuit, n)
-
-    def estimate(self, job: Job) -> Estimate:
-        """By measured times and bytes. Raises BackendError for what does not fit into memory."""
-        return state_vector(
-            job,
-            self.name,
-            self.capabilities,
-            amplitude_bytes=amplitude_bytes(job),
-            gate_seconds=4e-5,
-            amplitude_seconds=2e-9,
-        )

@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Complex64
 from qsimcirq.qsim_simulator import QSimSimulator
 
-from qmosaic.backends.base import Capabilities, Estimate, Job
-from qmosaic.backends.cirq_states import CirqStates, amplitude_bytes
-from qmosaic.backends.estimates import state_vector
+from qmosaic.backends.base import Capabilities
+from qmosaic.backends.cirq_states import CirqStates
 
 
 class Qsim(CirqStates):
@@ -21,6 +20,7 @@ class Qsim(CirqStates):
 
     name = "qsim"
     capabilities = Capabilities(target="quantum", max_qubits=30, batch=4, uses_angles=True, max_circuit_qubits=30)
+    gate_seconds, amplitude_seconds = 3e-5, 5e-10
 
     def state(self, circuit: cirq.Circuit, n: int) -> Complex64[np.ndarray, " N"]:
         """By qsim, which knows no circuit without a gate."""
@@ -28,14 +28,3 @@ class Qsim(CirqStates):
         whole = circuit + cirq.Moment(cirq.I.on_each(order))
         _, state, _ = QSimSimulator().simulate_into_1d_array(whole, qubit_order=order)
         return np.asarray(state)
-
-    def estimate(self, job: Job) -> Estimate:
-        """By measured times and bytes. Raises BackendError for what does not fit into memory."""
-        return state_vector(
-            job,
-            self.name,
-            self.capabilities,
-            amplitude_bytes=amplitude_bytes(job),
-            gate_seconds=3e-5,
-            amplitude_seconds=5e-10,
-        )

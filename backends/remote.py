@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -54,29 +55,29 @@ class RemoteBackend(Backend):
     price = Price()
     limits = Limits()
 
+    @abstractmethod
     async def submit(self, prepared: Any, client_id: str) -> str:
         """Send a job under our id; the vendor's id of it."""
-        raise NotImplementedError
 
     async def find(self, client_id: str) -> str | None:
         """The vendor's id of the job with our id; None if it says there is none."""
         raise NotImplementedError
 
+    @abstractmethod
     async def poll(self, vendor_id: str) -> tuple[Status, str]:
         """How a job is doing, and what the vendor says about it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def fetch(self, vendor_id: str, prepared: Any) -> Answer:
         """The answer of a completed job."""
-        raise NotImplementedError
 
     async def cancel(self, vendor_id: str) -> None:
         """Ask the vendor to stop a job; one that has ended is left as it is."""
         raise NotImplementedError
 
+    @abstractmethod
     async def status(self) -> Health:
         """One question whether it takes jobs."""
-        raise NotImplementedError
 
     async def run(self, batch: Sequence[Any]) -> list[Answer]:
         """All jobs at once, each sent once. What fails, or is cancelled, cancels the others at the vendor.
