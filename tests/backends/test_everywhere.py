@@ -22,6 +22,7 @@ from qmosaic.codecs.kernels import Kernel, Kind, kind_of
 from qmosaic.codecs.model import SpinPolynomial
 from tests.backends.kernels import PROBLEMS, SHOTS, job, kernel
 from tests.vendors.aqt import AqtServer
+from tests.vendors.google import GoogleServer
 from tests.vendors.ionq import IonqServer
 from tests.vendors.server import KEY
 
@@ -136,6 +137,14 @@ def test_aqt_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QMOSAIC_AQT_URL", f"{server.url}/api/v1/")
         monkeypatch.setenv("QMOSAIC_AQT_TOKEN", KEY)
         agrees(create("aqt/default/simulator"), without=SEVERAL_BASES)
+
+
+def test_google_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with GoogleServer() as server:
+        monkeypatch.setenv("QMOSAIC_GOOGLE_URL", server.url)
+        monkeypatch.setenv("QMOSAIC_GOOGLE_TOKEN", KEY)
+        monkeypatch.setenv("QMOSAIC_GOOGLE_PROJECT", "p")
+        agrees(create("google/willow_pink"), without=SEVERAL_BASES)
 
 
 @pytest.mark.parametrize("noise", ["depolarizing", "amplitude_damping", "readout"])
