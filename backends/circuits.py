@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex, Complex64, Float, Float32, Int64, UInt8
+from jaxtyping import Complex, Complex64, Float, Int64, UInt8
 
 from qmosaic.backends.base import Figures, Result
 from qmosaic.codecs.circuit import Circuit, Operation
@@ -126,9 +126,9 @@ def turned(
     return tensor, buffer
 
 
-def probabilities(state: Complex[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+def probabilities(state: Complex[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """Of the values of all qubits in a state; half of its size, and no more for a moment."""
-    found = np.empty(len(state), np.float32)
+    found = np.empty(len(state), state.real.dtype)
     for start in range(0, len(state), BLOCK):
         block = state[start : start + BLOCK]
         found[start : start + BLOCK] = block.real**2 + block.imag**2

@@ -24,12 +24,13 @@ def machine_bytes() -> int:
     return found
 
 
-def refuse_memory(name: str, job: Job, bytes_needed: int) -> None:
-    """Refuse what does not fit. Raises BackendError."""
-    if bytes_needed > machine_bytes():
+def refuse_memory(name: str, job: Job, bytes_needed: int, there: int | None = None) -> None:
+    """Refuse what does not fit into the bytes that are `there`, the machine's if not said. Raises BackendError."""
+    there = there or machine_bytes()
+    if bytes_needed > there:
         raise BackendError(
             f"{name} needs {bytes_needed / 2**30:.1f} GiB for {size_of(job.kernel)} qubits, "
-            f"and this machine has {machine_bytes() / 2**30:.1f}",
+            f"and this machine has {there / 2**30:.1f}",
             place="job.kernel",
             remedy="Reduce the problem further or choose a backend on a larger machine.",
         )
@@ -54,12 +55,14 @@ def state_vector(
     gate_seconds: float,
     amplitude_seconds: float,
     exponent: int = 1,
+    machine: int | None = None,
 ) -> Estimate:
     """Of a simulator that holds 2^(n exponent) amplitudes: `amplitude_bytes` each, all buffers counted, and for every
-    gate `gate_seconds` and `amplitude_seconds` an amplitude. Raises BackendError for what does not fit."""
+    gate `gate_seconds` and `amplitude_seconds` an amplitude. `machine`: bytes there are, if not the machine's. Raises
+    BackendError for what does not fit."""
     check(job, name, capabilities)
     amplitudes = 2.0 ** (exponent * size_of(job.kernel))
     needed = int(amplitudes * amplitude_bytes)
-    refuse_memory(name, job, needed)
+    refuse_memory(name, job, needed, machine)
     gates = gates_of(job.kernel, len(job.gammas))
     return Estimate(seconds=gates * (gate_seconds + amplitude_seconds * amplitudes), memory_bytes=needed)

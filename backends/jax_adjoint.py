@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32
+from jaxtyping import Array, Bool, Float
 
 from qmosaic.backends.jax_qaoa import (
     Parts,
@@ -24,22 +24,22 @@ from qmosaic.backends.jax_qaoa import (
     evolved,
     flipped,
     groups,
-    log2,
     mixed,
     over_rows,
     phased,
 )
+from qmosaic.backends.jax_spread import log2
 
 SHORT = 2**9
 """Amplitudes."""
 
 
 def expectations_and_gradients(
-    costs: Float32[Tensor, "k N"],
+    costs: Float[Tensor, "k N"],
     folded: Bool[Tensor, " k"],
-    gammas: Float32[Tensor, "k a p"],
-    betas: Float32[Tensor, "k a p"],
-) -> tuple[Float32[Array, "k a"], tuple[Float32[Array, "k a p"], Float32[Array, "k a p"]]]:
+    gammas: Float[Tensor, "k a p"],
+    betas: Float[Tensor, "k a p"],
+) -> tuple[Float[Array, "k a"], tuple[Float[Array, "k a p"], Float[Array, "k a p"]]]:
     """<C> and its gradient in (gammas, betas); else as `jax_qaoa.expectations`."""
     values, (by_gamma, by_beta) = _expectations_and_gradients(costs, folded, gammas, betas, chunk())
     return values, (by_gamma, by_beta)
@@ -51,8 +51,8 @@ def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any
 
 
 def _expectation_and_gradient(
-    cost: Float32[Array, " N"], folded: Bool[Array, ""], gammas: Float32[Array, " p"], betas: Float32[Array, " p"]
-) -> tuple[Float32[Array, ""], tuple[Float32[Array, " p"], Float32[Array, " p"]]]:
+    cost: Float[Array, " N"], folded: Bool[Array, ""], gammas: Float[Array, " p"], betas: Float[Array, " p"]
+) -> tuple[Float[Array, ""], tuple[Float[Array, " p"], Float[Array, " p"]]]:
     real, imag = psi = evolved(cost, folded, gammas, betas)
     value = jnp.dot(real * real + imag * imag, cost, precision="highest")
     other = (cost * real, cost * imag)
@@ -69,21 +69,20 @@ def _expectation_and_gradient(
     return value, (jnp.stack(by_gamma[::-1]), jnp.stack(by_beta[::-1]))
 
 
-def _inner(left: Parts, right: Parts) -> Float32[Array, ""]:
+def _inner(left: Parts, right: Parts) -> Float[Array, ""]:
     """Re <left|right>."""
     return sum(jnp.dot(a, b, precision="highest") for a, b in zip(left, right, strict=True))  # type: ignore[return-value]
 
 
-def _turning(left: Parts, right: Parts) -> Float32[Array, ""]:
+def _turning(left: Parts, right: Parts) -> Float[Array, ""]:
     """Re <left|G|right>, R' = G R, G the sum over qubits of [[0, -1], [1, 0]], a group of qubits at a time.
 
     As the trace of G with the product of both states over all other qubits; short states, whose products would be
     many and tiny, have G applied instead. Both were measured.
     """
-    slope: Float32[Array, ""] = jnp.float32(0)
-    before = 1
+    slope, before = jnp.zeros((), left[0].dtype), 1
     for size in groups(len(left[0])):
-        generator = _generator(log2(size))
+        generator = jnp.asarray(_generator(log2(size)), left[0].dtype)
         for a, b in zip(left, right, strict=True):
             if a.size < SHORT:
                 slope += jnp.dot(a, apply(generator, b, before), precision="highest")
@@ -100,7 +99,7 @@ def _turning(left: Parts, right: Parts) -> Float32[Array, ""]:
     return slope
 
 
-def _generator(qubits: int) -> Float32[Array, "d d"]:
-    one = np.array([[0, -1], [1, 0]], np.float32)
+def _generator(qubits: int) -> Float[np.ndarray, "d d"]:
+    one = np.array([[0.0, -1.0], [1.0, 0.0]])
     terms = [np.kron(np.kron(np.eye(2**i), one), np.eye(2 ** (qubits - i - 1))) for i in range(qubits)]
-    return jnp.asarray(np.sum(terms, axis=0), jnp.float32)
+    return np.asarray(np.sum(terms, axis=0))

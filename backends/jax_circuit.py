@@ -1,4 +1,4 @@
-"""Circuits as state vectors in JAX, complex64. Nothing compiles for a circuit: its gates are data.
+"""Circuits as state vectors in JAX. Nothing compiles for a circuit: its gates are data.
 
 Every gate of a `Circuit`, and every rotation about a Pauli string, has the form
 
@@ -6,31 +6,36 @@ Every gate of a `Circuit`, and every rotation about a Pauli string, has the form
 
 for bit masks x, z, c and complex numbers D, O. One program for a number of qubits applies any list of them.
 Measurements and resets in the middle are followed in branches, outside of the program (`Branches`).
+In complex64, or in complex128 (`double`) where JAX is told so; `across`: devices that share a state (`jax_spread`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Complex64, Complex128, Float64, UInt8
+from jaxtyping import Complex, Complex128, Float, Float64, UInt8
 
-from qmosaic.backends import measurement
+from qmosaic.backends import jax_spread, measurement
 from qmosaic.backends.base import Expectations, Job, Result
-from qmosaic.backends.circuits import draw, final, marginal, merged, result_of, rows_of, unmeasured
+from qmosaic.backends.circuits import draw, final, marginal, merged, probabilities, result_of, rows_of, unmeasured
+from qmosaic.backends.jax_spread import SHARE, WHOLE, divided
 from qmosaic.codecs.circuit import Circuit, Operation, unitary
 from qmosaic.codecs.errors import BackendError
 
+State = Complex[jax.Array, " N"]
 BLOCK = 256
 """Steps of one call."""
 SIZES = (6, 10, 14)
 """Numbers of qubits that programs are compiled for, and each above."""
+PIECE = 16
+"""Qubits whose amplitudes are turned together on a CPU: they stay in a cache, and memory is one state."""
 MAX_BRANCHES = 8192
 """Branches of one circuit."""
 MAX_WAITING_BYTES = 2**30
@@ -100,65 +105,107 @@ def _step(operation: Operation, bits: list[int]) -> Step:
     return _single(unitary(operation)[-2:, -2:], bits[-1], sum(bits[:-1]))  # all others are controlled
 
 
-@partial(jax.jit, donate_argnums=0)
-def _run(state: Complex64[jax.Array, " N"], count: Any, masks: Any, numbers: Any) -> Complex64[jax.Array, " N"]:
-    index = jnp.arange(state.shape[0], dtype=jnp.int32)
+@cache
+def _program(across: int) -> Callable[..., State]:
+    """All steps of a list, in place."""
+    run = divided(partial(_run, across=across), across, (SHARE, WHOLE, WHOLE, WHOLE), SHARE)
+    return jax.jit(run, donate_argnums=0)
+
+
+def _run(state: State, count: Any, masks: Any, numbers: Any, across: int) -> State:
+    index = jax_spread.numbers(len(state), across)
 
     def step(k: Any, psi: Any) -> Any:
-        x, z, c = masks[k, 0], masks[k, 1], masks[k, 2]
-        odd = (jax.lax.population_count(index & z) & 1).astype(bool)
-        on = (index & c) == c
-        stay = jnp.where(on, jnp.where(odd, numbers[k, 1], numbers[k, 0]), 1)
-        move = jnp.where(on, jnp.where(odd, numbers[k, 3], numbers[k, 2]), 0)
-        return jax.lax.cond(x == 0, lambda: stay * psi, lambda: stay * psi + move * psi[index ^ x])
+        if across == 1 and len(psi) > 2**PIECE and jax.default_backend() == "cpu":
+            return _by_pieces(psi.reshape(-1, 2**PIECE), masks[k], numbers[k]).ravel()
+        stay, move = _factors(index, masks[k], numbers[k])
+        x = masks[k, 0]
+        return jax.lax.cond(x == 0, lambda: stay * psi, lambda: stay * psi + move * jax_spread.moved(psi, x, across))
 
-    result: Complex64[jax.Array, " N"] = jax.lax.fori_loop(0, count, step, state)
+    result: State = jax.lax.fori_loop(0, count, step, state)
     return result
 
 
-@jax.jit
-def _ones(state: Complex64[jax.Array, " N"], bit: Any) -> Any:
+def _factors(index: Any, masks: Any, numbers: Any) -> tuple[Any, Any]:
+    """D and O of a step for these states; 1 and 0 where it does not act."""
+    odd = (jax.lax.population_count(index & masks[1]) & 1).astype(bool)
+    on = (index & masks[2]) == masks[2]
+    return tuple(
+        jnp.where(on, jnp.where(odd, numbers[k + 1], numbers[k]), otherwise) for k, otherwise in ((0, 1), (2, 0))
+    )  # type: ignore[return-value]
+
+
+def _by_pieces(psi: Any, masks: Any, numbers: Any) -> Any:
+    """A step in place, two pieces at a time: those that x leads from one to the other, or any two. The next two are
+    read after the last were written: else XLA would copy the state."""
+    far, near = masks[0] >> PIECE, masks[0] & (2**PIECE - 1)
+    index = jnp.arange(2**PIECE, dtype=jnp.int32)
+    top = jnp.where(far == 0, 1, 1 << (31 - jax.lax.clz(far)))
+    pairs = len(psi) // 2
+
+    def pair(i: Any) -> tuple[Any, Any]:
+        one = i % top + i // top * top * 2
+        return one, one ^ jnp.maximum(far, 1)
+
+    def turned(i: Any, carry: Any) -> Any:
+        psi, *pieces = carry
+        places = pair(i)
+        others = [jnp.where(far == 0, pieces[k], pieces[1 - k]) for k in (0, 1)]
+        for place, piece, other in zip(places, pieces, others, strict=True):
+            stay, move = _factors(place << PIECE | index, masks, numbers)
+            psi = jax.lax.dynamic_update_index_in_dim(psi, stay * piece + move * other[index ^ near], place, 0)
+        return psi, *(psi[place] for place in pair(jnp.minimum(i + 1, pairs - 1)))
+
+    return jax.lax.fori_loop(0, pairs, turned, (psi, *(psi[place] for place in pair(0))))[0]
+
+
+@cache
+def _weigher(across: int) -> Callable[..., Any]:
     """Weights of all states with the bit 0, and with the bit 1."""
-    weights = jnp.real(state * state.conj())
-    one = (jnp.arange(state.shape[0], dtype=jnp.int32) & bit) != 0
-    return jnp.stack([jnp.where(one, 0, weights).sum(), jnp.where(one, weights, 0).sum()])
+
+    def weights(state: State, bit: Any) -> Any:
+        each = jnp.real(state * state.conj())
+        one = (jax_spread.numbers(len(state), across) & bit) != 0
+        sums = jnp.stack([jnp.where(one, 0, each).sum(), jnp.where(one, each, 0).sum()])
+        return jax_spread.total(sums, across)
+
+    return jax.jit(divided(weights, across, (SHARE, WHOLE), WHOLE))
 
 
-def begin(qubits: int) -> Complex64[jax.Array, " N"]:
+def begin(qubits: int, double: bool = False, across: int = 1) -> State:
     """All qubits |0>."""
-    return jnp.zeros(2 ** size(qubits), jnp.complex64).at[0].set(1)
+    dtype = jnp.complex128 if double else jnp.complex64
+    return jnp.zeros(2 ** size(qubits), dtype, device=jax_spread.pieces(across)).at[0].set(1)
 
 
-def advance(
-    state: Complex64[jax.Array, " N"], todo: Sequence[Step], going_on: Callable[[], bool] = lambda: True
-) -> Complex64[jax.Array, " N"]:
+def _across(state: State) -> int:
+    return len(state.devices())
+
+
+def advance(state: State, todo: Sequence[Step], going_on: Callable[[], bool] = lambda: True) -> State:
     """The state after some steps; it takes the place of the old one. Raises TimeoutError when `going_on` says no."""
     for start in range(0, len(todo), BLOCK):
         if not going_on():
             raise TimeoutError
         part = todo[start : start + BLOCK]
         masks = np.zeros((BLOCK, 3), np.int32)
-        numbers = np.zeros((BLOCK, 4), np.complex64)
+        numbers = np.zeros((BLOCK, 4), state.dtype)
         for k, each in enumerate(part):
             masks[k] = each.x, each.z, each.c
             numbers[k] = *each.d, *each.o
-        state = _run(state, len(part), masks, numbers)
+        state = _program(_across(state))(state, len(part), masks, numbers)
         if start:
             state.block_until_ready()  # else the clock would only see how fast work is given out
     return state
 
 
-def final_state(circuit: Circuit, going_on: Callable[[], bool] = lambda: True) -> Complex64[np.ndarray, " N"]:
+def final_state(
+    circuit: Circuit, going_on: Callable[[], bool] = lambda: True, double: bool = False, across: int = 1
+) -> Complex[np.ndarray, " N"]:
     """Of a circuit without measurements (they are passed over), qubit 0 the most significant."""
     gates = [each for each in circuit.operations if each.gate not in ("measure", "reset")]
-    state = advance(begin(circuit.qubits), steps(gates, circuit.qubits), going_on)
+    state = advance(begin(circuit.qubits, double, across), steps(gates, circuit.qubits), going_on)
     return np.asarray(state)[: 2**circuit.qubits]
-
-
-def probabilities(state: Complex64[jax.Array, " N"], qubits: int) -> Float64[np.ndarray, " M"]:
-    """Of the states of the circuit's own qubits."""
-    amplitudes = np.asarray(state)[: 2**qubits].astype(np.complex128)
-    return np.asarray(amplitudes.real**2 + amplitudes.imag**2)
 
 
 @dataclass(frozen=True)
@@ -169,7 +216,7 @@ class Leaf:
     weight: Any
     known: UInt8[np.ndarray, " width"]
     bits: tuple[int, ...]
-    probabilities: Float64[np.ndarray, " M"]
+    probabilities: Float[np.ndarray, " M"]
 
 
 @dataclass(eq=False)
@@ -179,13 +226,15 @@ class Branches:
     circuit: Circuit
     divide: Callable[[Any, float], tuple[Any, Any]]
     going_on: Callable[[], bool] = lambda: True
+    double: bool = False
+    across: int = 1
     waiting: list[tuple[Any, int, Any, UInt8[np.ndarray, " width"]]] = field(default_factory=list)
 
     def leaves(self, weight: Any) -> Iterator[Leaf]:
         """Raises BackendError where they get too many, TimeoutError when `going_on` says no."""
         operations, width = _single_measurements(self.circuit)
         late = final(operations)
-        self.waiting = [(weight, 0, begin(self.circuit.qubits), np.zeros(width, np.uint8))]
+        self.waiting = [(weight, 0, begin(self.circuit.qubits, self.double, self.across), np.zeros(width, np.uint8))]
         for _ in range(MAX_BRANCHES):
             if not self.waiting:
                 return
@@ -224,7 +273,7 @@ class Branches:
             todo = []
             weight, state, known = self._divided(weight, here + 1, state, known, 1 << (n - 1 - qubit), bit)
         state = advance(state, steps(todo, n), self.going_on)
-        found = marginal(probabilities(state, n), [qubit for qubit, _ in ends])
+        found = marginal(probabilities(np.asarray(state)[: 2**n]), [qubit for qubit, _ in ends])
         written = [bit for _, bit in ends]
         known = known[: self.circuit.bits].copy()
         known[written] = 0  # whatever was measured into them before
@@ -233,7 +282,7 @@ class Branches:
     def _divided(
         self, weight: Any, place: int, state: Any, known: UInt8[np.ndarray, " width"], qubit: int, bit: int
     ) -> tuple[Any, Any, UInt8[np.ndarray, " width"]]:
-        zero, one = np.asarray(_ones(state, np.int32(qubit)), np.float64)
+        zero, one = np.asarray(_weigher(_across(state))(state, np.int32(qubit)), np.float64)
         share = one / (zero + one)
         parts = self.divide(weight, 0.0 if share < NEVER else 1.0 if share > 1 - NEVER else float(share))
         chosen = 0 if parts[0] else 1
@@ -283,7 +332,9 @@ def _single_measurements(circuit: Circuit) -> tuple[list[Operation], int]:
     return out, width
 
 
-def sampled(circuit: Circuit, shots: int, generator: np.random.Generator) -> tuple[UInt8[np.ndarray, "k bits"], Any]:
+def sampled(
+    circuit: Circuit, shots: int, generator: np.random.Generator, double: bool = False, across: int = 1
+) -> tuple[UInt8[np.ndarray, "k bits"], Any]:
     """Values of the classical bits in `shots` runs, and how often each was seen. Raises BackendError.
 
     A measurement in the middle divides the shots binomially, so no branch is followed that no shot takes.
@@ -294,7 +345,7 @@ def sampled(circuit: Circuit, shots: int, generator: np.random.Generator) -> tup
         return shots_ - ones, ones
 
     rows, counts = [], []
-    for leaf in Branches(circuit, divide).leaves(shots):
+    for leaf in Branches(circuit, divide, double=double, across=across).leaves(shots):
         states, seen = draw(leaf.probabilities, leaf.weight, generator)
         rows.append(rows_of(states, leaf.bits, circuit.bits) | leaf.known)
         counts.append(seen)
@@ -323,17 +374,17 @@ def prepare(job: Job) -> Job:
     return job
 
 
-def run(job: Job) -> Result | Expectations:
+def run(job: Job, double: bool = False, across: int = 1) -> Result | Expectations:
     """The answer to a prepared job. Raises BackendError."""
     start, circuit = perf_counter(), job.circuit
     if circuit.observables:
-        return measurement.of_state(job, final_state(unmeasured(circuit)), start)
-    rows, counts = sampled(circuit, job.shots, np.random.default_rng(job.seed))
+        return measurement.of_state(job, final_state(unmeasured(circuit), double=double, across=across), start)
+    rows, counts = sampled(circuit, job.shots, np.random.default_rng(job.seed), double, across)
     return result_of(circuit, rows, counts, perf_counter() - start)
 
 
-def warm_up(least: int, most: int) -> None:
+def warm_up(least: int, most: int, double: bool = False) -> None:
     """Compile the programs of circuits of so many qubits."""
     for n in sorted({size(each) for each in range(least, most + 1)}):
-        state = advance(begin(n), [Step(0, 1, 0, (1, 1), (0, 0))])
-        np.asarray(_ones(state, np.int32(1)))
+        state = advance(begin(n, double), [Step(0, 1, 0, (1, 1), (0, 0))])
+        np.asarray(_weigher(1)(state, np.int32(1)))

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
-from qmosaic.backends.jax_qaoa import Tensor, chunk, drawn, over_rows, phased
+from qmosaic.backends import jax_spread
+from qmosaic.backends.jax_qaoa import Tensor, chunk, over_rows, phased
 from qmosaic.backends.qaoa_circuit import held, rings
 from qmosaic.codecs.model import SpinPolynomial
 
@@ -54,32 +55,20 @@ def ansatz(kernels: Sequence[SpinPolynomial], rows: int, qubits: int) -> Ansatz:
 
 @jax.jit
 def probabilities(
-    costs: Float32[Tensor, "k N"], ansatz: Ansatz, gammas: Float32[Tensor, "k p"], betas: Float32[Tensor, "k p"]
-) -> Float32[Array, "k N"]:
+    costs: Float[Tensor, "k N"], ansatz: Ansatz, gammas: Float[Tensor, "k p"], betas: Float[Tensor, "k p"]
+) -> Float[Array, "k N"]:
     """Of all states after the circuit; of those that break a held constraint, exactly 0."""
-    return jax.vmap(_probabilities)(*jax.tree.map(jnp.asarray, (costs, ansatz, gammas, betas)))
-
-
-@jax.jit
-def sample(
-    costs: Float32[Tensor, "k N"],
-    ansatz: Ansatz,
-    gammas: Float32[Tensor, "k p"],
-    betas: Float32[Tensor, "k p"],
-    uniforms: Float32[Tensor, "k s 2"],
-) -> Int32[Array, "k s"]:
-    """As `jax_qaoa.sample`."""
-    return drawn(probabilities(costs, ansatz, gammas, betas), uniforms)
+    return jax.vmap(probability_vector)(*jax.tree.map(jnp.asarray, (costs, ansatz, gammas, betas)))
 
 
 def expectations(
-    costs: Float32[Tensor, "k N"],
+    costs: Float[Tensor, "k N"],
     ansatz: Ansatz,
-    gammas: Float32[Tensor, "k a p"],
-    betas: Float32[Tensor, "k a p"],
-) -> Float32[Array, "k a"]:
+    gammas: Float[Tensor, "k a p"],
+    betas: Float[Tensor, "k a p"],
+) -> Float[Array, "k a"]:
     """As `jax_qaoa.expectations`."""
-    values: Float32[Array, "k a"] = _expectations(costs, ansatz, gammas, betas, chunk())
+    values: Float[Array, "k a"] = _expectations(costs, ansatz, gammas, betas, chunk())
     return values
 
 
@@ -88,21 +77,26 @@ def _expectations(costs: Any, ansatz: Any, gammas: Any, betas: Any, limit: int) 
     return over_rows(_expectation, costs, ansatz, gammas, betas, limit)
 
 
-def _expectation(cost: Any, ansatz: Any, gammas: Any, betas: Any) -> Float32[Array, ""]:
-    return jnp.dot(_probabilities(cost, ansatz, gammas, betas), cost, precision="highest")
+def _expectation(cost: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, ""]:
+    return jnp.dot(probability_vector(cost, ansatz, gammas, betas), cost, precision="highest")
 
 
-def _probabilities(
-    cost: Float32[Array, " N"], ansatz: Any, gammas: Float32[Array, " p"], betas: Float32[Array, " p"]
-) -> Float32[Array, " N"]:
-    state = jnp.arange(len(cost), dtype=jnp.int32)
+def probability_vector(
+    cost: Float[Array, " N"],
+    ansatz: Any,
+    gammas: Float[Array, " p"],
+    betas: Float[Array, " p"],
+    across: int = 1,
+) -> Float[Array, " N"]:
+    """`probabilities` of one kernel, as `jax_qaoa.probability_vector`."""
+    state = jax_spread.numbers(len(cost), across)
 
     def keeping(kept: Any, group: Any) -> Any:
         mask, ones = group
         return kept & (jax.lax.population_count(state & mask) == ones), None
 
     kept, _ = jax.lax.scan(keeping, jnp.ones(len(cost), bool), (ansatz.groups, ansatz.ones))
-    start = kept / jnp.sqrt(kept.sum(dtype=jnp.float32))
+    start = kept / jnp.sqrt(jax_spread.total(kept.sum(dtype=cost.dtype), across))
 
     def layer(parts: Any, angles: Any) -> Any:
         gamma, beta = angles
@@ -114,7 +108,8 @@ def _probabilities(
             acts = ~paired | (jax.lax.population_count(state & flips) % 2 == 1)
             stay, move = jnp.where(acts, cos, 1), jnp.where(acts, sin, 0)
             real, imag = parts
-            return (stay * real + move * imag[state ^ flips], stay * imag - move * real[state ^ flips]), None
+            other_real, other_imag = (jax_spread.moved(part, flips, across) for part in parts)
+            return (stay * real + move * other_imag, stay * imag - move * other_real), None
 
         return jax.lax.scan(gate, parts, (ansatz.flips, ansatz.paired))[0], None
 

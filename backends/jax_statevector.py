@@ -3,23 +3,30 @@
 The mathematics is in `jax_qaoa`. Here jobs become rows of fixed shapes: one program for each number of
 qubits, of layers and (power of two) of shots, always run with the same number of rows, so that nothing
 compiles on the hot path once it is warm, and a job's samples do not depend on the jobs beside it.
+
+Several devices share the rows; where a state is more than one device holds, they share its amplitudes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from functools import cached_property
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int32, Int64
 
-from qmosaic.backends import jax_circuit, jax_constrained, jax_qaoa
-from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Job, Result, check
+from qmosaic.backends import jax_circuit, jax_constrained, jax_costs, jax_sampling, jax_spread
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Result, check
 from qmosaic.backends.estimates import state_vector
+from qmosaic.backends.jax_costs import Stack
 from qmosaic.backends.qaoa_circuit import figures, held
 from qmosaic.codecs.circuit import Circuit
+from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.kernels import size_of
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
 LEAST_SHOTS = 256
@@ -27,99 +34,157 @@ SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 36
 """Bytes an amplitude that a process grew by, most of those of circuits for observables."""
 
 
+COUNTED = 16
+"""Qubits up to which samples are counted in an array of all states."""
+
+
 class Shape(NamedTuple):
-    """What a program is compiled for."""
+    """What a program is compiled for. `devices` share its rows, or the amplitudes of a state (`across`)."""
 
     qubits: int
     layers: int
     shots: int
     held: bool = False  # constraints, by the program of `jax_constrained`; an even number of qubits then
+    devices: int = 1
+    across: int = 1
 
     @property
     def rows(self) -> int:
         """Jobs in one call, fixed for a shape. On CPUs few: one job alone pays for all rows of its call."""
         amplitudes, most = (2**9, 4) if jax.default_backend() == "cpu" else (2**24, 256)
-        return min(most, max(1, amplitudes >> self.qubits))
+        return self.devices * min(most, max(1, amplitudes >> self.qubits))
 
     @property
     def ahead(self) -> int:
         """Calls given out while another's samples are read: none where memory counts."""
-        return 1 if self.qubits <= 16 else 0
+        return 1 if self.qubits <= COUNTED else 0
+
+
+class Placed(NamedTuple):
+    """A job with the shape it runs in, and its kernel as arrays."""
+
+    shape: Shape
+    job: Job
+    kernel: Stack
+    figures: Figures
 
 
 class JaxStatevector(Backend):
-    """Exact simulation in complex64. `warm_qubits`, `warm_layers`, `warm_shots`: what `warm_up` compiles.
+    """Exact simulation. `warm_qubits`, `warm_layers`, `warm_shots`: what `warm_up` compiles.
 
-    Compiled programs are kept across processes where JAX's persistent compilation cache is on.
+    `precision`: complex64, or complex128, for twice the memory and time. `device_bytes`: what one device holds, if it
+    is not to be asked. Compiled programs are kept across processes where JAX's persistent compilation cache is on.
     """
 
-    name = "jax.statevector"
     capabilities = Capabilities(target="gpu", max_qubits=30, batch=64, uses_angles=True, max_circuit_qubits=28)
 
-    def __init__(self, warm_qubits: int = 16, warm_layers: Sequence[int] = (2,), warm_shots: int = 1024) -> None:
-        self._warm = [
-            Shape(qubits, layers, _shots(warm_shots), constrained)
-            for layers in warm_layers
-            for constrained in (False, True)
-            for qubits in range(jax_qaoa.LEAST_QUBITS, warm_qubits + 1 + constrained, 1 + constrained)
-        ]
+    def __init__(
+        self,
+        precision: str = "",
+        warm_qubits: int = 16,
+        warm_layers: Sequence[int] = (2,),
+        warm_shots: int = 1024,
+        device_bytes: int | None = None,
+    ) -> None:
+        self.name = f"jax.statevector/{precision}" if precision else "jax.statevector"
+        if precision not in ("", "complex64", "complex128"):
+            raise BackendError(
+                f"no precision {precision!r}",
+                place=self.name,
+                remedy="Choose complex64 or complex128, or leave it out.",
+            )
+        self._double = precision == "complex128"
+        self._device_bytes = device_bytes
+        self._warm = warm_qubits, tuple(warm_layers), warm_shots
+
+    @cached_property
+    def _devices(self) -> int:
+        """A power of two, so that it divides the rows and the amplitudes."""
+        return 1 << (len(jax.devices()).bit_length() - 1)
+
+    @cached_property
+    def _held_bytes(self) -> int | None:
+        """By each device; None where their memory is the machine's."""
+        return self._device_bytes or jax_spread.device_bytes()
+
+    def _across(self, job: Job) -> int:
+        """Devices that share the job's state."""
+        needed, across = self._amplitude_bytes(job) << size_of(job.kernel), 1
+        while self._held_bytes and across < self._devices and needed > across * self._held_bytes:
+            across *= 2
+        return across
 
     def prepare(self, job: Job) -> Any:
         """The job with the shape it runs in, or a job with a circuit of its own. Raises BackendError."""
         check(job, self.name, self.capabilities)
         if isinstance(job.kernel, Circuit):
-            return jax_circuit.prepare(job)
-        qubits, constrained = jax_qaoa.qubits_of(job.polynomial), bool(held(job.polynomial))
+            return jax_circuit.prepare(job), self._across(job)
+        constrained = bool(held(job.polynomial))
+        qubits = jax_costs.qubits_of(job.polynomial)
         qubits += qubits % 2 if constrained else 0
-        return Shape(qubits, len(job.gammas), _shots(job.shots), constrained), job
+        across = self._across(job)
+        devices = 1 if across > 1 else self._devices
+        shape = Shape(qubits, len(job.gammas), _shots(job.shots), constrained, devices, across)
+        dtype = np.float64 if self._double else np.float32
+        return Placed(shape, job, jax_costs.dense(job.polynomial, qubits, dtype), figures(job))
 
     def estimate(self, job: Job) -> Estimate:
         """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit."""
-        if isinstance(job.kernel, Circuit):
-            needed = CIRCUIT_BYTES
-        else:
-            needed = HELD_BYTES if held(job.polynomial) or job.polynomial.higher else SPIN_BYTES
         return state_vector(
             job,
             self.name,
             self.capabilities,
-            amplitude_bytes=needed,
+            amplitude_bytes=self._amplitude_bytes(job),
             gate_seconds=2e-6,
-            amplitude_seconds=5e-10,
+            amplitude_seconds=5e-10 * (1 + self._double),
+            machine=self._held_bytes and self._held_bytes * self._devices,
         )
 
-    def run(self, batch: Sequence[tuple[Shape, Job] | Job]) -> list[Result | Expectations]:
+    def _amplitude_bytes(self, job: Job) -> int:
+        if isinstance(job.kernel, Circuit):
+            needed = CIRCUIT_BYTES
+        else:
+            needed = HELD_BYTES if held(job.polynomial) or job.polynomial.higher else SPIN_BYTES
+        return needed * (1 + self._double)
+
+    def run(self, batch: Sequence[Placed | tuple[Job, int]]) -> list[Result | Expectations]:
         """QAOA jobs of one shape together, `Shape.rows` at a time; circuits one after the other."""
-        places: dict[Shape, list[tuple[int, Job]]] = defaultdict(list)
+        places: dict[Shape, list[tuple[int, Placed]]] = defaultdict(list)
         results: dict[int, Result | Expectations] = {}
-        for place, prepared in enumerate(batch):
-            if isinstance(prepared, Job):
-                results[place] = jax_circuit.run(prepared)
-            else:
-                places[prepared[0]].append((place, prepared[1]))
         waiting = deque[tuple[list[int], Started]]()
-        for shape, those in places.items():
-            for start in range(0, len(those), shape.rows):
-                part = those[start : start + shape.rows]
-                waiting.append(([place for place, _ in part], _started(shape, [job for _, job in part])))
-                if len(waiting) > shape.ahead:
-                    _collect(waiting, results)
-        while waiting:
-            _collect(waiting, results)
+        with jax.enable_x64(self._double):
+            for place, prepared in enumerate(batch):
+                if isinstance(prepared, Placed):
+                    places[prepared.shape].append((place, prepared))
+                else:
+                    job, across = prepared
+                    results[place] = jax_circuit.run(job, self._double, across)
+            for shape, those in places.items():
+                for start in range(0, len(those), shape.rows):
+                    part = those[start : start + shape.rows]
+                    waiting.append(([place for place, _ in part], _started(shape, [placed for _, placed in part])))
+                    if len(waiting) > shape.ahead:
+                        _collect(waiting, results)
+            while waiting:
+                _collect(waiting, results)
         return [results[place] for place in range(len(batch))]
 
     def warm_up(self) -> None:
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
-        jax_circuit.warm_up(1, max((shape.qubits for shape in self._warm), default=0))
-        for shape in self._warm:
-            angles, variables = np.zeros(shape.layers), range(shape.qubits)
-            kernel = SpinPolynomial.of(
-                shape.qubits,
-                h=np.ones(shape.qubits),
-                higher={tuple(variables): 1.0},
-                constraints=[Linear.exactly(variables, 1)] * shape.held,
-            )
-            _results(_started(shape, [Job(kernel, shape.shots, 0, angles, angles)]))
+        most, layers, shots = self._warm
+        with jax.enable_x64(self._double):
+            jax_circuit.warm_up(1, most, self._double)
+        for constrained in (False, True):
+            for qubits in range(jax_costs.LEAST_QUBITS, most + 1 + constrained, 1 + constrained):
+                for higher in ({}, {tuple(range(qubits)): 1.0}):
+                    kernel = SpinPolynomial.of(
+                        qubits,
+                        h=np.ones(qubits),
+                        higher=higher,
+                        constraints=[Linear.exactly(range(qubits), 1)] * constrained,
+                    )
+                    for count in layers:
+                        self.run([self.prepare(Job(kernel, shots, 0, np.zeros(count), np.zeros(count)))])
 
 
 def _shots(shots: int) -> int:
@@ -135,48 +200,53 @@ class Started(NamedTuple):
     """Jobs that the device works on: the states `drawn` for each, and what to do with them."""
 
     shape: Shape
-    jobs: Sequence[Job]
-    folded: Sequence[bool]
+    jobs: Sequence[Placed]
     flips: Sequence[Any]
     drawn: Any
     seconds: float
 
 
-def _started(shape: Shape, jobs: Sequence[Job]) -> Started:
+def _started(shape: Shape, jobs: Sequence[Placed]) -> Started:
     start = perf_counter()
-    kernels = [job.polynomial for job in jobs]
-    stack = jax_qaoa.stack(kernels, shape.rows, shape.qubits)
-    angles = np.zeros((2, shape.rows, shape.layers), np.float32)
-    uniforms = np.zeros((shape.rows, shape.shots, 2), np.float32)
+    stack = jax_costs.joined([placed.kernel for placed in jobs], shape.rows)
+    dtype = stack.h.dtype.type
+    angles = np.zeros((2, shape.rows, shape.layers), dtype)
+    uniforms = np.zeros((shape.rows, shape.shots, 2), dtype)
     flips = []
-    for row, job in enumerate(jobs):
+    for row, (_, job, kernel, _) in enumerate(jobs):
         generator = np.random.default_rng(job.seed)
         angles[:, row] = job.gammas, job.betas
-        uniforms[row, : job.shots] = generator.random((job.shots, 2), np.float32)
-        flips.append(generator.integers(2, size=job.shots))
-    costs = jax_qaoa.costs_of(stack)
-    if shape.held:
-        drawn = jax_constrained.sample(
-            costs, jax_constrained.ansatz(kernels, shape.rows, shape.qubits), *angles, uniforms
-        )
-    else:
-        drawn = jax_qaoa.sample(costs, stack.folded, *angles, uniforms)
-    return Started(shape, jobs, stack.folded.tolist(), flips, drawn, perf_counter() - start)
+        uniforms[row, : job.shots] = generator.random((job.shots, 2), dtype)
+        flips.append(generator.integers(2, size=job.shots) if kernel.folded else None)
+    polynomials = [placed.job.polynomial for placed in jobs] if shape.held else []
+    ansatz = jax_constrained.ansatz(polynomials, shape.rows, shape.qubits) if shape.held else None
+    drawn = jax_sampling.sample(stack, ansatz, angles[0], angles[1], uniforms, shape.devices, shape.across)
+    return Started(shape, jobs, flips, drawn, perf_counter() - start)
 
 
 def _results(started: Started) -> list[Result]:
     start = perf_counter()
-    drawn, answers = np.asarray(started.drawn, np.int64), []
-    for job, folded, flips, row in zip(started.jobs, started.folded, started.flips, drawn, strict=False):
-        n = job.polynomial.n
-        states = row[: job.shots] >> (started.shape.qubits - n + folded)
-        if folded:  # variable 0 was held at 0: half of the shots belong to the complement
-            states = np.where(flips, 2**n - 1 - states, states)
-        distinct, counts = np.unique(states, return_counts=True)
-        samples = ((distinct[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
-        answers.append((samples, counts.astype(np.int64), job.polynomial.energy(samples)))
+    drawn, answers = np.asarray(started.drawn), []
+    for placed, flips, row in zip(started.jobs, started.flips, drawn, strict=False):
+        kernel = placed.job.polynomial
+        states = row[: placed.job.shots] >> (started.shape.qubits - kernel.n + (flips is not None))
+        if flips is not None:  # variable 0 was held at 0: half of the shots belong to the complement
+            states = np.where(flips, 2**kernel.n - 1 - states, states)
+        distinct, counts = _counted(states, kernel.n)
+        samples = ((distinct[:, None] >> np.arange(kernel.n)[::-1]) & 1).astype(np.uint8)
+        answers.append((samples, counts, kernel.energy(samples)))
     each = (started.seconds + perf_counter() - start) / len(started.jobs)
     return [
-        Result(*answer, work_seconds=each, circuit=figures(job))
-        for answer, job in zip(answers, started.jobs, strict=True)
+        Result(*answer, work_seconds=each, circuit=placed.figures)
+        for answer, placed in zip(answers, started.jobs, strict=True)
     ]
+
+
+def _counted(states: Int32[np.ndarray, " s"], n: int) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+    """Distinct ones in their order, and how often each is there."""
+    if n <= COUNTED:
+        found = np.bincount(states)
+        distinct = np.flatnonzero(found)
+        return distinct, found[distinct]
+    distinct, counts = np.unique(states.astype(np.int64), return_counts=True)
+    return distinct, counts.astype(np.int64)

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Complex64, Float64, Int64, Shaped, UInt8
+from jaxtyping import Complex, Float64, Int64, Shaped, UInt8
 
 from qmosaic.backends.base import Expectations, Job
 from qmosaic.backends.circuits import BLOCK, Matrix, draw, figures, probabilities, rows_of, turned
@@ -131,7 +131,7 @@ def _signs(how: Plan, group: Group, rows: UInt8[np.ndarray, "k n"]) -> Float64[n
     )
 
 
-def exact(observables: tuple[PauliSum, ...], state: Complex64[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
+def exact(observables: tuple[PauliSum, ...], state: Complex[np.ndarray, " N"]) -> Float64[np.ndarray, " v"]:
     """The expectation values in a state (the first qubit the most significant)."""
     how = plan(observables)
     found, norm = np.zeros(len(how.paulis)), 0.0
@@ -172,7 +172,7 @@ def _mask(pauli: str, letters: str) -> int:
     return int("".join("1" if letter in letters else "0" for letter in pauli), 2)
 
 
-def of_state(job: Job, state: Complex64[np.ndarray, " N"], start: float) -> Expectations:
+def of_state(job: Job, state: Complex[np.ndarray, " N"], start: float) -> Expectations:
     """The answer to a job with observables, from the final state of its circuit. Raises BackendError."""
     circuit = job.circuit
     if job.shots == 0:
@@ -189,11 +189,11 @@ def of_state(job: Job, state: Complex64[np.ndarray, " N"], start: float) -> Expe
 
 
 def _sampled(
-    state: Complex64[np.ndarray, " N"], basis: str, shots: int, generator: np.random.Generator
+    state: Complex[np.ndarray, " N"], basis: str, shots: int, generator: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]:
     n, gates = len(basis), dict[int, Matrix]()
     for operation in turns(basis):
-        (qubit,), matrix = operation.qubits, unitary(operation).astype(np.complex64)
+        (qubit,), matrix = operation.qubits, unitary(operation).astype(state.dtype)
         gates[qubit] = matrix @ gates[qubit] if qubit in gates else matrix
     if gates:
         tensor = state.reshape((2,) * n)

@@ -30,7 +30,7 @@ import networkx as nx
 import numpy as np
 
 from benchmarks.common import Row, parser, print_table, tell
-from qmosaic.backends import jax_adjoint, jax_qaoa
+from qmosaic.backends import jax_adjoint, jax_costs, jax_qaoa
 from qmosaic.backends.base import Backend, Job, Result, run_sync
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
@@ -224,8 +224,8 @@ def gradients(sizes: Sequence[int]) -> list[Row]:
     """(c)"""
     rows = []
     for n in sizes:
-        stack = jax_qaoa.stack([jobs_of(n, 1)[0].polynomial], rows=1)
-        costs, sets = jax_qaoa.costs_of(stack), max(1, 2**16 >> n)
+        stack = jax_costs.stack([jobs_of(n, 1)[0].polynomial], rows=1)
+        costs, sets = jax_costs.costs_of(stack), max(1, 2**16 >> n)
         for layers in (1, 2, 4):
             angles = np.random.default_rng(n).uniform(-1, 1, (2, 1, min(sets, 256), layers)).astype(np.float32)
 

@@ -7,7 +7,7 @@ built beforehand (all different, so that qsim's cache of translated circuits is 
 with the best of 1 and 2 threads and of gate fusion up to 2, 3 and 4 qubits. Compilation and warm-up are
 left out for all. Contenders take turns, and the best round of each counts: whatever else runs on the
 machine slows all of them. Max-cut has no fields, so ours folds the symmetry and simulates one qubit less
-(`jax_qaoa.fold`); with fields the ratios are about half.
+(`jax_costs.fold`); with fields the ratios are about half.
 
     python -m benchmarks.qaoa [--rounds 5]
 """
@@ -27,7 +27,7 @@ import networkx as nx
 import numpy as np
 from qsimcirq.qsim_simulator import QSimOptions, QSimSimulator
 
-from qmosaic.backends import jax_qaoa
+from qmosaic.backends import jax_costs, jax_qaoa
 from qmosaic.backends.base import Job
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.exact import energies
@@ -48,8 +48,8 @@ def regular_graph(n: int) -> SpinPolynomial:
 
 def ours(kernel: SpinPolynomial, angles: np.ndarray) -> Callable[[], float]:
     """One call of it evaluates `BATCH` angle sets; the diagonal is computed once, as for the peers."""
-    stack = jax_qaoa.stack([kernel], rows=1)
-    costs = jax_qaoa.costs_of(stack)
+    stack = jax_costs.stack([kernel], rows=1)
+    costs = jax_costs.costs_of(stack)
     size = BATCH[kernel.n]
     gammas, betas = (np.resize(part, (1, size, LAYERS)).astype(np.float32) for part in angles)
 

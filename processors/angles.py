@@ -25,7 +25,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from qmosaic.backends import jax_constrained
-from qmosaic.backends.jax_qaoa import cost_vectors, costs_of, expectations, stack
+from qmosaic.backends.jax_costs import Stack, costs_of, stack
+from qmosaic.backends.jax_qaoa import expectations
 from qmosaic.backends.qaoa_circuit import Group, held
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
@@ -84,9 +85,11 @@ def _tuned(kernels: Sequence[SpinPolynomial], width: int, layers: int) -> list[A
     # a donor has lost couplings, so its own typical field counts
     on_donor = GRID[:, :1] * gammas / _typical(h, J)[:, None, None]
     idle = width - len(kernels)
+    fields, couplings = (_float32(np.pad(x, [(0, idle)] + [(0, 0)] * (x.ndim - 1))) for x in (h, np.triu(J)))
+    unfolded = jnp.zeros(width, bool)
     values = expectations(
-        cost_vectors(*(_float32(np.pad(x, [(0, idle)] + [(0, 0)] * (x.ndim - 1))) for x in (h, np.triu(J)))),
-        jnp.zeros(width, bool),
+        costs_of(Stack(fields, couplings, unfolded)),
+        unfolded,
         _float32(np.pad(on_donor, ((0, idle), (0, 0), (0, 0)))),
         _float32(np.broadcast_to(GRID[:, 1:] * betas, (width, len(GRID), layers))),
     )

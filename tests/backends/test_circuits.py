@@ -33,6 +33,11 @@ class TestJaxStatevector(CircuitKernelConformance):
         return create("jax.statevector")
 
 
+class TestJaxStatevectorInDoublePrecision(CircuitKernelConformance):
+    def make(self) -> Backend:
+        return create("jax.statevector/complex128")
+
+
 class TestCirqClifford(CircuitKernelConformance):
     gates = CLIFFORD
 

@@ -41,6 +41,11 @@ class TestJaxStatevector(CircuitConformance):
         return JaxStatevector(warm_qubits=4, warm_layers=(1,), warm_shots=256)
 
 
+class TestJaxStatevectorInDoublePrecision(CircuitConformance):
+    def make(self) -> Backend:
+        return JaxStatevector("complex128", warm_qubits=4, warm_layers=(1,), warm_shots=256)
+
+
 class TestTabu(BackendConformance):
     def make(self) -> Backend:
         return Tabu()

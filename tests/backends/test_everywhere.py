@@ -33,6 +33,7 @@ Distribution = Mapping[tuple[int, ...], float]
 DEVICES = ["cirq.device/rainbow", "cirq.device/weber", "cirq.device/willow_pink"]
 CLOUDS = ("aqt", "google", "ionq")
 SIMULATORS = [name for name in BUILT_IN if name not in ("fake", "cirq.device", *CLOUDS)]
+SIMULATORS += ["jax.statevector/complex128"]
 SEVERAL_BASES = ("heisenberg", "hydrogen", "hydrogen, four qubits", "hubbard")
 """A vendor's job is one circuit: what has to be measured in several bases is refused."""
 STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1)

@@ -7,26 +7,28 @@ import jax
 import numpy as np
 import pytest
 
-from qmosaic.backends import estimates, jax_adjoint, jax_constrained, jax_qaoa
-from qmosaic.backends.base import Backend, Job, Result, run_sync
+from qmosaic.backends import estimates, jax_adjoint, jax_circuit, jax_constrained, jax_costs, jax_qaoa, jax_sampling
+from qmosaic.backends.base import Backend, Expectations, Job, Result, run_sync
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
 from qmosaic.backends.qaoa_circuit import held
 from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, random_polynomial, states
+from qmosaic.backends.testing_circuits import random_circuit
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
 CASES = [(n, layers, fields) for n in (1, 2, 3, 4, 6) for layers in (1, 2) for fields in (True, False)]
 
 
-def jax_probabilities(job: Job) -> np.ndarray:
+def jax_probabilities(job: Job, dtype: type[np.floating] = np.float32) -> np.ndarray:
     """Of all 2^n states: padding summed away, and a folded kernel's complement given its half."""
-    stack = jax_qaoa.stack([job.polynomial], rows=2)
-    angles = [np.tile(a.astype(np.float32), (2, 1)) for a in (job.gammas, job.betas)]
-    costs = jax_qaoa.costs_of(stack)
+    stack = jax_costs.stack([job.polynomial], rows=2, dtype=dtype)
+    angles = [np.tile(a.astype(dtype), (2, 1)) for a in (job.gammas, job.betas)]
+    costs = jax_costs.costs_of(stack)
     if held(job.polynomial):
-        ansatz = jax_constrained.ansatz([job.polynomial], 2, jax_qaoa.qubits_of(job.polynomial))
+        ansatz = jax_constrained.ansatz([job.polynomial], 2, jax_costs.qubits_of(job.polynomial))
         shares = np.asarray(jax_constrained.probabilities(costs, ansatz, *angles))[0]
     else:
         shares = np.asarray(jax_qaoa.probabilities(costs, stack.folded, *angles))[0]
@@ -79,6 +81,36 @@ def test_constraints_that_are_not_held_leave_the_circuit_as_it_is() -> None:
     )
 
 
+@pytest.mark.parametrize(("orders", "groups"), [((1, 2), ()), ((2,), ()), ((2, 3), ()), ((1, 2), (3, 3))])
+def test_double_precision(orders: tuple[int, ...], groups: tuple[int, ...]) -> None:
+    job = job_of(random_polynomial(6, orders, seed=0, held=groups), layers=2)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(jax_probabilities(job, np.float64), dense_probabilities(job), atol=1e-13)
+
+
+def test_a_circuit_in_double_precision() -> None:
+    gates = (
+        Operation("h", (0,)),
+        Operation("ry", (1,), (0.3,)),
+        Operation("cx", (0, 1)),
+        Operation("rz", (1,), (0.7,)),
+    )
+    circuit = Circuit(2, 0, gates, (PauliSum(2, ("XX", "ZI", "YZ"), (1.0, 0.5, 0.25)),))
+    backend = JaxStatevector("complex128")
+    (values,) = run_sync(backend, [backend.prepare(Job(circuit, 0, 0))])
+    assert isinstance(values, Expectations)
+    a = np.array([np.cos(0.15), np.sin(0.15)])
+    state = np.array([a[0], a[1], a[1], a[0]]) * np.exp(0.35j * np.array([-1, 1, -1, 1])) / np.sqrt(2)
+    x, y, z = np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.diag([1, -1])
+    matrix = np.kron(x, x) + 0.5 * np.kron(z, np.eye(2)) + 0.25 * np.kron(y, z)
+    np.testing.assert_allclose(values.values, (state.conj() @ matrix @ state).real, atol=1e-14)
+
+
+def test_a_precision_that_is_not_there() -> None:
+    with pytest.raises(BackendError, match="complex256"):
+        JaxStatevector("complex256")
+
+
 @pytest.mark.parametrize(("n", "layers", "fields"), CASES)
 def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
     job = job_of(random_kernel(n, seed=n, fields=fields), layers=layers)
@@ -89,8 +121,8 @@ def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
         return float(shares @ kernel.energy(states(n))) - kernel.offset
 
     sets = np.stack([np.stack([job.gammas, job.betas]) * scale for scale in (1.0, -0.7, 0.2)])
-    stack = jax_qaoa.stack([kernel], rows=1)
-    costs = jax_qaoa.costs_of(stack)
+    stack = jax_costs.stack([kernel], rows=1)
+    costs = jax_costs.costs_of(stack)
     gammas, betas = (sets[None, :, which].astype(np.float32) for which in (0, 1))
     values, slopes = jax_adjoint.expectations_and_gradients(costs, stack.folded, gammas, betas)
     np.testing.assert_allclose(values, jax_qaoa.expectations(costs, stack.folded, gammas, betas), atol=1e-5)
@@ -106,8 +138,8 @@ def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
 
 def test_chunks_do_not_change_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = [random_kernel(6, seed=seed) for seed in range(4)]
-    stack = jax_qaoa.stack(kernels, rows=4)
-    costs = jax_qaoa.cost_vectors(stack.h, stack.J)
+    stack = jax_costs.stack(kernels, rows=4)
+    costs = jax_costs.costs_of(stack)
     gammas, betas = np.random.default_rng(0).normal(size=(2, 4, 6, 2)).astype(np.float32)
     whole = jax_qaoa.expectations(costs, stack.folded, gammas, betas)
     for limit in (2**6, 2**8, 2**10):
@@ -121,10 +153,20 @@ def test_large_states_are_mixed_and_drawn_from_in_pieces(monkeypatch: pytest.Mon
     part = jax.numpy.asarray(rng.normal(size=2**11), np.float32)
     uniforms = rng.random((1, 200, 2), np.float32)
     whole = jax_qaoa._rotated(part, jax.numpy.float32(0.3))
-    drawn = jax_qaoa.drawn(part[None] ** 2, uniforms)
+    drawn = jax_sampling.drawn(part[None] ** 2, uniforms)
     monkeypatch.setattr(jax_qaoa, "BLOCK", 6)
+    monkeypatch.setattr(jax_sampling, "BLOCK", 6)
     np.testing.assert_allclose(jax_qaoa._rotated(part, jax.numpy.float32(0.3)), whole, atol=1e-5)
-    np.testing.assert_array_equal(jax_qaoa.drawn(part[None] ** 2, uniforms), drawn)
+    np.testing.assert_array_equal(jax_sampling.drawn(part[None] ** 2, uniforms), drawn)
+
+
+def test_circuits_are_run_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = random_circuit(6, 3, 60, measured=False)
+    whole = jax_circuit.final_state(circuit)
+    jax_circuit._program.cache_clear()
+    monkeypatch.setattr(jax_circuit, "PIECE", 3)
+    np.testing.assert_allclose(jax_circuit.final_state(circuit), whole, atol=1e-6)
+    jax_circuit._program.cache_clear()
 
 
 def test_a_job_over_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,12 +191,12 @@ def test_a_job_over_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_costs_are_the_energies(kernel: SpinPolynomial, even: bool) -> None:
-    core, folded = jax_qaoa.fold(kernel)
+    core, folded = jax_costs.fold(kernel)
     assert folded is even
-    stack = jax_qaoa.stack([kernel], rows=1)
+    stack = jax_costs.stack([kernel], rows=1)
     bits = states(core.n)
     whole = np.concatenate([np.zeros((len(bits), 1), np.uint8), bits], axis=1) if folded else bits
-    costs = jax_qaoa.costs_of(stack)[0]
+    costs = jax_costs.costs_of(stack)[0]
     np.testing.assert_allclose(costs, kernel.energy(whole) - kernel.offset, atol=1e-4)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qmosaic.backends import jax_constrained
-from qmosaic.backends.jax_qaoa import costs_of, expectations, qubits_of, stack
+from qmosaic.backends.jax_costs import costs_of, qubits_of, stack
+from qmosaic.backends.jax_qaoa import expectations
 from qmosaic.backends.qaoa_circuit import held
 from qmosaic.backends.testing import random_polynomial, states
 from qmosaic.codecs.model import Linear, SpinPolynomial
