@@ -22,7 +22,7 @@ from jaxtyping import Float, Int64
 from qsimcirq.qsim_simulator import QSimSimulator
 
 from qmosaic.backends import measurement
-from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Placed, Result, check
 from qmosaic.backends.circuits import draw, is_final, marginal, probabilities, result_of, rows_of, unmeasured
 from qmosaic.backends.cirq_circuit import OneState, bits_of, gates, one_state, segments
 from qmosaic.backends.cirq_qaoa import circuit_of
@@ -85,7 +85,7 @@ class CirqDevice(Backend):
             graph.add_edge(*pair, error=min(self._error(gate, *pair) for _, gate in self.targets))
         self.router = Router(graph, {qubit: sum(both) for qubit, both in properties.readout_errors.items()})
         self._compiled = lru_cache(maxsize=256)(self._compile)
-        place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
+        self.places = place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
         most = min(MAX_QUBITS, len(place))
         self.capabilities = Capabilities(
             target="quantum",
@@ -102,24 +102,30 @@ class CirqDevice(Backend):
         """Placed, routed and compiled. Raises BackendError."""
         parts, n, one = self._parts(job)
         if not _observables(job):
-            return Prepared(job, one, {"": self._compiled(n, parts)})
+            return Prepared(job, one, {"": self._compiled(n, parts, job.on)})
         how, line, circuits = measurement.plan(_observables(job)), cirq.LineQubit.range(n), {}
         if job.shots:
             measurement.shares(how, job.shots)
         for basis in (group.basis for group in how.groups):
             turns = [each for turn in measurement.turns(basis) for each in gates(turn, [line[turn.qubits[0]]])]
-            circuits[basis] = self._compiled(n, (*parts[:-1], (*parts[-1], *turns)))
+            circuits[basis] = self._compiled(n, (*parts[:-1], (*parts[-1], *turns)), job.on)
         return Prepared(job, one, circuits)
 
     def run(self, batch: Sequence[Prepared]) -> list[Result | Expectations]:
         """Each job by itself. Raises BackendError."""
         return [self._expected(each) if _observables(each.job) else self._counted(each) for each in batch]
 
+    def placed(self, job: Job) -> Placed:
+        """By structure alone: gates on one qubit, and the bases of observables, change nothing."""
+        parts, n, _ = self._parts(job)
+        route = self._routed(n, parts, job.on)
+        return Placed(tuple(self.places[q] for q in route.start), tuple(self.places[q] for q in route.end))
+
     def estimate(self, job: Job) -> Estimate:
         """Fidelity by calibrated errors, of two gates on two qubits for each of the circuit's and three for each SWAP;
         seconds by measured times. Raises BackendError."""
         parts, n, _ = self._parts(job)
-        route = self._routed(n, parts)
+        route = self._routed(n, parts, job.on)
         error = {frozenset((a, b)): data["error"] for a, b, data in self.router.graph.edges(data=True)}
         fidelity, steps = 1.0, 1
         for step in (step for segment in route.segments for step in segment):
@@ -163,18 +169,30 @@ class CirqDevice(Backend):
                 )
             parts = segments(job.kernel) if is_final(job.kernel) else [list(one.gates.all_operations())]
             n = one.qubits
+        if job.on and not self._joined(job.on, n):
+            raise BackendError(
+                f"{self.name}: expected {n} different qubits that lie together, got {job.on}",
+                place="job.on",
+                remedy="Choose them by capabilities.connectivity, or leave it to the backend.",
+            )
         return tuple(tuple(cirq.decompose(part, keep=lambda each: cirq.num_qubits(each) < 3)) for part in parts), n, one
 
-    def _routed(self, n: int, parts: Parts) -> Route:
+    def _joined(self, on: tuple[int, ...], n: int) -> bool:
+        nodes = self.router.nodes
+        known = len(on) == len(set(on)) == n and set(on) <= set(range(len(nodes)))
+        return known and nx.is_connected(self.router.graph.subgraph(nodes[k] for k in on))
+
+    def _routed(self, n: int, parts: Parts, on: tuple[int, ...]) -> Route:
         pairs = tuple(
             tuple((_number(a), _number(b)) for a, b in (each.qubits for each in part if len(each.qubits) == 2))
             for part in parts
         )
-        return self.router.route(n, pairs)
+        return self.router.route(n, pairs, on)
 
-    def _compile(self, n: int, parts: Parts) -> cirq.Circuit:
+    def _compile(self, n: int, parts: Parts, on: tuple[int, ...]) -> cirq.Circuit:
         """For the gate set of the processor that leaves the most fidelity. Its last moment measures all, in order."""
-        placed, where = on_device(self._routed(n, parts), parts)
+        route = self._routed(n, parts, on)
+        placed, where = on_device(route, parts), route.end
         found = max(
             (
                 cirq.Circuit(
@@ -279,8 +297,8 @@ def _number(qubit: cirq.Qid) -> int:
     return cast(cirq.LineQubit, qubit).x
 
 
-def on_device(route: Route, parts: Parts) -> tuple[list[list[cirq.Operation]], list[cirq.Qid]]:
-    """Gates on one or two line qubits moved along their route, and where each qubit is at the end."""
+def on_device(route: Route, parts: Parts) -> list[list[cirq.Operation]]:
+    """Gates on one or two line qubits moved along their route."""
     where, out = list(route.start), []
     for part, steps in zip(parts, route.segments, strict=True):
         before: dict[int, list[cirq.Operation]] = {}  # of each gate on two: those on one that come first
@@ -304,7 +322,7 @@ def on_device(route: Route, parts: Parts) -> tuple[list[list[cirq.Operation]], l
                 ]
         moved += [each.with_qubits(where[q]) for q, those in enumerate(waiting) for each in those]
         out.append(moved)
-    return out, where
+    return out
 
 
 def figures(circuit: cirq.Circuit, shots: int) -> Figures:

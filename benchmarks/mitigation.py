@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.common import parser, tell
 from benchmarks.mixed import hubbard
-from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Job, run_sync
+from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Job, Placed, run_sync
 from qmosaic.backends.mitigation import CALIBRATION_SHOTS, Readout, ZeroNoise
 from qmosaic.backends.registry import create
 from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
@@ -84,6 +84,9 @@ class Counted(Backend):
         self.circuits += len(batch)
         self.shots += sum(job.shots for job, _ in batch)
         return found
+
+    def placed(self, job: Job) -> Placed:
+        return self.inner.placed(job)
 
     def estimate(self, job: Job) -> Estimate:
         return self.inner.estimate(job)
