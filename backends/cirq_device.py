@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
 
     job: Job
     one: OneState | None
-    circuits: dict[str, cirq.Circuit]
+    circuits: dict[str, cirq.FrozenCircuit]
 
 
 class CirqDevice(Backend):
@@ -85,6 +85,7 @@ class CirqDevice(Backend):
             graph.add_edge(*pair, error=min(self._error(gate, *pair) for _, gate in self.targets))
         self.router = Router(graph, {qubit: sum(both) for qubit, both in properties.readout_errors.items()})
         self._compiled = lru_cache(maxsize=256)(self._compile)
+        self._shares = lru_cache(maxsize=256)(self._states)
         self.places = place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
         most = min(MAX_QUBITS, len(place))
         self.capabilities = Capabilities(
@@ -189,7 +190,7 @@ class CirqDevice(Backend):
         )
         return self.router.route(n, pairs, on)
 
-    def _compile(self, n: int, parts: Parts, on: tuple[int, ...]) -> cirq.Circuit:
+    def _compile(self, n: int, parts: Parts, on: tuple[int, ...]) -> cirq.FrozenCircuit:
         """For the gate set of the processor that leaves the most fidelity. Its last moment measures all, in order."""
         route = self._routed(n, parts, on)
         placed, where = on_device(route, parts), route.end
@@ -208,7 +209,7 @@ class CirqDevice(Backend):
         )
         found.append(cirq.Moment(cirq.measure(*where, key=KEY)))
         self.device.validate_circuit(found)
-        return found
+        return found.freeze()
 
     def fidelity(self, circuit: cirq.Circuit) -> float:
         """The chance of no error in any gate, by calibration."""
@@ -225,12 +226,12 @@ class CirqDevice(Backend):
     def _error(self, gate: type[cirq.Gate], *on: cirq.Qid) -> float:
         return self.errors.get(OpIdentifier(gate, *on), 0.0)
 
-    def _states(self, circuit: cirq.Circuit) -> Float[np.ndarray, " N"]:
-        """Probabilities of what the last moment measures."""
+    def _states(self, circuit: cirq.FrozenCircuit) -> Float[np.ndarray, " N"]:
+        """Probabilities of what the last moment measures; `_shares` keeps them, for jobs that differ by their seed."""
         (ends,) = circuit[-1].operations
         if not self.noisy:
             line: dict[cirq.Qid, cirq.Qid] = dict(zip(ends.qubits, cirq.LineQubit.range(len(ends.qubits)), strict=True))
-            return probabilities(simulated(circuit[:-1].transform_qubits(line), len(line)))
+            return probabilities(simulated(circuit[:-1].unfreeze().transform_qubits(line), len(line)))
         noisy = cirq.Circuit()
         for moment in self.noise.noisy_moments(circuit, sorted(circuit.all_qubits())):
             if cirq.is_measurement(moment):
@@ -241,12 +242,12 @@ class CirqDevice(Backend):
         return np.clip(found.diagonal().real.astype(np.float64), 0, None)
 
     def _sampled(
-        self, circuit: cirq.Circuit, shots: int, seed: int
+        self, circuit: cirq.FrozenCircuit, shots: int, seed: int
     ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
         """Values of all qubits, the first the most significant, and how often each was seen."""
         n = len(circuit[-1].qubits)
         if not self.noisy or n <= MAX_DENSITY:
-            states, counts = draw(self._states(circuit), shots, np.random.default_rng(seed))
+            states, counts = draw(self._shares(circuit), shots, np.random.default_rng(seed))
         else:
             simulator = QSimSimulator(noise=self.noise, seed=seed % 2**32)
             rows = simulator.run(circuit, repetitions=shots).measurements[KEY]
@@ -272,7 +273,7 @@ class CirqDevice(Backend):
         if job.shots == 0:
             every = rows_of(np.arange(2**n), range(n), n)
             values = measurement.from_shares(
-                observables, lambda basis: (every, marginal(self._states(circuits[basis]), range(n)))
+                observables, lambda basis: (every, marginal(self._shares(circuits[basis]), range(n)))
             )
             errors = np.zeros(len(values))
         else:
@@ -325,7 +326,7 @@ def on_device(route: Route, parts: Parts) -> list[list[cirq.Operation]]:
     return out
 
 
-def figures(circuit: cirq.Circuit, shots: int) -> Figures:
+def figures(circuit: cirq.AbstractCircuit, shots: int) -> Figures:
     """Of a compiled circuit: moments and gates on two qubits, the measurement left out."""
     pairs = sum(len(each.qubits) == 2 for each in circuit[:-1].all_operations())
     return Figures(len(circuit[-1].qubits), len(circuit) - 1, pairs, shots)
