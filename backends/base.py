@@ -19,7 +19,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -36,7 +36,8 @@ Target = Literal["classical", "gpu", "quantum"]
 class Job:
     """One kernel for one backend. `gammas`, `betas`: QAOA angles in radians, shape (p,), p may be 0.
 
-    `shots` 0 asks for the exact expectation values of a circuit with observables.
+    `shots` 0 asks for the exact expectation values of a circuit with observables. `on`: the machine's qubits that the
+    kernel's start on, as `Backend.placed` numbers them; none: where the backend places them, if it does.
     """
 
     kernel: Kernel
@@ -44,6 +45,7 @@ class Job:
     seed: int
     gammas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
     betas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
+    on: tuple[int, ...] = ()
 
     @property
     def polynomial(self) -> SpinPolynomial:
@@ -62,6 +64,13 @@ class Job:
 
 def _unfit(expected: str, got: str) -> BackendError:
     return BackendError(f"expected {expected}, got {got}", place="job.kernel", remedy="Choose a backend that takes it.")
+
+
+class Placed(NamedTuple):
+    """The machine's qubits that a kernel's lie on, in the order of the kernel's: at the start, and where measured."""
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -259,6 +268,12 @@ class Backend(Protocol):
         and for more memory than the machine has."""
         check(job, self.name, self.capabilities)
         return Estimate(seconds=0.0)
+
+    def placed(self, job: Job) -> Placed:
+        """Where a job's qubits will lie, by the numbers of `Capabilities.connectivity`; in their own order where that
+        makes no difference, or is not known. Raises BackendError for what `prepare` would refuse."""
+        own = tuple(range(size_of(job.kernel)))
+        return Placed(own, own)
 
     def health(self) -> Health:
         """Whether it can take jobs now; may ask a server, for some seconds at most."""

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int64
 from qsimcirq.qsim_simulator import QSimSimulator
 
 from qmosaic.backends import measurement
-from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Result, check
+from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Placed, Result, check
 from qmosaic.backends.circuits import draw, is_final, marginal, probabilities, result_of, rows_of, unmeasured
 from qmosaic.backends.cirq_circuit import OneState, bits_of, gates, one_state, segments
 from qmosaic.backends.cirq_qaoa import circuit_of
@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
 
     job: Job
     one: OneState | None
-    circuits: dict[str, cirq.Circuit]
+    circuits: dict[str, cirq.FrozenCircuit]
 
 
 class CirqDevice(Backend):
@@ -85,7 +85,8 @@ class CirqDevice(Backend):
             graph.add_edge(*pair, error=min(self._error(gate, *pair) for _, gate in self.targets))
         self.router = Router(graph, {qubit: sum(both) for qubit, both in properties.readout_errors.items()})
         self._compiled = lru_cache(maxsize=256)(self._compile)
-        place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
+        self._shares = lru_cache(maxsize=256)(self._states)
+        self.places = place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
         most = min(MAX_QUBITS, len(place))
         self.capabilities = Capabilities(
             target="quantum",
@@ -102,24 +103,30 @@ class CirqDevice(Backend):
         """Placed, routed and compiled. Raises BackendError."""
         parts, n, one = self._parts(job)
         if not _observables(job):
-            return Prepared(job, one, {"": self._compiled(n, parts)})
+            return Prepared(job, one, {"": self._compiled(n, parts, job.on)})
         how, line, circuits = measurement.plan(_observables(job)), cirq.LineQubit.range(n), {}
         if job.shots:
             measurement.shares(how, job.shots)
         for basis in (group.basis for group in how.groups):
             turns = [each for turn in measurement.turns(basis) for each in gates(turn, [line[turn.qubits[0]]])]
-            circuits[basis] = self._compiled(n, (*parts[:-1], (*parts[-1], *turns)))
+            circuits[basis] = self._compiled(n, (*parts[:-1], (*parts[-1], *turns)), job.on)
         return Prepared(job, one, circuits)
 
     def run(self, batch: Sequence[Prepared]) -> list[Result | Expectations]:
         """Each job by itself. Raises BackendError."""
         return [self._expected(each) if _observables(each.job) else self._counted(each) for each in batch]
 
+    def placed(self, job: Job) -> Placed:
+        """By structure alone: gates on one qubit, and the bases of observables, change nothing."""
+        parts, n, _ = self._parts(job)
+        route = self._routed(n, parts, job.on)
+        return Placed(tuple(self.places[q] for q in route.start), tuple(self.places[q] for q in route.end))
+
     def estimate(self, job: Job) -> Estimate:
         """Fidelity by calibrated errors, of two gates on two qubits for each of the circuit's and three for each SWAP;
         seconds by measured times. Raises BackendError."""
         parts, n, _ = self._parts(job)
-        route = self._routed(n, parts)
+        route = self._routed(n, parts, job.on)
         error = {frozenset((a, b)): data["error"] for a, b, data in self.router.graph.edges(data=True)}
         fidelity, steps = 1.0, 1
         for step in (step for segment in route.segments for step in segment):
@@ -163,18 +170,30 @@ class CirqDevice(Backend):
                 )
             parts = segments(job.kernel) if is_final(job.kernel) else [list(one.gates.all_operations())]
             n = one.qubits
+        if job.on and not self._joined(job.on, n):
+            raise BackendError(
+                f"{self.name}: expected {n} different qubits that lie together, got {job.on}",
+                place="job.on",
+                remedy="Choose them by capabilities.connectivity, or leave it to the backend.",
+            )
         return tuple(tuple(cirq.decompose(part, keep=lambda each: cirq.num_qubits(each) < 3)) for part in parts), n, one
 
-    def _routed(self, n: int, parts: Parts) -> Route:
+    def _joined(self, on: tuple[int, ...], n: int) -> bool:
+        nodes = self.router.nodes
+        known = len(on) == len(set(on)) == n and set(on) <= set(range(len(nodes)))
+        return known and nx.is_connected(self.router.graph.subgraph(nodes[k] for k in on))
+
+    def _routed(self, n: int, parts: Parts, on: tuple[int, ...]) -> Route:
         pairs = tuple(
             tuple((_number(a), _number(b)) for a, b in (each.qubits for each in part if len(each.qubits) == 2))
             for part in parts
         )
-        return self.router.route(n, pairs)
+        return self.router.route(n, pairs, on)
 
-    def _compile(self, n: int, parts: Parts) -> cirq.Circuit:
+    def _compile(self, n: int, parts: Parts, on: tuple[int, ...]) -> cirq.FrozenCircuit:
         """For the gate set of the processor that leaves the most fidelity. Its last moment measures all, in order."""
-        placed, where = on_device(self._routed(n, parts), parts)
+        route = self._routed(n, parts, on)
+        placed, where = on_device(route, parts), route.end
         found = max(
             (
                 cirq.Circuit(
@@ -190,7 +209,7 @@ class CirqDevice(Backend):
         )
         found.append(cirq.Moment(cirq.measure(*where, key=KEY)))
         self.device.validate_circuit(found)
-        return found
+        return found.freeze()
 
     def fidelity(self, circuit: cirq.Circuit) -> float:
         """The chance of no error in any gate, by calibration."""
@@ -207,12 +226,12 @@ class CirqDevice(Backend):
     def _error(self, gate: type[cirq.Gate], *on: cirq.Qid) -> float:
         return self.errors.get(OpIdentifier(gate, *on), 0.0)
 
-    def _states(self, circuit: cirq.Circuit) -> Float[np.ndarray, " N"]:
-        """Probabilities of what the last moment measures."""
+    def _states(self, circuit: cirq.FrozenCircuit) -> Float[np.ndarray, " N"]:
+        """Probabilities of what the last moment measures; `_shares` keeps them, for jobs that differ by their seed."""
         (ends,) = circuit[-1].operations
         if not self.noisy:
             line: dict[cirq.Qid, cirq.Qid] = dict(zip(ends.qubits, cirq.LineQubit.range(len(ends.qubits)), strict=True))
-            return probabilities(simulated(circuit[:-1].transform_qubits(line), len(line)))
+            return probabilities(simulated(circuit[:-1].unfreeze().transform_qubits(line), len(line)))
         noisy = cirq.Circuit()
         for moment in self.noise.noisy_moments(circuit, sorted(circuit.all_qubits())):
             if cirq.is_measurement(moment):
@@ -223,12 +242,12 @@ class CirqDevice(Backend):
         return np.clip(found.diagonal().real.astype(np.float64), 0, None)
 
     def _sampled(
-        self, circuit: cirq.Circuit, shots: int, seed: int
+        self, circuit: cirq.FrozenCircuit, shots: int, seed: int
     ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
         """Values of all qubits, the first the most significant, and how often each was seen."""
         n = len(circuit[-1].qubits)
         if not self.noisy or n <= MAX_DENSITY:
-            states, counts = draw(self._states(circuit), shots, np.random.default_rng(seed))
+            states, counts = draw(self._shares(circuit), shots, np.random.default_rng(seed))
         else:
             simulator = QSimSimulator(noise=self.noise, seed=seed % 2**32)
             rows = simulator.run(circuit, repetitions=shots).measurements[KEY]
@@ -254,7 +273,7 @@ class CirqDevice(Backend):
         if job.shots == 0:
             every = rows_of(np.arange(2**n), range(n), n)
             values = measurement.from_shares(
-                observables, lambda basis: (every, marginal(self._states(circuits[basis]), range(n)))
+                observables, lambda basis: (every, marginal(self._shares(circuits[basis]), range(n)))
             )
             errors = np.zeros(len(values))
         else:
@@ -279,8 +298,8 @@ def _number(qubit: cirq.Qid) -> int:
     return cast(cirq.LineQubit, qubit).x
 
 
-def on_device(route: Route, parts: Parts) -> tuple[list[list[cirq.Operation]], list[cirq.Qid]]:
-    """Gates on one or two line qubits moved along their route, and where each qubit is at the end."""
+def on_device(route: Route, parts: Parts) -> list[list[cirq.Operation]]:
+    """Gates on one or two line qubits moved along their route."""
     where, out = list(route.start), []
     for part, steps in zip(parts, route.segments, strict=True):
         before: dict[int, list[cirq.Operation]] = {}  # of each gate on two: those on one that come first
@@ -304,10 +323,10 @@ def on_device(route: Route, parts: Parts) -> tuple[list[list[cirq.Operation]], l
                 ]
         moved += [each.with_qubits(where[q]) for q, those in enumerate(waiting) for each in those]
         out.append(moved)
-    return out, where
+    return out
 
 
-def figures(circuit: cirq.Circuit, shots: int) -> Figures:
+def figures(circuit: cirq.AbstractCircuit, shots: int) -> Figures:
     """Of a compiled circuit: moments and gates on two qubits, the measurement left out."""
     pairs = sum(len(each.qubits) == 2 for each in circuit[:-1].all_operations())
     return Figures(len(circuit[-1].qubits), len(circuit) - 1, pairs, shots)

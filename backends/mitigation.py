@@ -5,6 +5,7 @@
     readout(zne(…))                                both: readout errors first, then what the gates do
 
 **Readout.** Two more circuits, all qubits in |0> and all in |1>, tell for each qubit how often either is read wrongly.
+They run on the qubits that the job is measured on, where the backend tells its `placed`.
 - *Counts*: the confusion among the values that were seen is inverted (M3: Nation, Kang, Sundaresan and Gambetta, PRX
   Quantum 2 (2021) 040326); the nearest distribution to that (Smolin, Gambetta and Smith, Phys. Rev. Lett. 108 (2012)
   070502) becomes counts again, as many as there were shots.
@@ -16,7 +17,9 @@
 the noise (global folding: Giurgica-Tiron et al., IEEE QCE 2020), and the parabola through the three values is read at 0
 (Richardson; Temme, Bravyi and Gambetta, Phys. Rev. Lett. 119 (2017) 180509). A straight line would be half as noisy,
 but values fall off exponentially, and at 5 times the noise that is no line. Barriers part the folds: a backend that
-compiles must not optimise across them. Samples cannot be extrapolated: they are the inner backend's, as they are.
+compiles must not optimise across them. All three run on the same qubits. Samples cannot be extrapolated: they are the
+inner backend's, as they are. What a fold undoes or adds up is not noise of that kind: coherent errors, such as wrong
+angles of gates, do not grow by 3 and 5, and leave a value too low or too high.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ import msgspec
 import numpy as np
 
 from qmosaic.backends import confusion
-from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Health, Job, Usage, run_sync
+from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Health, Job, Placed, Usage, run_sync
 from qmosaic.backends.circuits import is_final, measured, unmeasured
 from qmosaic.backends.confusion import Confusion
 from qmosaic.codecs.circuit import Circuit, Operation, inverse
@@ -54,10 +57,11 @@ WEIGHTS = np.array([prod(other / (other - scale) for other in SCALES if other !=
 
 
 class Prepared(NamedTuple):
-    """A job, and what the inner backend made of it."""
+    """A job, what the inner backend made of it, and on which of its qubits it is measured."""
 
     job: Job
     parts: tuple[Any, ...]
+    on: tuple[int, ...] = ()
 
 
 class Wrapper(Backend):
@@ -69,6 +73,10 @@ class Wrapper(Backend):
         self.inner = inner
         self.name = f"{self.kind}({inner.name})"
         self.capabilities = inner.capabilities
+
+    def placed(self, job: Job) -> Placed:
+        """That of the inner backend."""
+        return self.inner.placed(job)
 
     def health(self) -> Health:
         """That of the inner backend."""
@@ -90,10 +98,7 @@ class Wrapper(Backend):
 
 
 class Readout(Wrapper):
-    """Readout errors inverted. A calibration is one of a number of qubits, and holds for an hour.
-
-    It says what is wrong with qubit k of any circuit: the inner backend must place circuits of as many qubits alike.
-    """
+    """Readout errors inverted. A calibration is one of the qubits that `placed` tells, and holds for an hour."""
 
     kind = "readout"
 
@@ -106,61 +111,63 @@ class Readout(Wrapper):
                 place=self.name,
                 remedy="Leave readout(…) out.",
             )
-        self._known: dict[int, tuple[float, Confusion]] = {}
+        self._known: dict[tuple[int, ...], tuple[float, Confusion]] = {}
 
     def prepare(self, job: Job) -> Prepared:
         """Raises BackendError, besides, for measurements in the middle and for more than can be inverted."""
         prepared = self.inner.prepare(job)
         if message := _too_much(job):
             raise BackendError(f"{self.name}: {message}", place="job", remedy=f"Ask for less, or {self.inner.name}.")
-        return Prepared(job, (prepared,))
+        return Prepared(job, (prepared,), self.inner.placed(job).last)
 
     def run(self, batch: Sequence[Prepared]) -> list[Answer]:
         """The calibrations that are missing run first; they are in the usage of the first answer."""
-        spent = self._calibrate({size_of(job.kernel) for job, _ in batch})
-        answers = self._answers([self._part(*each) for each in batch])
-        found = [self._corrected(job, answer) for (job, _), answer in zip(batch, answers, strict=True)]
+        spent = self._calibrate({each.on for each in batch})
+        answers = self._answers([self._part(each) for each in batch])
+        found = [self._corrected(each, answer) for each, answer in zip(batch, answers, strict=True)]
         if spent:
             found[0] = _with_work(found[0], [found[0], *spent])
         return found
 
     def estimate(self, job: Job) -> Estimate:
         """With the calibration, unless one holds."""
-        n = size_of(job.kernel)
-        return _summed(self.inner.estimate(each) for each in (job, *([] if self._holds(n) else _calibration(n))))
+        on = self.inner.placed(job).last
+        return _summed(self.inner.estimate(each) for each in (job, *([] if self._holds(on) else _calibration(on))))
 
     def close(self) -> None:
         """Forgets the calibrations."""
         super().close()
         self._known.clear()
 
-    def _holds(self, n: int) -> bool:
-        return n in self._known and monotonic() - self._known[n][0] < CALIBRATION_SECONDS
+    def _holds(self, on: tuple[int, ...]) -> bool:
+        return on in self._known and monotonic() - self._known[on][0] < CALIBRATION_SECONDS
 
-    def _calibrate(self, sizes: set[int]) -> list[Answer]:
-        wanted = sorted(n for n in sizes if not self._holds(n))
-        answers = self._answers([self.inner.prepare(job) for n in wanted for job in _calibration(n)])
-        for n, zeros, ones in zip(wanted, answers[::2], answers[1::2], strict=True):
-            self._known[n] = monotonic(), Confusion.of(zeros, ones)
+    def _calibrate(self, places: set[tuple[int, ...]]) -> list[Answer]:
+        wanted = sorted(on for on in places if not self._holds(on))
+        answers = self._answers([self.inner.prepare(job) for on in wanted for job in _calibration(on)])
+        for on, zeros, ones in zip(wanted, answers[::2], answers[1::2], strict=True):
+            self._known[on] = monotonic(), Confusion.of(zeros, ones)
         return answers
 
-    def _part(self, job: Job, parts: tuple[Any, ...]) -> Any:
+    def _part(self, prepared: Prepared) -> Any:
         """What is run: of a circuit with observables, one with others."""
+        job, parts, on = prepared
         if not _observed(job):
             return parts[0]
-        _, found = self._known[size_of(job.kernel)]
+        _, found = self._known[on]
         observables = tuple(found.observables(job.circuit.observables))
         circuit = msgspec.structs.replace(job.circuit, observables=observables, variational=False)
         return self.inner.prepare(replace(job, kernel=circuit))
 
-    def _corrected(self, job: Job, answer: Answer) -> Answer:
+    def _corrected(self, prepared: Prepared, answer: Answer) -> Answer:
+        job = prepared.job
         if isinstance(answer, Expectations):
             values, errors = confusion.settled(answer, len(job.circuit.observables))
             return replace(answer, values=values, errors=errors)
         qubits = bits = list(range(size_of(job.kernel)))
         if isinstance(job.kernel, Circuit):
             qubits, bits = measured(job.kernel)
-        _, found = self._known[size_of(job.kernel)]
+        _, found = self._known[prepared.on]
         counts = found.counts(answer.samples[:, bits], answer.counts, qubits)
         kept = counts > 0
         return replace(answer, samples=answer.samples[kept], counts=counts[kept], energies=answer.energies[kept])
@@ -177,27 +184,39 @@ class ZeroNoise(Wrapper):
 
     def prepare(self, job: Job) -> Prepared:
         """Raises BackendError for what the inner backend refuses."""
-        return Prepared(job, tuple(self.inner.prepare(each) for each in _scaled(job)))
+        return Prepared(job, tuple(self.inner.prepare(each) for each in self._scaled(job)))
 
     def run(self, batch: Sequence[Prepared]) -> list[Answer]:
         """All circuits of all jobs, in batches of the inner backend's size."""
-        answers = iter(self._answers([part for _, parts in batch for part in parts]))
-        return [_extrapolated([next(answers) for _ in parts]) for _, parts in batch]
+        answers = iter(self._answers([part for each in batch for part in each.parts]))
+        return [_extrapolated([next(answers) for _ in each.parts]) for each in batch]
 
     def estimate(self, job: Job) -> Estimate:
         """Of all its circuits; `fidelity` is that of the one as it is."""
-        return _summed(map(self.inner.estimate, _scaled(job)))
+        return _summed(map(self.inner.estimate, self._scaled(job)))
+
+    def _scaled(self, job: Job) -> list[Job]:
+        """The job at each of the scales, all on the same qubits; as it is, where there is nothing to extrapolate."""
+        if not _observed(job):
+            return [job]
+        on = self.inner.placed(job).first
+        seeds = [job.seed, *np.random.SeedSequence(job.seed % 2**64).generate_state(len(SCALES) - 1).tolist()]
+        return [
+            replace(job, kernel=folded(job.circuit, scale), seed=seed, on=on)
+            for scale, seed in zip(SCALES, seeds, strict=True)
+        ]
 
 
 def _observed(job: Job) -> bool:
     return isinstance(job.kernel, Circuit) and bool(job.kernel.observables)
 
 
-def _calibration(n: int) -> list[Job]:
+def _calibration(on: tuple[int, ...]) -> list[Job]:
+    n = len(on)
     measure = Operation("measure", tuple(range(n)), bits=tuple(range(n)))
     flips = tuple(Operation("x", (q,)) for q in range(n))
     circuits = (Circuit(n, n, (measure,)), Circuit(n, n, (*flips, measure)))
-    return [Job(circuit, CALIBRATION_SHOTS, CALIBRATION_SEED + k) for k, circuit in enumerate(circuits)]
+    return [Job(circuit, CALIBRATION_SHOTS, CALIBRATION_SEED + k, on=on) for k, circuit in enumerate(circuits)]
 
 
 def _too_much(job: Job) -> str:
@@ -210,16 +229,6 @@ def _too_much(job: Job) -> str:
     width = job.kernel.bits if isinstance(job.kernel, Circuit) else job.kernel.n
     values = min(job.shots, 2**width)
     return f"up to {values} different values, {MAX_VALUES} are the most" if values > MAX_VALUES else ""
-
-
-def _scaled(job: Job) -> list[Job]:
-    """The job at each of the scales; as it is, where there is nothing to extrapolate."""
-    if not _observed(job):
-        return [job]
-    seeds = [job.seed, *np.random.SeedSequence(job.seed % 2**64).generate_state(len(SCALES) - 1).tolist()]
-    return [
-        replace(job, kernel=folded(job.circuit, scale), seed=seed) for scale, seed in zip(SCALES, seeds, strict=True)
-    ]
 
 
 def folded(circuit: Circuit, scale: int) -> Circuit:

@@ -4,7 +4,8 @@ Placement: one qubit after the other, those with the most gates first, each next
 its gates would cost least; every start is tried. Distances are sums of the pairs' calibrated errors, so that good
 pairs are preferred. Routing, within the qubits chosen: of the gates that come next the nearest is brought together, by
 those SWAPs that serve the gates after it best (after Li, Ding and Xie, arXiv:1809.02573; each brings it nearer, so that
-it ends).
+it ends). A segment that undoes the one before goes the same way back, so that a folded circuit has as many times the
+SWAPs, and ends where the circuit itself does.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ class Step(NamedTuple):
 
 
 class Route(NamedTuple):
-    """Where each qubit starts, and the steps of each segment."""
+    """Where each qubit starts, the steps of each segment, and where each qubit ends."""
 
     start: tuple[cirq.Qid, ...]
     segments: tuple[tuple[Step, ...], ...]
+    end: tuple[cirq.Qid, ...]
 
 
 class Router:
@@ -53,20 +55,28 @@ class Router:
         # a SWAP is three gates
         self.distances = np.minimum(errors, 3 * nx.floyd_warshall_numpy(graph, self.nodes, weight="error"))
         self.route = lru_cache(maxsize=256)(self._route)
-        """The route for so many qubits and the pairs of each segment; equal structures are routed once."""
+        """The route for so many qubits and the pairs of each segment; equal structures are routed once. `on`: numbers
+        of the nodes to start on."""
 
-    def _route(self, n: int, segments: tuple[Pairs, ...]) -> Route:
+    def _route(self, n: int, segments: tuple[Pairs, ...], on: tuple[int, ...] = ()) -> Route:
         gates = np.zeros((n, n))
         for a, b in (pair for segment in segments for pair in segment):
             gates[a, b] += 1
             gates[b, a] += 1
-        start = [self.nodes[place] for place in self._placed(gates)]
-        where, out = list(start), []
+        start = [self.nodes[place] for place in on or self._placed(gates)]
+        where, out, ways = list(start), [], list[tuple[Pairs, list[Step], list[cirq.Qid]]]()
         hops = dict(nx.all_pairs_shortest_path_length(self.graph.subgraph(start)))
         for segment in segments:
+            if ways and ways[-1][0] == segment[::-1]:
+                there, steps, where = ways.pop()
+                back = len(there) - 1
+                out.append(tuple(Step(back - gate if gate >= 0 else gate, pair) for gate, pair in reversed(steps)))
+                continue
+            before = where
             steps, where = self._steps(segment, where, hops)
+            ways.append((segment, steps, before))
             out.append(tuple(steps))
-        return Route(tuple(start), tuple(out))
+        return Route(tuple(start), tuple(out), tuple(where))
 
     def _steps(
         self, segment: Pairs, where: list[cirq.Qid], hops: dict[cirq.Qid, dict[cirq.Qid, int]]

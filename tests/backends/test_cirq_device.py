@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
 import cirq
 import numpy as np
 import pytest
+from cirq.devices.noise_utils import OpIdentifier
 
 pytest.importorskip("cirq_google")
 pytest.importorskip("qsimcirq")
@@ -15,6 +17,7 @@ pytest.importorskip("qsimcirq")
 from qmosaic.backends import cirq_device
 from qmosaic.backends.base import Backend, Expectations, Job, Result, run_sync
 from qmosaic.backends.cirq_device import CirqDevice
+from qmosaic.backends.mitigation import SCALES, Readout, ZeroNoise, folded
 from qmosaic.backends.registry import create
 from qmosaic.backends.testing import (
     CircuitConformance,
@@ -31,7 +34,7 @@ from qmosaic.backends.testing_circuits import (
     observables,
     random_circuit,
 )
-from qmosaic.codecs.circuit import Circuit, Operation
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError
 
 PROCESSORS = ("rainbow", "weber", "willow_pink")
@@ -107,7 +110,7 @@ def test_a_structure_is_placed_and_routed_once() -> None:
 def test_placement_avoids_bad_qubits() -> None:
     backend = CirqDevice("rainbow")
     readout = dict(zip(backend.router.nodes, backend.router.readout, strict=True))
-    (start, _) = backend.router.route(4, (((0, 1), (1, 2), (2, 3)),))
+    start, *_ = backend.router.route(4, (((0, 1), (1, 2), (2, 3)),))
     assert len(set(start)) == 4
     assert all(a in b.neighbors() for a, b in zip(start[1:], start, strict=False) if isinstance(b, cirq.GridQubit))
     assert max(readout[qubit] for qubit in start) < np.median(list(readout.values()))
@@ -150,3 +153,60 @@ def test_exact_values_are_those_that_many_shots_approach() -> None:
     assert 1e-3 < np.abs(exact.values - ideal).max() < 0.2 * weight
     with pytest.raises(BackendError, match="exact values of 9 noisy qubits"):
         backend.prepare(Job(Circuit(9, 0, (x(0),), observables(9, 1)), 0, 1))
+
+
+def complete(n: int) -> Circuit:
+    """A gate between any two qubits, so that a grid needs SWAPs."""
+    pairs = [(a, b) for a in range(n) for b in range(a)]
+    steps = tuple(Operation("rzz", pair, (0.3,)) for pair in pairs)
+    return Circuit(n, 0, (*(Operation("ry", (q,), (0.5,)) for q in range(n)), *steps), (PauliSum(n, ("Z" * n,), (1.0,)),))
+
+
+def test_folds_stay_on_the_qubits_and_scale_the_gates() -> None:
+    backend = CirqDevice("willow_pink")
+    job = Job(complete(4), 100, 1)
+    parts = ZeroNoise(backend).prepare(job).parts
+    circuits = [part.circuits["ZZZZ"] for part in parts]
+    told = [cirq_device.figures(each, 100).two_qubit_gates for each in circuits]
+    assert told == [scale * told[0] for scale in SCALES]
+    assert len({each[-1].operations[0].qubits for each in circuits}) == 1
+    places = backend.placed(job)
+    assert places.first != places.last
+    assert set(places.first) == set(places.last)
+    assert backend.placed(replace(job, kernel=folded(job.circuit, 3), on=places.first)) == places
+    for on in (
+        (0,),
+        (0, 0, 1, 2),
+        (0, 1, 2, 10**6),
+        (*places.first[:3], backend.router.nodes.index(max(backend.router.nodes))),
+    ):
+        with pytest.raises(BackendError, match="lie together"):
+            backend.prepare(replace(job, on=on))
+
+
+@pytest.mark.parametrize("wrap", [Readout, lambda inner: Readout(ZeroNoise(inner))], ids=["readout", "both"])
+def test_the_qubits_that_are_calibrated_are_those_of_the_job(wrap: Callable[[Backend], Readout]) -> None:
+    """Every qubit reads wrongly as often as its number says: a calibration elsewhere would be seen."""
+    inner = CirqDevice("willow_pink")
+    inner.noise.noise_models = [
+        cirq.devices.InsertionNoiseModel(
+            {
+                OpIdentifier(cirq.MeasurementGate, q): cirq.bit_flip(0.003 * k)(q)
+                for k, q in enumerate(inner.router.nodes)
+            },
+            prepend=True,
+            require_physical_tag=True,
+        )
+    ]
+    circuit = complete(4)
+    backend, exact = wrap(inner), expected(circuit)
+    job = Job(circuit, 0, 1)
+    (raw,) = inner.run([inner.prepare(job)])
+    (found,) = backend.run([backend.prepare(job)])
+    assert isinstance(raw, Expectations)
+    assert isinstance(found, Expectations)
+    ((on, (_, confusion)),) = backend._known.items()
+    assert on == inner.placed(job).last
+    np.testing.assert_allclose(confusion.flips, [0.003 * np.array(on)] * 2, atol=0.03)
+    assert np.abs(raw.values - exact) > 5 * found.errors
+    assert np.abs(found.values - exact) < 4 * found.errors

@@ -209,7 +209,7 @@ def test_counts_are_nearer_to_the_ideal() -> None:
 def test_a_bit_is_corrected_for_the_qubit_that_was_read_into_it() -> None:
     # the second qubit as if it were in |1>, and read as 0 in 0.4 of the shots, which is what is known of it
     backend = Readout(CirqDensity())
-    backend._known[2] = monotonic(), Confusion(np.array([[0.0, 0.0], [0.0, 0.4]]), 1000)
+    backend._known[0, 1] = monotonic(), Confusion(np.array([[0.0, 0.0], [0.0, 0.4]]), 1000)
     steps = (Operation("ry", (1,), (2 * np.arcsin(0.6**0.5),)), Operation("measure", (0, 1), bits=(1, 0)))
     found = answer(backend, Circuit(2, 2, steps), 4000)
     assert isinstance(found, Result)
