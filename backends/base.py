@@ -177,8 +177,9 @@ class Health:
 @dataclass(frozen=True)
 class Capabilities:
     """What a backend takes, 0 for none. `max_qubits`: the largest polynomial (its variables); `max_circuit_qubits`: the
-    largest circuit; the other two where Clifford or variational circuits may be larger, or are all it takes.
-    `batch`: the most jobs worth giving it at once. `paid`: every run costs, so none is started twice. `gates`: names of
+    largest circuit; the other three where Clifford or variational circuits, or polynomials of a small tree width,
+    may be larger, or are all it takes. `batch`: the most jobs worth giving it at once.
+    `paid`: every run costs, so none is started twice. `gates`: names of
     the gates that run as they are, none: any; `connectivity`: pairs of qubits that share a two-qubit gate, None: all;
     `noise`: what disturbs it, in words, or nothing."""
 
@@ -189,6 +190,7 @@ class Capabilities:
     max_circuit_qubits: int = 0
     max_clifford_qubits: int = 0
     max_variational_qubits: int = 0
+    max_narrow_qubits: int = 0
     paid: bool = False
     gates: tuple[str, ...] = ()
     connectivity: tuple[tuple[int, int], ...] | None = None
@@ -199,6 +201,7 @@ class Capabilities:
         """The most qubits by kind of kernel; a kind it does not take is not there."""
         every: dict[Kind, int] = {
             "spins": self.max_qubits,
+            "narrow": max(self.max_qubits, self.max_narrow_qubits),
             "circuit": self.max_circuit_qubits,
             "clifford": max(self.max_circuit_qubits, self.max_clifford_qubits),
             "variational": max(self.max_circuit_qubits, self.max_variational_qubits),

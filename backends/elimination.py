@@ -92,6 +92,9 @@ def _neighbours(kernel: SpinPolynomial) -> list[int]:
 def _order(near: list[int], share: bool) -> tuple[list[int], list[int]] | None:
     """The order, and the neighbours that each variable has left when it goes; None where that has to be too many."""
     near = near.copy()
+    edges = sum(mask.bit_count() for mask in near) // 2
+    if edges > MAX_WIDTH * len(near):
+        return None  # as below, before counting what takes longest where there are many
 
     def fill(v: int) -> int:
         """Twice the pairs of neighbours that are not joined."""
@@ -101,7 +104,6 @@ def _order(near: list[int], share: bool) -> tuple[list[int], list[int]] | None:
         return fill(v) / max(1, near[v].bit_count()) ** 2 if share else fill(v)
 
     costs = {v: cost(v) for v in range(len(near))}
-    edges = sum(mask.bit_count() for mask in near) // 2
     order, masks = [], []
     while costs:
         v = min(costs, key=costs.__getitem__)

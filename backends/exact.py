@@ -33,6 +33,8 @@ TIE = 1e-9
 on it where they are not enumerated."""
 BLOCK = 20
 """Bits of the states that are enumerated at once: 8 MiB of energies."""
+NARROW_ENTRIES = 1 << 26
+"""Of all tables of an elimination: what takes a second, and some hundred MiB."""
 STATE_SECONDS, HIGHER_SECONDS = 2e-9, 2e-8
 """For a state, and for one where there are terms of higher order or constraints."""
 
@@ -119,7 +121,13 @@ class Exact(Backend):
     """
 
     name = "exact"
-    capabilities = Capabilities(target="classical", max_qubits=26, batch=16, uses_angles=False)
+    capabilities = Capabilities(
+        target="classical",
+        max_qubits=26,
+        batch=16,
+        uses_angles=False,
+        max_narrow_qubits=elimination.MAX_VARIABLES,
+    )
 
     def prepare(self, job: Job) -> Prepared:
         """The job, checked. Raises BackendError, too where no state at all keeps the constraints."""
@@ -152,8 +160,18 @@ class Exact(Backend):
         if not isinstance(job.kernel, SpinPolynomial) or job.kernel.n <= self.capabilities.max_qubits:
             check(job, self.name, self.capabilities)
             return None
-        check(job, self.name, replace(self.capabilities, max_qubits=elimination.MAX_VARIABLES))
+        check(job, self.name, replace(self.capabilities, max_qubits=self.capabilities.max_narrow_qubits))
         return elimination.plan(job.kernel, self.name)
+
+
+def is_narrow(kernel: SpinPolynomial) -> bool:
+    """Whether it has too many states to enumerate, and its variables can be eliminated within a second."""
+    if not Exact.capabilities.max_qubits < kernel.n <= elimination.MAX_VARIABLES:
+        return False
+    try:
+        return elimination.plan(kernel, Exact.name).entries <= NARROW_ENTRIES
+    except BackendError:
+        return False
 
 
 def _solve(job: Job, plan: elimination.Plan | None) -> Result:

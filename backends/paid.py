@@ -190,12 +190,15 @@ class PaidJob:
         self._vendor, self._prepared, self._id, self._job = vendor, prepared, client_id, job
         self._journal, self._deadline, self._limits, self._clock = journal, deadline, limits, clock
         self._writer = uuid4().hex
+        self.vendor_id = ""
+        """The vendor's id, as soon as `run` knows it."""
 
     async def run(self) -> Answer:
         """The answer. Raises BackendError, JobTimedOut, JobCancelled or JobUnknown."""
         while True:
             with suppress(_Overtaken):
                 last = await self._journal.last(self._id)
+                self.vendor_id = last.vendor_id if last else ""
                 if last is not None and last.state == "failed":
                     raise self._error(BackendError, last.message)
                 if last is not None and last.state == "cancelled":

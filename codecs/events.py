@@ -206,6 +206,18 @@ class CircuitInfo(msgspec.Struct, frozen=True):
     shots: int
 
 
+class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run took of others: seconds in the vendor's queue and on its device, US dollars, the vendor's job id.
+
+    `cost_usd` None: no charge is known, neither told by the vendor nor known by a price that is set.
+    """
+
+    queue_seconds: float = 0.0
+    device_seconds: float = 0.0
+    cost_usd: float | None = None
+    vendor_job_id: str = ""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend says of a kernel, by the kind of the kernel.
 
@@ -222,12 +234,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     counts: Packed | None = None
     values: list[float] = []
     errors: list[float] = []
+    usage: UsageInfo | None = None
 
 
 class Failure(msgspec.Struct, frozen=True):
     """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people.
 
-    `ended`: how a paid job ended; unknown: it may still run at the vendor.
+    `ended`: how a paid job ended; unknown: it may still run at the vendor. `usage`: where the vendor had it.
     """
 
     stage: str
@@ -235,6 +248,7 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None
+    usage: UsageInfo | None = None
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,6 +294,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `improvement` is how much better than the baseline, in the problem's sense: never negative when accepted.
     `error` is the objective's standard error where it was measured. `details` are the family's. `solution` None:
     there is none, nobody could run it. `proposed` is the backend's answer, judged, also where it was not accepted.
+    `usage` is what that answer, or the attempt at one, took of a vendor; None where nothing is known of any.
     Objective and improvement are None where there is nothing to compare.
     """
 
@@ -310,6 +325,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: float = 0.0
     details: dict[str, Any] = {}
     proposed: Proposed | None = None
+    usage: UsageInfo | None = None
     schema: Literal["qmosaic.outcome/1"] = OUTCOME_SCHEMA
 
 

@@ -9,7 +9,7 @@ from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, pack_polynomi
 
 Kernel = SpinPolynomial | Circuit
 PackedKernel = PackedPolynomial | Circuit
-Kind = Literal["spins", "circuit", "clifford", "variational"]
+Kind = Literal["spins", "narrow", "circuit", "clifford", "variational"]
 
 
 def pack_kernel(kernel: Kernel) -> PackedKernel:
@@ -23,7 +23,8 @@ def unpack_kernel(packed: PackedKernel) -> Kernel:
 
 
 def kind_of(kernel: Kernel) -> Kind:
-    """What a backend must be able to take. Whether a circuit is `clifford`, a tableau has to say."""
+    """What a backend must be able to take. Whether a circuit is `clifford`, a tableau has to say; whether a polynomial
+    is `narrow`, an order to eliminate its variables in."""
     if isinstance(kernel, SpinPolynomial):
         return "spins"
     return "variational" if kernel.variational else "circuit"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, run_sync
+from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
 from qmosaic.codecs.arrays import pack, pack_bits
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import Answer, CircuitInfo, Failure, JobEvent, Proposal
+from qmosaic.codecs.events import Answer, CircuitInfo, Failure, JobEvent, Proposal, UsageInfo
 from qmosaic.codecs.kernels import Kernel, unpack_kernel
 from qmosaic.codecs.model import SpinPolynomial
 
@@ -72,15 +72,15 @@ def job_of(event: JobEvent) -> Job:
 
 def answer_of(kernel: Kernel, result: Result | Expectations) -> Answer:
     """What a backend found, on the wire."""
-    circuit = _info(result.circuit)
+    circuit, usage = _info(result.circuit), _usage(result.usage)
     if isinstance(result, Expectations):
-        return Answer(circuit=circuit, values=result.values.tolist(), errors=result.errors.tolist())
+        return Answer(circuit=circuit, values=result.values.tolist(), errors=result.errors.tolist(), usage=usage)
     if not isinstance(kernel, SpinPolynomial):
-        return Answer(circuit=circuit, samples=pack(result.samples), counts=pack(result.counts))
-    return _best(kernel, result, circuit)
+        return Answer(circuit=circuit, samples=pack(result.samples), counts=pack(result.counts), usage=usage)
+    return _best(kernel, result, circuit, usage)
 
 
-def _best(kernel: SpinPolynomial, result: Result, circuit: CircuitInfo | None) -> Answer:
+def _best(kernel: SpinPolynomial, result: Result, circuit: CircuitInfo | None, usage: UsageInfo | None) -> Answer:
     """The best sample, of those that keep the constraints if any does; `confidence` is its energy's share."""
     kept = kernel.feasible(result.samples)
     energies = np.where(kept, result.energies, np.inf) if kept.any() else result.energies
@@ -92,6 +92,7 @@ def _best(kernel: SpinPolynomial, result: Result, circuit: CircuitInfo | None) -
         bits=pack_bits(result.samples[best]),
         energy=lowest,
         confidence=float(result.counts[close].sum() / result.counts.sum()),
+        usage=usage,
     )
 
 
@@ -99,6 +100,18 @@ def _info(circuit: Figures | None) -> CircuitInfo | None:
     if circuit is None:
         return None
     return CircuitInfo(circuit.qubits, circuit.depth, circuit.two_qubit_gates, circuit.shots)
+
+
+def _usage(usage: Usage) -> UsageInfo | None:
+    """None of what runs here. Dollars are None where they are 0: a backend without a price says 0, too."""
+    if usage == Usage():
+        return None
+    return UsageInfo(
+        queue_seconds=usage.queue_seconds,
+        device_seconds=usage.device_seconds,
+        cost_usd=usage.cost or None,
+        vendor_job_id=usage.job_id,
+    )
 
 
 def proposal_of(job: JobEvent, answer: Answer | Failure) -> Proposal:

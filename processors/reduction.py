@@ -7,8 +7,8 @@ from hashlib import sha256
 from math import ceil, log2
 
 from qmosaic.backends.estimates import gates_of
+from qmosaic.backends.exact import is_narrow
 from qmosaic.backends.tableau import is_clifford
-from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
 from qmosaic.codecs.kernels import Kernel, Kind, kind_of, pack_kernel, size_of
 from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, unpack_polynomial
@@ -92,7 +92,9 @@ def _events(event: Encoded, reduction: Reduction) -> Pair:
 
 def _kind(kernel: Kernel) -> Kind:
     kind = kind_of(kernel)
-    return "clifford" if kind == "circuit" and isinstance(kernel, Circuit) and is_clifford(kernel) else kind
+    if isinstance(kernel, SpinPolynomial):
+        return "narrow" if is_narrow(kernel) else kind
+    return "clifford" if kind == "circuit" and is_clifford(kernel) else kind
 
 
 def _couplings(kernel: Kernel) -> int:

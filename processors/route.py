@@ -22,7 +22,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     target: Target
     backend: str | None = None
-    kinds: tuple[Kind, ...] = ("spins", "circuit", "clifford", "variational")
+    kinds: tuple[Kind, ...] = ("spins", "narrow", "circuit", "clifford", "variational")
     min_qubits: int = 0
     max_qubits: int = 1_000_000
     min_density: float = 0.0

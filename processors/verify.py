@@ -94,6 +94,7 @@ def settle(
     route = proposal.route if proposal is not None else None
     answer = proposal.answer if proposal is not None else None
     failure = proposal.failure if proposal is not None else None
+    ran = answer or failure
     solved = reason == "solved_in_reduce"
     found = best.evaluation if best else Evaluation(None, False)
     return Outcome(
@@ -127,6 +128,7 @@ def settle(
         error=found.error,
         details=found.details,
         proposed=proposed,
+        usage=ran.usage if ran else None,
     )
 
 

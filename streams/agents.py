@@ -243,11 +243,18 @@ class Execute:
 
 def proposal_send(event: Proposal, cause: int) -> Send:
     """A proposal on its way to verify, and what its span says."""
-    ref, circuit = event.ref, event.answer.circuit if event.answer else None
+    ref, ran = event.ref, event.answer or event.failure
+    circuit, usage = event.answer.circuit if event.answer else None, ran.usage if ran else None
     attributes = {
         "qmosaic__backend__name": event.route.backend if event.route else None,
         "qmosaic__circuit__qubits": circuit.qubits if circuit else None,
         "qmosaic__circuit__depth": circuit.depth if circuit else None,
+        "qmosaic__circuit__two_qubit_gates": circuit.two_qubit_gates if circuit else None,
+        "qmosaic__circuit__shots": circuit.shots if circuit else None,
+        "qmosaic__execute__queue_seconds": usage.queue_seconds if usage else None,
+        "qmosaic__execute__device_seconds": usage.device_seconds if usage else None,
+        "qmosaic__execute__cost_usd": usage.cost_usd if usage else None,
+        "qmosaic__execute__vendor_job_id": usage.vendor_job_id if usage else None,
         "qmosaic__failure__reason": event.failure.reason if event.failure else None,
         "qmosaic__route__reason": event.failure.route_reason if event.failure else None,
     }

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiokafka.errors import KafkaError
 
-from qmosaic.backends.base import Answer as Found
 from qmosaic.backends.paid import PaidJob
 from qmosaic.backends.registry import create
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
-from qmosaic.codecs.events import BackendStatus, Failure, JobEvent
+from qmosaic.codecs.events import Answer, BackendStatus, Failure, JobEvent, UsageInfo
+from qmosaic.codecs.kernels import Kernel
 from qmosaic.processors.execute import answer_of, job_of, proposal_of
 from qmosaic.streams.agents import proposal_send
 from qmosaic.streams.journal import KafkaJournal
@@ -76,15 +76,16 @@ class ExecutePaid:
             if backend is None:
                 raise BackendError(f"{name} is not in paid.backends", place="paid.backends")
             prepared = await asyncio.get_running_loop().run_in_executor(self._compiler, backend.prepare, job)
-            found = await self._paid(event, backend, prepared)
+            found = await self._paid(event, job.kernel, backend, prepared)
         except BackendError as error:
-            failure = Failure("execute", "execution_failed", str(error), ended=ENDED.get(type(error), "failed"))
-            return [proposal_of(event, failure)]
-        return [] if found is None else [proposal_of(event, answer_of(job.kernel, found))]
+            found = _failed(error)
+        return [] if found is None else [proposal_of(event, found)]
 
-    async def _paid(self, event: JobEvent, backend: RemoteBackend, prepared: Any) -> Found | None:
-        """The answer; None where the same problem and attempt are under way with another kernel or backend: a hop
-        before this one was repeated, and what came of it first is what is paid for. Raises BackendError."""
+    async def _paid(
+        self, event: JobEvent, kernel: Kernel, backend: RemoteBackend, prepared: Any
+    ) -> Answer | Failure | None:
+        """The answer, or why there is none; None where the same problem and attempt are under way with another kernel
+        or backend: a hop before this one was repeated, and what came of it first is what is paid for."""
         limits, of = self._settings.paid.limits, client_id(self._settings.namespace, event)
         while True:
             try:
@@ -94,7 +95,10 @@ class ExecutePaid:
                     return None
                 deadline = event.ref.deadline_at
                 work = PaidJob(backend, prepared, of, event.kernel_digest, self._journal, deadline, limits)
-                return await work.run()
+                try:
+                    return answer_of(kernel, await work.run())
+                except BackendError as error:
+                    return _failed(error, work.vendor_id)
             except (KafkaError, TimeoutError) as error:
                 log.warning("the journal does not answer: %s", error)
                 await asyncio.sleep(limits.ask_seconds)  # what was written is there when it answers again
@@ -106,3 +110,14 @@ class ExecutePaid:
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)
         await self._journal.stop()
+
+
+def _failed(error: BackendError, vendor_id: str = "") -> Failure:
+    """Of a job that the vendor had under its id, or none. Whether it charged for it is not known."""
+    return Failure(
+        "execute",
+        "execution_failed",
+        str(error),
+        ended=ENDED.get(type(error), "failed"),
+        usage=UsageInfo(vendor_job_id=vendor_id) if vendor_id else None,
+    )

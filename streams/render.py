@@ -55,7 +55,7 @@ def _wide(results: Sequence[Outcome | Rejection]) -> Table:
             _value(one.baseline.objective) if one.baseline else "",
             _value(one.improvement),
             one.target or "",
-            one.backend or "",
+            _backend(one),
             str(circuit.qubits) if circuit else "",
             str(circuit.depth) if circuit else "",
             f"{one.timings.total:.2f} s",
@@ -77,7 +77,7 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
             continue
         gain = "" if one.improvement is None or one.baseline is None else f"{one.improvement:+.5g}"
         base = f" over {_value(one.baseline.objective)}" if gain and one.baseline else ""
-        ran = Text.assemble((one.target or "nothing", "bold"), "\n", one.backend or "")
+        ran = Text.assemble((one.target or "nothing", "bold"), "\n", _backend(one))
         if one.circuit:
             ran.append(f"\n{one.circuit.qubits} qubits, depth {one.circuit.depth}")
         table.add_row(
@@ -88,6 +88,12 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
             f"{one.timings.total:.2f} s",
         )
     return table
+
+
+def _backend(one: Outcome) -> str:
+    """Its name, and what its run cost, as far as that is known."""
+    cost = one.usage.cost_usd if one.usage else None
+    return f"{one.backend or ''}, ${cost:,.2f}" if cost is not None else one.backend or ""
 
 
 def _value(objective: float | None) -> str:

@@ -350,6 +350,7 @@ class Verifier(mode.Service):
                 "baseline": outcome.baseline.objective if outcome.baseline else None,
                 "backend": outcome.backend,
                 "route_reason": outcome.route_reason,
+                "usage": outcome.usage,
                 "failure": decision.proposal.event.failure.message
                 if decision.proposal and decision.proposal.event.failure
                 else None,

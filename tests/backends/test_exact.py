@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from qmosaic.backends import elimination, estimates, exact
 from qmosaic.backends.base import Result
-from qmosaic.backends.exact import MAX_OPTIMA, Exact, energies, feasible
+from qmosaic.backends.exact import MAX_OPTIMA, Exact, energies, feasible, is_narrow
 from qmosaic.backends.testing import job_of, random_kernel, random_polynomial, refusal, states
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import Linear, SpinPolynomial
@@ -164,6 +164,26 @@ def test_both_ways_agree() -> None:
 def test_more_optima_than_it_lists() -> None:
     result = solved(SpinPolynomial.of(40, rows=[0], cols=[1], J=[1.0]))
     assert result.energies.tolist() == [-1.0] * MAX_OPTIMA
+
+
+@pytest.mark.parametrize(
+    ("kernel", "narrow"),
+    [
+        (of_graph(nx.cycle_graph(26), 1), False),  # enumerated
+        (of_graph(nx.cycle_graph(27), 1), True),
+        (of_graph(nx.grid_2d_graph(12, 30), 1), True),
+        (of_graph(nx.grid_2d_graph(20, 20), 1), False),  # it would be taken, but takes seconds
+        (random_kernel(40, seed=0), False),
+        (SpinPolynomial.of(30, constraints=[Linear.exactly(range(3), 1)]), False),
+        (SpinPolynomial.of(elimination.MAX_VARIABLES), True),
+        (SpinPolynomial.of(elimination.MAX_VARIABLES + 1), False),
+    ],
+)
+def test_narrow_is_what_elimination_solves_in_a_second(kernel: SpinPolynomial, narrow: bool) -> None:
+    assert is_narrow(kernel) == narrow
+    if narrow:
+        assert kernel.n <= Exact().capabilities.sizes["narrow"]
+        assert Exact().estimate(job_of(kernel)).seconds < 1
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,16 @@ from hypothesis import strategies as st
 
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import RejectCode, Rejected
-from qmosaic.codecs.events import Failure, Outcome, Problem, Proposal, Ref, Rejection, Route, Timing
+from qmosaic.codecs.events import Answer, Failure, Outcome, Problem, Proposal, Ref, Rejection, Route, Timing
 from qmosaic.codecs.schemas import EVENTS
 
 GOLDEN = Path(__file__).parent / "golden"
-PUBLIC: dict[str, Any] = {"problem-1": Problem, "outcome-1": Outcome, "rejection-1": Rejection}
+PUBLIC: dict[str, Any] = {
+    "problem-1": Problem,
+    "outcome-1": Outcome,
+    "outcome-1-paid": Outcome,
+    "rejection-1": Rejection,
+}
 MAX_BYTES = 10_000
 
 
@@ -109,6 +114,12 @@ def test_the_limit_of_bytes_is_inclusive() -> None:
     data = MIN + b"}"
     assert isinstance(events.parse_problem(data, len(data)), Problem)
     assert isinstance(events.parse_problem(data, len(data) - 1), Rejected)
+
+
+def test_what_was_written_before_there_was_usage_is_read() -> None:
+    old = {name: value for name, value in golden("outcome-1").items() if name != "usage"}
+    assert events.decode(orjson.dumps(old), Outcome).usage is None
+    assert events.decode(b'{"circuit":null,"values":[0.5],"errors":[0.1]}', Answer).usage is None
 
 
 JSON = st.recursive(

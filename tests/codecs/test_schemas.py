@@ -23,10 +23,16 @@ def valid(name: str, event: Any) -> bool:
 @pytest.mark.parametrize("name", EVENTS)
 def test_a_golden_event_fits_its_schema(name: str) -> None:
     Draft202012Validator.check_schema(event_schema(name))
-    event = orjson.loads((GOLDEN / f"{name.removeprefix('qmosaic.').replace('/', '-')}.json").read_bytes())
-    assert valid(name, event)
-    assert not valid(name, event | {"schema": "qmosaic.other/1"})
-    assert not valid(name, event | {"labels": []})
+    for path in GOLDEN.glob(f"{name.removeprefix('qmosaic.').replace('/', '-')}*.json"):
+        event = orjson.loads(path.read_bytes())
+        assert valid(name, event)
+        assert not valid(name, event | {"schema": "qmosaic.other/1"})
+        assert not valid(name, event | {"labels": []})
+
+
+def test_usage_is_part_of_an_outcome_s_schema() -> None:
+    event = orjson.loads((GOLDEN / "outcome-1-paid.json").read_bytes())
+    assert not valid("qmosaic.outcome/1", event | {"usage": {"cost_usd": "a lot"}})
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from qmosaic.backends.base import Backend, Capabilities, Expectations, Figures, Job, Result
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Figures, Job, Result, Usage
 from qmosaic.codecs.arrays import unpack, unpack_bits
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import CircuitInfo, JobEvent, Proposal, Route
+from qmosaic.codecs.events import CircuitInfo, JobEvent, Proposal, Route, UsageInfo
 from qmosaic.codecs.kernels import unpack_kernel
 from qmosaic.codecs.model import Linear, SpinPolynomial
 from qmosaic.processors.execute import answer_of, execute
@@ -174,6 +174,9 @@ def test_a_sample_that_breaks_a_constraint_is_not_the_best() -> None:
     assert (broken.energy, broken.confidence) == (-2.0, 1.0)
 
 
+FLIP = Circuit(1, 1, (Operation("x", (0,)), Operation("measure", (0,), bits=(0,))))
+
+
 def test_a_circuit_is_answered_by_counts_or_by_expectations() -> None:
     circuit = Circuit(1, 2, (Operation("h", (0,)),))
     samples, counts = np.array([[0, 0], [1, 0]], np.uint8), np.array([3, 5])
@@ -184,6 +187,21 @@ def test_a_circuit_is_answered_by_counts_or_by_expectations() -> None:
     assert (answer.bits, answer.energy, answer.values) == (None, None, [])
     measured = answer_of(circuit, Expectations(np.array([0.5]), np.array([0.1]), 0.0, Figures(1, 1, 0, 10)))
     assert (measured.values, measured.errors, measured.circuit) == ([0.5], [0.1], CircuitInfo(1, 1, 0, 10))
+
+
+@pytest.mark.parametrize("kind", ["best sample", "counts", "expectations"])
+def test_what_a_run_took_of_a_vendor_goes_along(kind: str) -> None:
+    def usage_of(usage: Usage) -> UsageInfo | None:
+        samples, counts, energies = np.array([[0]], np.uint8), np.array([3]), np.zeros(1)
+        if kind == "expectations":
+            return answer_of(FLIP, Expectations(np.array([0.5]), np.array([0.1]), 0.0, usage=usage)).usage
+        kernel = SpinPolynomial.of(1, h=[1]) if kind == "best sample" else FLIP
+        return answer_of(kernel, Result(samples, counts, energies, 0.0, usage=usage)).usage
+
+    told = UsageInfo(queue_seconds=4.0, device_seconds=0.5, cost_usd=12.5, vendor_job_id="id1")
+    assert usage_of(Usage(4.0, 0.5, 12.5, "id1")) == told
+    assert usage_of(Usage(job_id="id1")) == UsageInfo(vendor_job_id="id1", cost_usd=None)  # 0 may be an unset price
+    assert usage_of(Usage()) is None
 
 
 def test_no_jobs_no_proposals() -> None:

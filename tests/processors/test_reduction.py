@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import networkx as nx
 import numpy as np
 import orjson
+import pytest
 
+from qmosaic.backends.registry import create
 from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
-from qmosaic.codecs.events import Encoded
+from qmosaic.codecs.events import Encoded, JobEvent
 from qmosaic.codecs.model import SpinPolynomial
-from qmosaic.processors.admit import Record
+from qmosaic.processors.admit import Admission, Record, admit
 from qmosaic.processors.encode import encode
+from qmosaic.processors.execute import execute
 from qmosaic.processors.reduction import _work, reduce_events
+from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Alive, route
+from qmosaic.processors.verify import settle
 from tests.processors.problems import DEFAULTS, LIMITS
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
+
+LADDER: Any = nx.circular_ladder_graph(20)
+DENSE: Any = nx.gnp_random_graph(40, 0.6, seed=1)
 
 
 def test_work_is_told_in_qubits() -> None:
@@ -43,3 +55,29 @@ def test_a_mixed_batch_comes_back_in_order() -> None:
     assert kinds == ["clifford", None, "spins", None]  # presolve has solved the chain and the pair
     for incumbent, reduced in pairs:
         assert (reduced is None) == (incumbent.kernel_digest is None)
+
+
+@pytest.mark.parametrize(("graph", "kind", "backend"), [(LADDER, "narrow", "exact"), (DENSE, "spins", "tabu")])
+def test_a_sparse_kernel_is_solved_exactly_beyond_26_variables(graph: Any, kind: str, backend: str) -> None:
+    limits = replace(LIMITS, couplings=500)
+    problem = {"edges": [list(edge) for edge in graph.edges]}
+    record = Record("problems", 0, 0, 1000.0, orjson.dumps({"family": "maxcut", "problem": problem}))
+    encoded = [one for one in encode([record], limits, DEFAULTS) if isinstance(one, Encoded)]
+    ((incumbent, reduced),) = reduce_events(
+        encoded, now=1000.0, max_kernel_qubits=60, layers=1, share=0.5, max_seconds=0.5
+    )
+    assert reduced is not None
+    assert (reduced.variables, reduced.kind) == (len(graph), kind)
+    names = ("exact", "tabu")
+    alive: Alive = {"classical": {name: create(name).capabilities.sizes for name in names}}
+    (job,) = route([reduced], now=1000.0, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=alive)
+    assert isinstance(job, JobEvent)
+    assert job.route.backend == backend
+    (proposal,) = execute([job], create)
+    assert proposal.answer is not None
+    admission = admit(record, limits, DEFAULTS)
+    assert isinstance(admission, Admission)
+    outcome = settle(admission, incumbent, proposal, now=1001.0, queue=0.0, trace_id="", versions={}, tick=lambda: 0.0)
+    assert outcome.status == "accepted"
+    if graph is LADDER:
+        assert outcome.objective == graph.number_of_edges()  # of even rings: bipartite

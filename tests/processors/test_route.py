@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from qmosaic.backends.exact import Exact
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.events import Proposal, Reduced, Ref, Route, RouteReason
 from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
@@ -123,6 +124,19 @@ def test_a_circuit_goes_where_circuits_are_run() -> None:
     assert decision(given, {"seconds_left": 0.5}).backend == "cirq.statevector"
     assert decision(given, {"alive": without("quantum")})[0] == "no_backend"
     assert not Rule("spins only", "gpu", kinds=("spins",)).matches("circuit", 3, 0.0, 9.0)
+
+
+def test_a_narrow_kernel_goes_to_exact_beyond_its_enumeration() -> None:
+    alive: Alive = {
+        "classical": {"exact": Exact.capabilities.sizes, "tabu": {"spins": 10_000, "narrow": 10_000}},
+        "quantum": {"big": {"spins": 100, "narrow": 100}},
+    }
+    narrow = msgspec.structs.replace(reduced(60), kind="narrow")
+    assert decision(narrow, {"alive": alive}).backend == "exact"
+    assert decision(reduced(60), {"alive": alive}).backend == "tabu"
+    assert decision(msgspec.structs.replace(narrow, variables=2001), {"alive": alive}).backend == "tabu"
+    wanted = msgspec.structs.replace(narrow, ref=reduced(60, target="quantum").ref)
+    assert decision(wanted, {"alive": alive}).backend == "big"  # whoever takes any polynomial takes it
 
 
 def test_every_reason_has_a_case() -> None:

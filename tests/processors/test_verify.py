@@ -26,6 +26,7 @@ from qmosaic.codecs.events import (
     Route,
     Sense,
     Timing,
+    UsageInfo,
 )
 from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.admit import Admission
@@ -272,6 +273,20 @@ def test_a_proposal_that_says_nothing_is_invalid() -> None:
     admission = chosen()
     nothing = msgspec.structs.replace(proposal(admission, GOOD), answer=None)
     assert end(admission, incumbent(admission, FAIR), nothing).reason == "invalid_answer"
+
+
+@pytest.mark.parametrize("usage", [None, UsageInfo(queue_seconds=9.0, cost_usd=12.5, vendor_job_id="id1")])
+def test_what_it_took_is_told_whether_it_was_of_use_or_not(usage: UsageInfo | None) -> None:
+    admission = chosen()
+    known = incumbent(admission, bits(0, 1, 1, 0))
+    for sample in (bits(0, 0, 1, 1), bits(1, 1, 0, 0), bits(1, 1, 1, 1)):
+        good = proposal(admission, sample)
+        assert good.answer is not None
+        told = msgspec.structs.replace(good, answer=msgspec.structs.replace(good.answer, usage=usage))
+        assert end(admission, known, told).usage == usage
+    failed = Failure("execute", "execution_failed", "it failed there", ended="failed", usage=usage)
+    assert end(admission, known, msgspec.structs.replace(failure(admission), failure=failed)).usage == usage
+    assert end(admission, known, None).usage is None
 
 
 def test_the_deadline_sends_out_the_incumbent() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import networkx as nx
 import orjson
 import pytest
@@ -20,11 +21,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from qmosaic.backends.paid import Limits
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import Outcome, Proposal, Submitted
+from qmosaic.codecs.events import Outcome, Proposal, Submitted, UsageInfo
 from qmosaic.processors.route import DEFAULT_PREFERENCE
 from qmosaic.streams.client import Client
 from qmosaic.streams.names import topic_name
 from qmosaic.streams.pool import warm_execute
+from qmosaic.streams.render import read_spans
 from qmosaic.streams.settings import PaidSettings, RouteSettings, Settings, load
 from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import STAGES
@@ -34,7 +36,7 @@ from tests.vendors.server import KEY, Point
 
 pytestmark = pytest.mark.broker
 
-NAME = "ionq/simulator"
+NAME = "ionq/qpu.forte-1"
 WORKER = "execute.paid-0"
 LIMITS = Limits(
     lease_seconds=1.0,
@@ -77,7 +79,7 @@ def undisturbed(vendor: IonqServer) -> Iterator[None]:
     yield
     vendor.held.clear()
     vendor.faults.clear()
-    vendor.endless = vendor.drops = False
+    vendor.endless = vendor.drops = vendor.fails = False
 
 
 @asynccontextmanager
@@ -178,7 +180,48 @@ async def test_nobody_waits_any_more(running: Pipeline, vendor: IonqServer) -> N
         proposal = events.decode(await proposed(lambda value: b"timed_out" in value), Proposal)
     assert proposal.failure is not None
     assert proposal.failure.ended == "timed_out"
+    assert proposal.failure.usage == UsageInfo(vendor_job_id=vendor.jobs[0].id)
     assert [job.state for job in vendor.jobs] == ["cancelled"]
+
+
+async def test_the_outcome_the_audit_and_the_trace_tell_what_it_took(running: Pipeline, vendor: IonqServer) -> None:
+    problem = {"family": "maxcut", "problem": PETERSEN}
+    async with Client(settings=running.settings) as client, reading(running.settings, "audit") as audited:
+        found = await client.solve(problem, deadline=60, target="quantum")
+        assert isinstance(found, Outcome)
+        (job,) = vendor.jobs
+        usage = found.usage
+        assert usage is not None
+        assert (usage.cost_usd, usage.device_seconds, usage.vendor_job_id) == (12.5, 1.5, job.id)
+        assert usage.queue_seconds > 0
+        written = await audited(lambda value: orjson.loads(value)["problem_id"] == found.problem_id)
+    assert orjson.loads(written)["detail"]["usage"] == msgspec.to_builtins(usage)
+    spans = await written_spans(running, found.trace_id)
+    assert spans == 2 * [[usage.cost_usd, usage.device_seconds, usage.queue_seconds, job.id]]  # process, and send
+
+
+async def written_spans(running: Pipeline, trace: str) -> list[list[Any]]:
+    """What the spans of the paid stage say of a trace, when they are there."""
+    names = ("cost_usd", "device_seconds", "queue_seconds", "vendor_job_id")
+    async with asyncio.timeout(30):
+        while True:
+            spans = [
+                [span["attributes"][f"qmosaic.execute.{name}"] for name in names]
+                for span in read_spans(Path(running.settings.spans_dir or ""))
+                if span["context"]["trace_id"] == f"0x{trace}" and "qmosaic.execute.cost_usd" in span["attributes"]
+            ]
+            if len(spans) >= 2:
+                return spans
+            await asyncio.sleep(0.05)
+
+
+async def test_a_job_that_failed_at_the_vendor_is_told_by_its_id(running: Pipeline, vendor: IonqServer) -> None:
+    vendor.fails = True
+    async with Client(settings=running.settings) as client:
+        found = await client.solve({"family": "maxcut", "problem": PETERSEN}, deadline=60, target="quantum")
+    assert isinstance(found, Outcome)
+    assert (found.status, found.reason) == ("fallback", "execution_failed")
+    assert found.usage == UsageInfo(vendor_job_id=vendor.jobs[0].id)
 
 
 async def test_long_waits_do_not_hold_up_others(running: Pipeline, vendor: IonqServer) -> None:
