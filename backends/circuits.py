@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex, Complex64, Float, Int64, UInt8
+from jaxtyping import Complex, Float, Int64, UInt8
 
 from qmosaic.backends.base import Figures, Result
 from qmosaic.codecs.circuit import Circuit, Operation
@@ -19,7 +19,9 @@ LAST = 4
 """Qubits whose gates act together, the last: their amplitudes are neighbours, and one after the other they are slow."""
 PRODUCTS = 2**15
 """Multiplications in one product of matrices: too few for BLAS to divide it among threads, who wait for each other."""
-Matrix = Complex64[np.ndarray, "2 2"]
+PIECE = 2**16
+"""Amplitudes turned together: they stay in a cache, and nothing but the state itself grows with its size."""
+Matrix = Complex[np.ndarray, "2 2"]
 _WITHOUT_TIME = ("barrier", "gphase", "measure", "id")
 _TWO_QUBIT_GATES = {"ccx": 6, "ccz": 6, "cswap": 8}
 """What gates on three qubits count as; the others count as one."""
@@ -107,23 +109,26 @@ def measured(circuit: Circuit) -> tuple[list[int], list[int]]:
     return [qubit for qubit, _ in pairs], [bit for _, bit in pairs]
 
 
-def turned(
-    tensor: Complex64[np.ndarray, "*twos"], buffer: Complex64[np.ndarray, "*twos"], gates: dict[int, Matrix]
-) -> tuple[Complex64[np.ndarray, "*twos"], Complex64[np.ndarray, "*twos"]]:
-    """A state after gates on one qubit each, by axis, and a buffer: the two given, overwritten, in either order."""
-    n, eye = tensor.ndim, np.eye(2, dtype=np.complex64)
+def turn(tensor: Complex[np.ndarray, "*twos"], gates: dict[int, Matrix]) -> None:
+    """Gates on one qubit each, by axis, on a state: in place, `PIECE` amplitudes at a time."""
+    if not tensor.flags.c_contiguous:  # a reshaped one would be a copy
+        raise ValueError("the state's amplitudes must lie in their order")
+    n, eye = tensor.ndim, np.eye(2, dtype=tensor.dtype)
     last = max(0, n - LAST)
     for axis in (axis for axis in gates if axis < last):
-        shape = (2**axis, 2, -1, min(PRODUCTS // 4, 2 ** (n - axis - 1)))
-        halves, out = (each.reshape(shape).swapaxes(1, 2) for each in (tensor, buffer))
-        np.matmul(gates[axis], halves, out=out)
-        tensor, buffer = buffer, tensor
+        halves = tensor.reshape(2**axis, 2, -1, min(PRODUCTS // 4, 2 ** (n - axis - 1))).swapaxes(1, 2)
+        outer = max(1, PIECE // halves[0].size)
+        inner = max(1, PIECE // halves[0, 0].size)
+        for i in range(0, halves.shape[0], outer):
+            for j in range(0, halves.shape[1], inner):
+                piece = halves[i : i + outer, j : j + inner]
+                piece[...] = np.matmul(gates[axis], piece)
     if any(axis >= last for axis in gates):
         matrix = reduce(np.kron, [gates.get(axis, eye) for axis in range(last, n)])
-        rows = (-1, min(PRODUCTS // matrix.size, 2**last), len(matrix))
-        np.matmul(tensor.reshape(rows), matrix.T, out=buffer.reshape(rows))
-        tensor, buffer = buffer, tensor
-    return tensor, buffer
+        rows = tensor.reshape(-1, min(PRODUCTS // matrix.size, 2**last), len(matrix))
+        step = max(1, PIECE // rows[0].size)
+        for i in range(0, len(rows), step):
+            rows[i : i + step] = np.matmul(rows[i : i + step], matrix.T)
 
 
 def probabilities(state: Complex[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
@@ -158,7 +163,8 @@ def rows_of(states: Int64[np.ndarray, " k"], bits: Sequence[int], width: int) ->
 def draw(probabilities: Float[np.ndarray, " M"], shots: int, generator: np.random.Generator) -> Any:
     """States and their counts in `shots` independent draws, by inversion: of the blocks, and then within each."""
     starts = np.arange(0, len(probabilities), BLOCK)
-    ends = np.cumsum(np.add.reduceat(probabilities, starts, dtype=np.float64))
+    # block by block: reduceat would make a float64 copy of them all
+    ends = np.cumsum([probabilities[start : start + BLOCK].sum(dtype=np.float64) for start in starts])
     wanted = np.sort(generator.random(shots)) * ends[-1]
     drawn, first = [np.zeros(0, np.int64)], 0
     for start, below, above in zip(starts, [0.0, *ends[:-1]], ends, strict=True):

@@ -13,7 +13,7 @@ import cirq
 import numpy as np
 from jaxtyping import Complex64
 
-from qmosaic.backends.circuits import LAST, Matrix, turned
+from qmosaic.backends.circuits import LAST, Matrix, turn
 
 
 def simulated(circuit: cirq.Circuit, n: int) -> Complex64[np.ndarray, " N"]:
@@ -47,11 +47,11 @@ class _State:
     def apply(self, gate: cirq.Operation, axes: Sequence[int]) -> None:
         found = cirq.apply_unitary(gate, cirq.ApplyUnitaryArgs(self.tensor, self.buffer, axes))
         if found is not self.tensor:
-            self.tensor, self.buffer = found, self.tensor
+            self.tensor, self.buffer = np.ascontiguousarray(found), self.tensor
 
     def turn(self, waiting: dict[int, Matrix], axes: Sequence[int]) -> None:
         """Apply the gates that wait on these axes; with one of the last, the others there as well."""
         due = {axis for axis in axes if axis in waiting}
         if any(axis >= self.tensor.ndim - LAST for axis in due):
             due.update(axis for axis in waiting if axis >= self.tensor.ndim - LAST)
-        self.tensor, self.buffer = turned(self.tensor, self.buffer, {axis: waiting.pop(axis) for axis in due})
+        turn(self.tensor, {axis: waiting.pop(axis) for axis in due})

@@ -30,8 +30,8 @@ from qmosaic.codecs.kernels import size_of
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
 LEAST_SHOTS = 256
-SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 36
-"""Bytes an amplitude that a process grew by, most of those of circuits for observables."""
+SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 22
+"""Bytes an amplitude that a process grew by, in complex64."""
 
 
 COUNTED = 16
@@ -60,7 +60,7 @@ class Shape(NamedTuple):
         return 1 if self.qubits <= COUNTED else 0
 
 
-class Placed(NamedTuple):
+class Prepared(NamedTuple):
     """A job with the shape it runs in, and its kernel as arrays."""
 
     shape: Shape
@@ -126,7 +126,7 @@ class JaxStatevector(Backend):
         devices = 1 if across > 1 else self._devices
         shape = Shape(qubits, len(job.gammas), _shots(job.shots), constrained, devices, across)
         dtype = np.float64 if self._double else np.float32
-        return Placed(shape, job, jax_costs.dense(job.polynomial, qubits, dtype), figures(job))
+        return Prepared(shape, job, jax_costs.dense(job.polynomial, qubits, dtype), figures(job))
 
     def estimate(self, job: Job) -> Estimate:
         """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit."""
@@ -147,14 +147,14 @@ class JaxStatevector(Backend):
             needed = HELD_BYTES if held(job.polynomial) or job.polynomial.higher else SPIN_BYTES
         return needed * (1 + self._double)
 
-    def run(self, batch: Sequence[Placed | tuple[Job, int]]) -> list[Result | Expectations]:
+    def run(self, batch: Sequence[Prepared | tuple[Job, int]]) -> list[Result | Expectations]:
         """QAOA jobs of one shape together, `Shape.rows` at a time; circuits one after the other."""
-        places: dict[Shape, list[tuple[int, Placed]]] = defaultdict(list)
+        places: dict[Shape, list[tuple[int, Prepared]]] = defaultdict(list)
         results: dict[int, Result | Expectations] = {}
         waiting = deque[tuple[list[int], Started]]()
         with jax.enable_x64(self._double):
             for place, prepared in enumerate(batch):
-                if isinstance(prepared, Placed):
+                if isinstance(prepared, Prepared):
                     places[prepared.shape].append((place, prepared))
                 else:
                     job, across = prepared
@@ -162,7 +162,7 @@ class JaxStatevector(Backend):
             for shape, those in places.items():
                 for start in range(0, len(those), shape.rows):
                     part = those[start : start + shape.rows]
-                    waiting.append(([place for place, _ in part], _started(shape, [placed for _, placed in part])))
+                    waiting.append(([place for place, _ in part], _started(shape, [each for _, each in part])))
                     if len(waiting) > shape.ahead:
                         _collect(waiting, results)
             while waiting:
@@ -200,15 +200,15 @@ class Started(NamedTuple):
     """Jobs that the device works on: the states `drawn` for each, and what to do with them."""
 
     shape: Shape
-    jobs: Sequence[Placed]
+    jobs: Sequence[Prepared]
     flips: Sequence[Any]
     drawn: Any
     seconds: float
 
 
-def _started(shape: Shape, jobs: Sequence[Placed]) -> Started:
+def _started(shape: Shape, jobs: Sequence[Prepared]) -> Started:
     start = perf_counter()
-    stack = jax_costs.joined([placed.kernel for placed in jobs], shape.rows)
+    stack = jax_costs.joined([each.kernel for each in jobs], shape.rows)
     dtype = stack.h.dtype.type
     angles = np.zeros((2, shape.rows, shape.layers), dtype)
     uniforms = np.zeros((shape.rows, shape.shots, 2), dtype)
@@ -218,7 +218,7 @@ def _started(shape: Shape, jobs: Sequence[Placed]) -> Started:
         angles[:, row] = job.gammas, job.betas
         uniforms[row, : job.shots] = generator.random((job.shots, 2), dtype)
         flips.append(generator.integers(2, size=job.shots) if kernel.folded else None)
-    polynomials = [placed.job.polynomial for placed in jobs] if shape.held else []
+    polynomials = [each.job.polynomial for each in jobs] if shape.held else []
     ansatz = jax_constrained.ansatz(polynomials, shape.rows, shape.qubits) if shape.held else None
     drawn = jax_sampling.sample(stack, ansatz, angles[0], angles[1], uniforms, shape.devices, shape.across)
     return Started(shape, jobs, flips, drawn, perf_counter() - start)
@@ -227,18 +227,18 @@ def _started(shape: Shape, jobs: Sequence[Placed]) -> Started:
 def _results(started: Started) -> list[Result]:
     start = perf_counter()
     drawn, answers = np.asarray(started.drawn), []
-    for placed, flips, row in zip(started.jobs, started.flips, drawn, strict=False):
-        kernel = placed.job.polynomial
-        states = row[: placed.job.shots] >> (started.shape.qubits - kernel.n + (flips is not None))
+    for each, flips, row in zip(started.jobs, started.flips, drawn, strict=False):
+        kernel = each.job.polynomial
+        states = row[: each.job.shots] >> (started.shape.qubits - kernel.n + (flips is not None))
         if flips is not None:  # variable 0 was held at 0: half of the shots belong to the complement
             states = np.where(flips, 2**kernel.n - 1 - states, states)
         distinct, counts = _counted(states, kernel.n)
         samples = ((distinct[:, None] >> np.arange(kernel.n)[::-1]) & 1).astype(np.uint8)
         answers.append((samples, counts, kernel.energy(samples)))
-    each = (started.seconds + perf_counter() - start) / len(started.jobs)
+    seconds = (started.seconds + perf_counter() - start) / len(started.jobs)
     return [
-        Result(*answer, work_seconds=each, circuit=placed.figures)
-        for answer, placed in zip(answers, started.jobs, strict=True)
+        Result(*answer, work_seconds=seconds, circuit=each.figures)
+        for answer, each in zip(answers, started.jobs, strict=True)
     ]
 
 

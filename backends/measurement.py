@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex, Float64, Int64, Shaped, UInt8
 
 from qmosaic.backends.base import Expectations, Job
-from qmosaic.backends.circuits import BLOCK, Matrix, draw, figures, probabilities, rows_of, turned
+from qmosaic.backends.circuits import BLOCK, Matrix, draw, figures, probabilities, rows_of, turn
 from qmosaic.codecs.circuit import Operation, PauliSum, unitary
 from qmosaic.codecs.errors import BackendError
 
@@ -196,8 +196,8 @@ def _sampled(
         (qubit,), matrix = operation.qubits, unitary(operation).astype(state.dtype)
         gates[qubit] = matrix @ gates[qubit] if qubit in gates else matrix
     if gates:
-        tensor = state.reshape((2,) * n)
-        state = turned(tensor.copy(), np.empty_like(tensor), gates)[0].reshape(-1)
+        state = state.copy()
+        turn(state.reshape((2,) * n), gates)
     states, counts = draw(probabilities(state), shots, generator)
     return rows_of(states, range(n), n), counts.astype(np.int64)
 

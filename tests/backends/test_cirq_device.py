@@ -159,7 +159,8 @@ def complete(n: int) -> Circuit:
     """A gate between any two qubits, so that a grid needs SWAPs."""
     pairs = [(a, b) for a in range(n) for b in range(a)]
     steps = tuple(Operation("rzz", pair, (0.3,)) for pair in pairs)
-    return Circuit(n, 0, (*(Operation("ry", (q,), (0.5,)) for q in range(n)), *steps), (PauliSum(n, ("Z" * n,), (1.0,)),))
+    flips = tuple(Operation("ry", (q,), (0.5,)) for q in range(n))
+    return Circuit(n, 0, flips + steps, (PauliSum(n, ("Z" * n,), (1.0,)),))
 
 
 def test_folds_stay_on_the_qubits_and_scale_the_gates() -> None:
