@@ -30,7 +30,7 @@ class AqtServer(VendorServer):
         return request.path.startswith("/api/v1/result/")
 
     def qubits(self, job: Posted) -> int:
-        return int(_circuit(job)["number_of_qubits"])
+        return int(job.body["payload"]["circuits"][0]["number_of_qubits"])
 
     async def _submit(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -43,7 +43,9 @@ class AqtServer(VendorServer):
         state = self.advance(job)
         response: dict[str, Any] = {"status": "entangling" if self.odd else STATES.get(state, state)}
         if state == "completed":
-            response["result"] = {"0": _simulated(_circuit(job)).tolist()}
+            circuits = list(enumerate(job.body["payload"]["circuits"]))
+            # in no order, as JSON objects are
+            response["result"] = {str(k): _simulated(each).tolist() for k, each in circuits[::-1] if k < self.circuits}
         if state == "failed":
             response["message"] = "the ions have left"
         return web.json_response({"job": {"job_id": job.id}, "response": response})
@@ -51,11 +53,6 @@ class AqtServer(VendorServer):
     async def _workspaces(self, request: web.Request) -> web.Response:
         resource = {"id": "simulator", "name": "a simulator", "type": "simulator"}
         return web.json_response([{"id": "default", "resources": [resource]}])
-
-
-def _circuit(job: Posted) -> dict[str, Any]:
-    found: dict[str, Any] = job.body["payload"]["circuits"][0]
-    return found
 
 
 def _simulated(program: dict[str, Any]) -> np.ndarray:

@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from qmosaic.backends.base import Answer, Job, Result, run_sync
+from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
 from qmosaic.backends.paid import Limits, Memory, PaidJob
 from qmosaic.backends.registry import create
-from qmosaic.backends.remote import RemoteBackend
-from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel
+from qmosaic.backends.remote import Price, RemoteBackend
+from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel, refusal
+from qmosaic.backends.testing_circuits import expected
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown
 from tests.vendors.server import KEY, Fault, VendorServer
 
@@ -27,6 +30,10 @@ QUICK = Limits(
     retry_after_seconds=0.3,
     grace_seconds=0.5,
 )
+
+
+OPERATIONS = (Operation("ry", (0,), (0.8,)), Operation("cx", (0, 1)))
+THREE_BASES = Circuit(2, 0, OPERATIONS, (PauliSum(2, ("ZI", "ZZ", "XX", "YY"), (0.5, 1.0, -1.0, 2.0)),))
 
 
 class Faults:
@@ -68,6 +75,39 @@ class Faults:
         answer, journal = self.ended()
         self.right(answer)
         assert self.states(journal) == ["submitting", "submitted", "running", "completed"]
+        assert len(vendor.jobs) == 1
+
+    def test_several_circuits_are_one_job(self, vendor: VendorServer) -> None:
+        job = Job(THREE_BASES, 1000, 1)
+        answer, journal = self.ended(job=job)
+        assert isinstance(answer, Expectations)
+        assert (np.abs(answer.values - expected(THREE_BASES)) < 5 * answer.errors).all()
+        assert answer.usage.job_id == vendor.jobs[0].id
+        assert self.states(journal) == ["submitting", "submitted", "running", "completed"]
+        assert len(vendor.jobs) == 1
+        told = answer.circuit
+        assert told is not None
+        assert 1000 <= told.shots < 1003
+        backend = self.make()
+        backend.price = Price(task=7.0, shot=0.5)
+        assert backend.estimate(job).cost == 3 * 7 + 0.5 * told.shots
+        assert "need 3 circuits" in refusal(backend, Job(THREE_BASES, 2, 1)).message
+
+    def test_a_circuit_that_does_nothing_is_measured_in_several_bases(self, vendor: VendorServer) -> None:
+        sums = (
+            PauliSum(2, ("ZI", "IZ"), (1.0, 2.0)),
+            PauliSum(2, ("II", "XX"), (3.0, 1.0)),
+            PauliSum(2, ("II",), (4.0,)),
+        )
+        for circuit, values in ((Circuit(2, 0, (), sums), [3.0, 3.0, 4.0]), (Circuit(2, 0, (), sums[2:]), [4.0])):
+            answer, _ = self.ended(job=Job(circuit, 400, 1))
+            assert isinstance(answer, Expectations)
+            assert (np.abs(answer.values - values) <= 5 * answer.errors).all()
+
+    def test_without_one_of_the_circuits_there_is_no_answer(self, vendor: VendorServer) -> None:
+        vendor.circuits = 2
+        error, _ = self.ended(seconds=0.3, job=Job(THREE_BASES, 100, 1))
+        assert isinstance(error, JobUnknown)
         assert len(vendor.jobs) == 1
 
     def test_429_is_waited_for_as_long_as_it_says_but_not_for_ever(self, vendor: VendorServer) -> None:
