@@ -24,7 +24,7 @@ from tests.backends.kernels import PROBLEMS, SHOTS, job, kernel
 from tests.vendors.aqt import AqtServer
 from tests.vendors.google import GoogleServer
 from tests.vendors.ionq import IonqServer
-from tests.vendors.server import KEY
+from tests.vendors.server import VendorServer
 
 LEAST_P = 1e-6
 """With fixed seeds; of the two hundred tests here one in five thousand would fail for no reason."""
@@ -123,26 +123,14 @@ def test_what_has_no_noise_agrees_with_theory(backend_name: str) -> None:
     agrees(create(backend_name))
 
 
-def test_ionq_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with IonqServer() as server:
-        monkeypatch.setenv("QMOSAIC_IONQ_URL", server.url)
-        monkeypatch.setenv("QMOSAIC_IONQ_API_KEY", KEY)
-        agrees(create("ionq/simulator"))
-
-
-def test_aqt_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with AqtServer() as server:
-        monkeypatch.setenv("QMOSAIC_AQT_URL", f"{server.url}/api/v1/")
-        monkeypatch.setenv("QMOSAIC_AQT_TOKEN", KEY)
-        agrees(create("aqt/default/simulator"))
-
-
-def test_google_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with GoogleServer() as server:
-        monkeypatch.setenv("QMOSAIC_GOOGLE_URL", server.url)
-        monkeypatch.setenv("QMOSAIC_GOOGLE_TOKEN", KEY)
-        monkeypatch.setenv("QMOSAIC_GOOGLE_PROJECT", "p")
-        agrees(create("google/willow_pink"))
+@pytest.mark.parametrize("service", [AqtServer, GoogleServer, IonqServer])
+def test_clouds_agree_with_theory(service: type[VendorServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    with service() as server:
+        for variable, value in server.environment().items():
+            monkeypatch.setenv(variable, value)
+        backend = create(server.backend)
+        assert taken(backend) == list(PROBLEMS)
+        agrees(backend)
 
 
 @pytest.mark.parametrize("noise", ["depolarizing", "amplitude_damping", "readout"])

@@ -16,6 +16,11 @@ STATES = {"running": "ongoing", "completed": "finished", "failed": "error"}
 class AqtServer(VendorServer):
     """The service."""
 
+    backend = "aqt/default/simulator"
+
+    def environment(self) -> dict[str, str]:
+        return {"QMOSAIC_AQT_URL": f"{self.url}/api/v1/", "QMOSAIC_AQT_TOKEN": KEY}
+
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/api/v1/submit/{workspace}/{resource}", self._submit),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,43 @@ OPERATIONS = (Operation("ry", (0,), (0.8,)), Operation("cx", (0, 1)))
 THREE_BASES = Circuit(2, 0, OPERATIONS, (PauliSum(2, ("ZI", "ZZ", "XX", "YY"), (0.5, 1.0, -1.0, 2.0)),))
 
 
-class Faults:
+def serving(service: type[VendorServer]) -> Any:
+    """The fixture `vendor` of a module: the service, and the variables with which its backend finds it."""
+
+    @pytest.fixture(autouse=True)
+    def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[VendorServer]:
+        with service() as server:
+            for variable, value in server.environment().items():
+                monkeypatch.setenv(variable, value)
+            yield server
+
+    return vendor
+
+
+def made(name: str) -> RemoteBackend:
+    """A fresh backend that waits for nothing for long."""
+    backend = create(name)
+    assert isinstance(backend, RemoteBackend)
+    backend.limits = QUICK
+    return backend
+
+
+class Made:
+    """Of a suite: the backend of a `name`."""
+
+    name = ""
+
+    def make(self) -> RemoteBackend:
+        """A fresh backend."""
+        return made(self.name)
+
+
+class Faults(Made):
     """The suite. `submit` and `poll`: the beginnings of the paths of these requests; `variable`: of the key."""
 
     submit = ""
     poll = ""
     variable = ""
-    name = ""
-
-    def make(self) -> RemoteBackend:
-        """A fresh backend."""
-        backend = create(self.name)
-        assert isinstance(backend, RemoteBackend)
-        backend.limits = QUICK
-        return backend
 
     def ended(self, seconds: float = 20.0, job: Job | None = None) -> tuple[Answer | BackendError, Memory]:
         """How one job ends, and the journal."""
@@ -93,16 +117,12 @@ class Faults:
         assert backend.estimate(job).cost == 3 * 7 + 0.5 * told.shots
         assert "need 3 circuits" in refusal(backend, Job(THREE_BASES, 2, 1)).message
 
-    def test_a_circuit_that_does_nothing_is_measured_in_several_bases(self, vendor: VendorServer) -> None:
-        sums = (
-            PauliSum(2, ("ZI", "IZ"), (1.0, 2.0)),
-            PauliSum(2, ("II", "XX"), (3.0, 1.0)),
-            PauliSum(2, ("II",), (4.0,)),
-        )
-        for circuit, values in ((Circuit(2, 0, (), sums), [3.0, 3.0, 4.0]), (Circuit(2, 0, (), sums[2:]), [4.0])):
-            answer, _ = self.ended(job=Job(circuit, 400, 1))
-            assert isinstance(answer, Expectations)
-            assert (np.abs(answer.values - values) <= 5 * answer.errors).all()
+    @pytest.mark.parametrize(("first", "values"), [(0, [3.0, 3.0, 4.0]), (2, [4.0])])
+    def test_a_circuit_without_gates_is_measured(self, vendor: VendorServer, first: int, values: list[float]) -> None:
+        sums = (PauliSum(2, ("ZI", "IZ"), (1, 2)), PauliSum(2, ("II", "XX"), (3, 1)), PauliSum(2, ("II",), (4,)))
+        answer, _ = self.ended(job=Job(Circuit(2, 0, (), sums[first:]), 400, 1))
+        assert isinstance(answer, Expectations), answer
+        assert (np.abs(answer.values - values) <= 5 * answer.errors).all()
 
     def test_without_one_of_the_circuits_there_is_no_answer(self, vendor: VendorServer) -> None:
         vendor.circuits = 2

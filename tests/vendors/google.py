@@ -42,6 +42,11 @@ CODES = {
 class GoogleServer(VendorServer):
     """The service."""
 
+    backend = "google/willow_pink"
+
+    def environment(self) -> dict[str, str]:
+        return {"QMOSAIC_GOOGLE_URL": self.url, "QMOSAIC_GOOGLE_TOKEN": KEY, "QMOSAIC_GOOGLE_PROJECT": "p"}
+
     def __init__(self) -> None:
         super().__init__()
         self._programs: dict[str, Any] = {}

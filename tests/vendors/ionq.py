@@ -38,6 +38,11 @@ STATES = {"queued": "submitted", "cancelled": "canceled"}
 class IonqServer(VendorServer):
     """The service."""
 
+    backend = "ionq/simulator"
+
+    def environment(self) -> dict[str, str]:
+        return {"QMOSAIC_IONQ_URL": self.url, "QMOSAIC_IONQ_API_KEY": KEY}
+
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/v0.4/jobs", self._create),

@@ -68,6 +68,13 @@ class VendorServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
+    backend = ""
+    """Name of a backend that asks it."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which the backend finds it, and may."""
+        raise NotImplementedError
+
     def routes(self) -> list[web.RouteDef]:
         """Of the service."""
         raise NotImplementedError
