@@ -59,7 +59,7 @@ def _in_range(op: cirq.Operation) -> list[cirq.Operation]:
     return [op]
 
 
-def _steps(circuit: cirq.Circuit) -> list[dict[str, Any]]:
+def _steps(circuit: cirq.FrozenCircuit) -> list[dict[str, Any]]:
     """As the API has it."""
     gates = cirq.Circuit(op for op in circuit.all_operations() if not cirq.is_measurement(op))
     if not gates:  # cirq-aqt refuses what is empty, and measurements, which it adds itself
@@ -104,6 +104,7 @@ class Aqt(RemoteBackend):
             gates=("rz", "r", "rxx"),
             noise="" if resource.endswith("/simulator_no_noise") else "the device's own",
         )
+        self._compiled = sampled.remembering(self._compile)
         self.price = price("QMOSAIC_AQT_PRICE")
 
     def _http(self) -> Http:
@@ -116,9 +117,9 @@ class Aqt(RemoteBackend):
         check(job, self.name, self.capabilities)
         return sampled.compiled(job, self._compiled)
 
-    def _compiled(self, circuit: cirq.Circuit) -> cirq.Circuit:
+    def _compile(self, circuit: cirq.FrozenCircuit) -> cirq.FrozenCircuit:
         compiled = sampled.in_gates(circuit, self.name, AQTTargetGateset())
-        return cirq.Circuit(map(_in_range, compiled.all_operations()))
+        return cirq.FrozenCircuit(map(_in_range, compiled.all_operations()))
 
     async def submit(self, prepared: Compiled, client_id: str) -> str:
         """POST /submit/<workspace>/<resource>."""

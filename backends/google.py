@@ -91,14 +91,15 @@ class Google(RemoteBackend):
             connectivity=tuple(sorted((order[a], order[b]) for a, b in metadata.nx_graph.edges)),
             noise="the device's own",
         )
+        self._compiled = sampled.remembering(self._compile)
         self.price = price("QMOSAIC_GOOGLE_PRICE")
 
     def prepare(self, job: Job) -> Compiled:
         """Compiled and routed. Raises BackendError."""
         check(job, self.name, self.capabilities)
-        return sampled.compiled(job, self._routed)
+        return sampled.compiled(job, self._compiled)
 
-    def _routed(self, whole: cirq.Circuit) -> cirq.Circuit:
+    def _compile(self, whole: cirq.FrozenCircuit) -> cirq.FrozenCircuit:
         metadata = self._device.metadata
         gates = cirq.expand_composite(whole[:-1], no_decomp=lambda op: cirq.num_qubits(op) <= 2)
         try:
@@ -111,7 +112,7 @@ class Google(RemoteBackend):
         places = {qubit: moved[place] for qubit, place in first.items()}
         free = sorted(metadata.qubit_set - set(places.values()) - routed.all_qubits())
         on = [places[qubit] if qubit in places else free.pop() for qubit in sorted(whole.all_qubits())]
-        circuit = cirq.Circuit(routed, cirq.Moment(cirq.measure(*on, key=sampled.KEY)))
+        circuit = cirq.FrozenCircuit(routed, cirq.Moment(cirq.measure(*on, key=sampled.KEY)))
         self._device.validate_circuit(circuit)
         return circuit
 

@@ -67,6 +67,8 @@ class Ionq(RemoteBackend):
             gates=("h", "x", "y", "z", "rx", "ry", "rz", "cx", "swap", "rxx", "ryy", "rzz"),
             noise="" if target == "simulator" else "the device's own",
         )
+        gateset = cirq_ionq.IonQTargetGateset()
+        self._compiled = sampled.remembering(lambda circuit: sampled.in_gates(circuit, self.name, gateset))
         self.price = price("QMOSAIC_IONQ_PRICE")
 
     def _http(self) -> Http:
@@ -79,8 +81,7 @@ class Ionq(RemoteBackend):
     def prepare(self, job: Job) -> Compiled:
         """Compiled to IonQ's gates. Raises BackendError."""
         check(job, self.name, self.capabilities)
-        gateset = cirq_ionq.IonQTargetGateset()
-        return sampled.compiled(job, lambda each: sampled.in_gates(each, self.name, gateset), same_shots=True)
+        return sampled.compiled(job, self._compiled, same_shots=True)
 
     async def submit(self, prepared: Compiled, client_id: str) -> str:
         """POST /jobs."""

@@ -6,6 +6,7 @@ For devices that know nothing but shots. A job is one circuit, but for observabl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cirq
@@ -29,10 +30,19 @@ Counts = tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]
 """What all qubits of a circuit were measured as, qubit i in column i, and how often."""
 
 
+Compiler = Callable[[cirq.FrozenCircuit], cirq.FrozenCircuit]
+"""From line qubits 0 … n - 1, all measured in the last moment, to a device's qubits and gates. Raises BackendError."""
+
+
+def remembering(compiler: Compiler) -> Compiler:
+    """The same, which does no circuit anew that it did lately: one is estimated before it runs, and run again."""
+    return lru_cache(maxsize=256)(compiler)
+
+
 class Counted(NamedTuple):
     """A circuit in a device's gates, measurement included, how often it runs, and what it counts to."""
 
-    circuit: cirq.Circuit
+    circuit: cirq.FrozenCircuit
     shots: int
     depth: int
     one_qubit_gates: int
@@ -56,9 +66,9 @@ class Compiled(NamedTuple):
         )
 
 
-def compiled(job: Job, to_device: Callable[[cirq.Circuit], cirq.Circuit], *, same_shots: bool = False) -> Compiled:
-    """The job by `to_device`, from line qubits 0 … n - 1 to the device's gates. `same_shots`: where one number counts
-    for all circuits, it is the least that gives as many in total as were asked for. Raises BackendError."""
+def compiled(job: Job, to_device: Compiler, *, same_shots: bool = False) -> Compiled:
+    """The job by `to_device`. `same_shots`: where one number counts for all circuits, it is the least that gives as
+    many in total as were asked for. Raises BackendError."""
     circuits = _circuits_of(job)
     shots = _shots_of(job, len(circuits))
     if same_shots:
@@ -66,7 +76,7 @@ def compiled(job: Job, to_device: Callable[[cirq.Circuit], cirq.Circuit], *, sam
     return Compiled(job, tuple(_counted(to_device(each), k) for each, k in zip(circuits, shots, strict=True)))
 
 
-def _circuits_of(job: Job) -> list[cirq.Circuit]:
+def _circuits_of(job: Job) -> list[cirq.FrozenCircuit]:
     if isinstance(job.kernel, SpinPolynomial):
         whole = qaoa_circuit_of(job)
         return [_measured(job, whole[:-1])]  # its last moment measures
@@ -95,8 +105,8 @@ def _circuits_of(job: Job) -> list[cirq.Circuit]:
     ]
 
 
-def _measured(job: Job, gates: cirq.Circuit) -> cirq.Circuit:
-    return cirq.Circuit(gates, cirq.Moment(cirq.measure(*cirq.LineQubit.range(size_of(job.kernel)), key=KEY)))
+def _measured(job: Job, gates: cirq.Circuit) -> cirq.FrozenCircuit:
+    return cirq.FrozenCircuit(gates, cirq.Moment(cirq.measure(*cirq.LineQubit.range(size_of(job.kernel)), key=KEY)))
 
 
 def _shots_of(job: Job, circuits: int) -> list[int]:
@@ -105,18 +115,18 @@ def _shots_of(job: Job, circuits: int) -> list[int]:
     return measurement.shares(measurement.plan(job.circuit.observables), job.shots)
 
 
-def in_gates(circuit: cirq.Circuit, name: str, gateset: cirq.CompilationTargetGateset) -> cirq.Circuit:
+def in_gates(circuit: cirq.FrozenCircuit, name: str, gateset: cirq.CompilationTargetGateset) -> cirq.FrozenCircuit:
     """In the gates of a device whose qubits are all connected. Raises BackendError; `name` is the backend's."""
     try:
-        circuit = cirq.expand_composite(circuit, no_decomp=lambda op: _measures(op) or cirq.num_qubits(op) <= 2)
-        return cirq.optimize_for_target_gateset(circuit, gateset=gateset, ignore_failures=False)
+        parts = cirq.expand_composite(circuit, no_decomp=lambda op: _measures(op) or cirq.num_qubits(op) <= 2)
+        return cirq.optimize_for_target_gateset(parts, gateset=gateset, ignore_failures=False).freeze()
     except ValueError as error:
         raise BackendError(
             f"{name} cannot compile it: {error}", place="job.kernel", remedy="Choose a simulator."
         ) from None
 
 
-def _counted(circuit: cirq.Circuit, shots: int) -> Counted:
+def _counted(circuit: cirq.FrozenCircuit, shots: int) -> Counted:
     """Moments of measurements alone are no depth."""
     sizes = [cirq.num_qubits(op) for op in circuit.all_operations() if not _measures(op)]
     depth = sum(not all(map(_measures, moment)) for moment in circuit)

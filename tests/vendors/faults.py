@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +59,30 @@ def made(name: str) -> RemoteBackend:
     return backend
 
 
+_known = cache(made)
+
+
 class Made:
-    """Of a suite: the backend of a `name`."""
+    """Of a suite: the backend of a `name`, one for all tests: what it has compiled it knows."""
 
     name = ""
 
     def make(self) -> RemoteBackend:
-        """A fresh backend."""
-        return made(self.name)
+        """The backend."""
+        return _known(self.name)
 
 
-class Faults(Made):
+class Faults:
     """The suite. `submit` and `poll`: the beginnings of the paths of these requests; `variable`: of the key."""
 
+    name = ""
     submit = ""
     poll = ""
     variable = ""
+
+    def make(self) -> RemoteBackend:
+        """A fresh backend."""
+        return made(self.name)
 
     def ended(self, seconds: float = 20.0, job: Job | None = None) -> tuple[Answer | BackendError, Memory]:
         """How one job ends, and the journal."""
