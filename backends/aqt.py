@@ -1,5 +1,7 @@
 """`aqt/<workspace>/<resource>` (extra `aqt`): AQT's cloud (Arnica, API v1), in cirq-aqt's serialisation.
 
+The circuits of a job go in one request, each with its own number of shots.
+
 Its sampler is not used: it waits without end, and sends without an id that would be known after a crash. The API, as
 cirq-aqt speaks it, has a label for a job but no way to look for one, and none to cancel one. So a job whose sending
 broke off is `unknown` for ever and never sent again, and one that is late is said to be `unknown`: it may still run.
@@ -57,6 +59,19 @@ def _in_range(op: cirq.Operation) -> list[cirq.Operation]:
     return [op]
 
 
+def _steps(circuit: cirq.FrozenCircuit) -> list[dict[str, Any]]:
+    """As the API has it."""
+    gates = cirq.Circuit(op for op in circuit.all_operations() if not cirq.is_measurement(op))
+    if not gates:  # cirq-aqt refuses what is empty, and measurements, which it adds itself
+        return [{"operation": "MEASURE"}]
+    sampler = AQTSampler("", "", "")
+    steps: list[dict[str, Any]] = sampler._parse_legacy_circuit_json(sampler._generate_json(gates, {}))
+    for step in steps:
+        if step["operation"] == "R":
+            step["phi"] %= 2  # Cirq's are between -1 and 1
+    return steps
+
+
 class Response(msgspec.Struct):
     """What the API says of a job. `result`: by circuit, a row of bits for each shot."""
 
@@ -89,6 +104,7 @@ class Aqt(RemoteBackend):
             gates=("rz", "r", "rxx"),
             noise="" if resource.endswith("/simulator_no_noise") else "the device's own",
         )
+        self._compiled = sampled.remembering(self._compile)
         self.price = price("QMOSAIC_AQT_PRICE")
 
     def _http(self) -> Http:
@@ -99,25 +115,23 @@ class Aqt(RemoteBackend):
     def prepare(self, job: Job) -> Compiled:
         """Compiled to rotations and Mølmer-Sørensen gates. Raises BackendError."""
         check(job, self.name, self.capabilities)
-        made = sampled.compiled(job, self.name, AQTTargetGateset())
-        return sampled.counted(job, cirq.Circuit(map(_in_range, made.circuit.all_operations())))
+        return sampled.compiled(job, self._compiled)
+
+    def _compile(self, circuit: cirq.FrozenCircuit) -> cirq.FrozenCircuit:
+        compiled = sampled.in_gates(circuit, self.name, AQTTargetGateset())
+        return cirq.FrozenCircuit(map(_in_range, compiled.all_operations()))
 
     async def submit(self, prepared: Compiled, client_id: str) -> str:
         """POST /submit/<workspace>/<resource>."""
-        gates = cirq.Circuit(op for op in prepared.circuit.all_operations() if not cirq.is_measurement(op))
-        sampler = AQTSampler("", "", "")
-        steps: list[dict[str, Any]] = [{"operation": "MEASURE"}]
-        if gates:  # it refuses what is empty, and measurements, which it adds itself
-            steps = sampler._parse_legacy_circuit_json(sampler._generate_json(gates, {}))
-        for step in steps:
-            if step["operation"] == "R":
-                step["phi"] %= 2  # Cirq's are between -1 and 1
-        circuit = {
-            "repetitions": prepared.job.shots,
-            "number_of_qubits": prepared.figures.qubits,
-            "quantum_circuit": steps,
-        }
-        body = {"job_type": "quantum_circuit", "label": client_id, "payload": {"circuits": [circuit]}}
+        circuits = [
+            {
+                "repetitions": each.shots,
+                "number_of_qubits": prepared.figures.qubits,
+                "quantum_circuit": _steps(each.circuit),
+            }
+            for each in prepared.circuits
+        ]
+        body = {"job_type": "quantum_circuit", "label": client_id, "payload": {"circuits": circuits}}
         told = await self._http().ask("POST", f"/submit/{self._resource}", body)
         job = told.get("job") if isinstance(told, dict) else None
         if not isinstance(job, dict) or not isinstance(job.get("job_id"), str):
@@ -130,12 +144,14 @@ class Aqt(RemoteBackend):
         return STATUSES.get(told.status, "unknown"), told.message
 
     async def fetch(self, vendor_id: str, prepared: Compiled) -> Answer:
-        """The rows of the only circuit."""
-        rows = np.array((await self._response(vendor_id)).result.get("0", []), dtype=np.uint8)
-        if rows.shape != (prepared.job.shots, prepared.figures.qubits) or rows.max(initial=0) > 1:
-            raise Unclear(f"expected {prepared.job.shots} rows of {prepared.figures.qubits} bits, got {rows.shape}")
-        usage = Usage(cost=self.price.of(prepared), job_id=vendor_id)
-        return sampled.answer_of(prepared, rows, np.ones(len(rows), np.int64), usage)
+        """The rows of all circuits, by their places."""
+        told, found = (await self._response(vendor_id)).result, list[sampled.Counts]()
+        for k, made in enumerate(prepared.circuits):
+            rows = np.array(told.get(str(k), []), dtype=np.uint8)
+            if rows.shape != (made.shots, prepared.figures.qubits) or rows.max(initial=0) > 1:
+                raise Unclear(f"expected {made.shots} rows of {prepared.figures.qubits} bits, got {rows.shape}")
+            found.append((rows, np.ones(len(rows), np.int64)))
+        return sampled.answer_of(prepared, found, Usage(cost=self.price.of(prepared), job_id=vendor_id))
 
     async def _response(self, vendor_id: str) -> Response:
         told = await self._http().ask("GET", f"/result/{quote(vendor_id, safe='')}")

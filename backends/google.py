@@ -39,7 +39,6 @@ from qmosaic.backends.paid import NotAccepted, Status, Unclear
 from qmosaic.backends.remote import RemoteBackend, price, secret
 from qmosaic.backends.sampled import Compiled
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.kernels import size_of
 
 URL = "https://quantum.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -92,13 +91,16 @@ class Google(RemoteBackend):
             connectivity=tuple(sorted((order[a], order[b]) for a, b in metadata.nx_graph.edges)),
             noise="the device's own",
         )
+        self._compiled = sampled.remembering(self._compile)
         self.price = price("QMOSAIC_GOOGLE_PRICE")
 
     def prepare(self, job: Job) -> Compiled:
         """Compiled and routed. Raises BackendError."""
         check(job, self.name, self.capabilities)
+        return sampled.compiled(job, self._compiled)
+
+    def _compile(self, whole: cirq.FrozenCircuit) -> cirq.FrozenCircuit:
         metadata = self._device.metadata
-        whole, line = sampled.circuit_of(job), cirq.LineQubit.range(size_of(job.kernel))
         gates = cirq.expand_composite(whole[:-1], no_decomp=lambda op: cirq.num_qubits(op) <= 2)
         try:
             routed, first, moved = cirq.RouteCQC(metadata.nx_graph).route_circuit(gates)
@@ -109,10 +111,10 @@ class Google(RemoteBackend):
             raise BackendError(f"{self.name} cannot route it: {error}", remedy="Choose a simulator.") from None
         places = {qubit: moved[place] for qubit, place in first.items()}
         free = sorted(metadata.qubit_set - set(places.values()) - routed.all_qubits())
-        on = [places[qubit] if qubit in places else free.pop() for qubit in line]
-        circuit = cirq.Circuit(routed, cirq.Moment(cirq.measure(*on, key=sampled.KEY)))
+        on = [places[qubit] if qubit in places else free.pop() for qubit in sorted(whole.all_qubits())]
+        circuit = cirq.FrozenCircuit(routed, cirq.Moment(cirq.measure(*on, key=sampled.KEY)))
         self._device.validate_circuit(circuit)
-        return sampled.counted(job, circuit)
+        return circuit
 
     @property
     def _parent(self) -> str:
@@ -125,8 +127,10 @@ class Google(RemoteBackend):
         """CreateQuantumProgram, CreateQuantumJob: under our names, either of which may be there already."""
         program, parent = f"{self._parent}/programs/{client_id}", self._parent
         name = f"{program}/jobs/{client_id}"
-        code = util.pack_any(cirq_google.CIRCUIT_SERIALIZER.serialize(prepared.circuit))
-        context = util.pack_any(v2.run_context_to_proto(None, prepared.job.shots))
+        serializer, circuits = cirq_google.CIRCUIT_SERIALIZER, [each.circuit for each in prepared.circuits]
+        one = len(circuits) == 1
+        code = util.pack_any(serializer.serialize(circuits[0]) if one else serializer.serialize_multi_program(circuits))
+        context = util.pack_any(v2.run_context_to_proto(None, [each.shots for each in prepared.circuits]))
         selector = quantum.SchedulingConfig.ProcessorSelector(processor=f"{parent}/processors/{self._processor}")
         job = quantum.QuantumJob(
             name=name, run_context=context, scheduling_config=quantum.SchedulingConfig(processor_selector=selector)
@@ -160,11 +164,18 @@ class Google(RemoteBackend):
         status = (await self._ask("get_quantum_job", quantum.GetQuantumJobRequest(name=vendor_id))).execution_status
         told = await self._ask("get_quantum_result", quantum.GetQuantumResultRequest(parent=vendor_id))
         sweeps = v2.results_from_proto(v2.result_pb2.Result.FromString(told.result.value))
-        rows = sweeps[0][0].measurements[sampled.KEY].astype(np.uint8)
+        found = [
+            (rows, np.ones(len(rows), np.int64))
+            for sweep in sweeps
+            for rows in (each.measurements[sampled.KEY].astype(np.uint8) for each in sweep)
+        ]
+        shapes = [(each.shots, prepared.figures.qubits) for each in prepared.circuits]
+        if [rows.shape for rows, _ in found] != shapes:
+            raise Unclear(f"expected results of {shapes}, got {[rows.shape for rows, _ in found]}")
         timing = status.timing
         seconds = (timing.completed_time - timing.started_time).total_seconds() if timing.completed_time else 0.0
         usage = Usage(device_seconds=max(0.0, seconds), cost=self.price.of(prepared), job_id=vendor_id)
-        return sampled.answer_of(prepared, rows, np.ones(len(rows), np.int64), usage)
+        return sampled.answer_of(prepared, found, usage)
 
     async def cancel(self, vendor_id: str) -> None:
         """CancelQuantumJob."""

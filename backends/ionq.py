@@ -4,10 +4,14 @@ Its client is not used: it sends a POST again after any 5xx or broken connection
 twice. Our id is the job's `name`, which a job keeps and the list of jobs shows. The key: QMOSAIC_IONQ_API_KEY or
 QMOSAIC_IONQ_API_KEY_FILE; the address: QMOSAIC_IONQ_URL; prices: QMOSAIC_IONQ_PRICE (see `remote.Price`), where the
 vendor tells none for the job.
+
+Several circuits are one job of the type `ionq.multi-circuit.v1`: they share one number of shots, and each becomes a
+child of the job, under the name that it was given.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Mapping
@@ -63,6 +67,8 @@ class Ionq(RemoteBackend):
             gates=("h", "x", "y", "z", "rx", "ry", "rz", "cx", "swap", "rxx", "ryy", "rzz"),
             noise="" if target == "simulator" else "the device's own",
         )
+        gateset = cirq_ionq.IonQTargetGateset()
+        self._compiled = sampled.remembering(lambda circuit: sampled.in_gates(circuit, self.name, gateset))
         self.price = price("QMOSAIC_IONQ_PRICE")
 
     def _http(self) -> Http:
@@ -75,19 +81,29 @@ class Ionq(RemoteBackend):
     def prepare(self, job: Job) -> Compiled:
         """Compiled to IonQ's gates. Raises BackendError."""
         check(job, self.name, self.capabilities)
-        return sampled.compiled(job, self.name, cirq_ionq.IonQTargetGateset())
+        return sampled.compiled(job, self._compiled, same_shots=True)
 
     async def submit(self, prepared: Compiled, client_id: str) -> str:
         """POST /jobs."""
-        program = cirq_ionq.Serializer().serialize_single_circuit(prepared.circuit)
+        serializer, several = cirq_ionq.Serializer(), len(prepared.circuits) > 1
+        circuits = [
+            {
+                "name": _child(client_id, k),
+                "circuit": serializer.serialize_single_circuit(each.circuit).input["circuit"],
+            }
+            for k, each in enumerate(prepared.circuits)
+        ]
         body = {
-            "type": "ionq.circuit.v1",
+            "type": "ionq.multi-circuit.v1" if several else "ionq.circuit.v1",
             "backend": self._target,
             "name": client_id,
-            "shots": prepared.job.shots,
+            "shots": prepared.circuits[0].shots,
             "metadata": {"qmosaic": client_id},
-            # qubits that no gate acts on are sampled too
-            "input": {**program.input, "qubits": prepared.figures.qubits},
+            "input": {
+                "gateset": "qis",
+                "qubits": prepared.figures.qubits,  # those that no gate acts on are sampled too
+                **({"circuits": circuits} if several else {"circuit": circuits[0]["circuit"]}),
+            },
         }
         return _text(await self._http().ask("POST", "/jobs", body), "id")
 
@@ -109,35 +125,56 @@ class Ionq(RemoteBackend):
 
     async def poll(self, vendor_id: str) -> tuple[Status, str]:
         """GET /jobs/<id>."""
-        job = await self._http().ask("GET", f"/jobs/{quote(vendor_id, safe='')}")
+        job = await self._http().ask("GET", _path(vendor_id))
         said = _text(job, "status")
         failure = job.get("failure") or {}
         return STATUSES.get(said, "unknown"), str(failure.get("error", "")) if isinstance(failure, dict) else said
 
     async def fetch(self, vendor_id: str, prepared: Compiled) -> Answer:
-        """The job's seconds, its probabilities, and its cost."""
-        http, path = self._http(), f"/jobs/{quote(vendor_id, safe='')}"
+        """The job's seconds, the probabilities of its circuits, and its cost."""
+        http, path = self._http(), _path(vendor_id)
         job = await http.ask("GET", path)
-        shares = await http.ask("GET", f"{path}/results/probabilities")
-        if not isinstance(shares, dict) or not shares:
-            raise Unclear("no probabilities")
-        # bit i of a state's number is qubit i
-        states = sorted(shares, key=int)
-        probabilities = np.array([shares[state] for state in states], dtype=np.float64)
-        if self._target == "simulator":
-            generator = np.random.default_rng(prepared.job.seed)
-            counts = generator.multinomial(prepared.job.shots, probabilities / probabilities.sum())
+        if len(prepared.circuits) == 1:
+            shares = [await http.ask("GET", f"{path}/results/probabilities")]
         else:
-            counts = np.rint(probabilities * prepared.job.shots)
-        seen = counts > 0
-        rows = sampled.rows_of_states([int(state) for state in states], prepared.figures.qubits, big_endian=False)
+            shares = await self._of_children(http, job, len(prepared.circuits))
+        generator = np.random.default_rng(prepared.job.seed)
+        found = [
+            self._counts(each, made.shots, prepared.figures.qubits, generator)
+            for each, made in zip(shares, prepared.circuits, strict=True)
+        ]
         usage = Usage(
             queue_seconds=_between(job.get("submitted_at"), job.get("started_at")),
             device_seconds=_number(job.get("execution_duration_ms")) / 1000,
             cost=await self._cost(http, path, prepared),
             job_id=vendor_id,
         )
-        return sampled.answer_of(prepared, rows[seen], counts[seen].astype(np.int64), usage)
+        return sampled.answer_of(prepared, found, usage)
+
+    async def _of_children(self, http: Http, job: Any, count: int) -> list[Any]:
+        """Probabilities of a job's circuits in their order; the children may come in any."""
+        children, path = job.get("child_job_ids") or [], _path(_text(job, "id"))
+        told = await asyncio.gather(*(http.ask("GET", _path(str(child))) for child in children))
+        ids = {_text(child, "name"): _text(child, "id") for child in told}
+        shares = await http.ask("GET", f"{path}/results/probabilities/aggregated")
+        try:
+            return [shares[ids[_child(_text(job, "name"), k)]] for k in range(count)]
+        except (KeyError, TypeError):
+            raise Unclear(f"no probabilities of some of {count} circuits, of children {', '.join(ids)}") from None
+
+    def _counts(self, shares: Any, shots: int, qubits: int, generator: np.random.Generator) -> sampled.Counts:
+        if not isinstance(shares, dict) or not shares:
+            raise Unclear("no probabilities")
+        # bit i of a state's number is qubit i
+        states = sorted(shares, key=int)
+        probabilities = np.array([shares[state] for state in states], dtype=np.float64)
+        if self._target == "simulator":
+            counts = generator.multinomial(shots, probabilities / probabilities.sum())
+        else:
+            counts = np.rint(probabilities * shots)
+        seen = counts > 0
+        rows = sampled.rows_of_states([int(state) for state in states], qubits, big_endian=False)
+        return rows[seen], counts[seen].astype(np.int64)
 
     async def _cost(self, http: Http, path: str, prepared: Compiled) -> float:
         """As the vendor tells it in dollars, else by our price; nobody waits longer for an answer because of it."""
@@ -153,13 +190,22 @@ class Ionq(RemoteBackend):
 
     async def cancel(self, vendor_id: str) -> None:
         """PUT /jobs/<id>/status/cancel."""
-        await self._http().ask("PUT", f"/jobs/{quote(vendor_id, safe='')}/status/cancel")
+        await self._http().ask("PUT", f"{_path(vendor_id)}/status/cancel")
 
     async def status(self) -> Health:
         """GET /backends/<target>."""
         told = await self._http().ask("GET", f"/backends/{self._target}")
         status = _text(told, "status")
         return Health(status == "available", f"{self.name} is {status}", _number(told.get("average_queue_time")) / 1000)
+
+
+def _child(name: str, place: int) -> str:
+    """The name of a circuit of the job of a name."""
+    return f"{name}.{place}"
+
+
+def _path(vendor_id: str) -> str:
+    return f"/jobs/{quote(vendor_id, safe='')}"
 
 
 def _text(found: Any, field: str) -> str:

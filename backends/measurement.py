@@ -100,10 +100,11 @@ def estimated(observables: tuple[PauliSum, ...], shots: int, sample: Sampler) ->
     """
     how = plan(observables)
     values, variances = how.constants.copy(), np.zeros(len(observables))
-    for group, given in zip(how.groups, shares(how, shots), strict=True):
-        rows, counts = sample(group.basis, given)
+    for group, share in zip(how.groups, shares(how, shots), strict=True):
+        rows, counts = sample(group.basis, share)
         weights = how.weights[:, group.terms]
         each = weights @ _signs(how, group, rows)
+        given = counts.sum()  # may be more than the share
         mean = each @ counts / given
         spread = ((each - mean[:, None]) ** 2) @ counts + np.abs(weights).sum(axis=1) ** 2
         values += mean

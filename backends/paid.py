@@ -199,10 +199,8 @@ class PaidJob:
             with suppress(_Overtaken):
                 last = await self._journal.last(self._id)
                 self.vendor_id = last.vendor_id if last else ""
-                if last is not None and last.state == "failed":
-                    raise self._error(BackendError, last.message)
-                if last is not None and last.state == "cancelled":
-                    raise self._error(JobCancelled, last.message)
+                if last is not None and last.state in ("failed", "cancelled"):
+                    raise self._ended(last)
                 if last is not None and last.vendor_id:
                     return await self._finish(last)
                 await self._place(last)
@@ -229,8 +227,7 @@ class PaidJob:
                 await self._write("submitted", last, vendor_id=found)
                 return
         if self._clock.now() >= self._deadline:
-            await self._write("failed", last, "no time left to send it")
-            raise self._error(JobTimedOut, "no time left to send it")
+            raise self._ended(await self._write("failed", last, "no time left to send it", timed_out=True))
         intent = await self._write("submitting", last, sends=last.sends + 1 if last else 1)
         if self._clock.now() - intent.at > self._limits.lease_seconds:
             return  # too late to send for this intent
@@ -284,21 +281,19 @@ class PaidJob:
                     await self._write("completed", last)
                 return answer
             if status == "failed":
-                await self._write("failed", last, message)
-                raise self._error(BackendError, f"it failed there: {message}")
+                raise self._ended(await self._write("failed", last, f"it failed there: {message}"))
             if status == "cancelled":
-                await self._write("cancelled", last, message or "cancelled at the vendor")
-                raise self._error(JobCancelled, message or "cancelled at the vendor")
+                raise self._ended(await self._write("cancelled", last, message or "cancelled at the vendor"))
             if self._clock.now() >= self._deadline:
-                await self._cancel(last, f"no answer in time, last heard: {status} {message}".strip())
-                raise self._error(JobTimedOut, f"no answer in time; cancelled there as {vendor_id}")
+                why = f"no answer in time, last heard: {status} {message}".strip()
+                raise self._ended(await self._cancel(last, why, timed_out=True))
             if status == "running" and last.state != "running":
                 last = await self._write("running", last)
             await self._pause(pause, self._deadline)
             pause = min(pause * 1.5, 30 * self._limits.poll_seconds)
 
-    async def _cancel(self, last: Submitted, why: str) -> None:
-        """Cancel, and see that it is so, before the end is written. Raises JobUnknown."""
+    async def _cancel(self, last: Submitted, why: str, timed_out: bool = False) -> Submitted:
+        """Cancel, and see that it is so, before the end is written, which is returned. Raises JobUnknown."""
         vendor_id, until = last.vendor_id, self._end()
         try:
             if not self._vendor.can_cancel:
@@ -314,7 +309,7 @@ class PaidJob:
         except BackendError as error:
             await self._write("unknown", last, error.message)
             raise self._error(JobUnknown, f"{why}; {error.message}; it may still run there as {vendor_id}") from error
-        await self._write("cancelled", last, why)
+        return await self._write("cancelled", last, why, timed_out=timed_out)
 
     async def _insist(self, ask: Callable[[], Awaitable[T]], until: float, what: str) -> T:
         """A question that may be asked again, until it is answered. Raises JobUnknown when the time is over."""
@@ -359,6 +354,11 @@ class PaidJob:
         if not await self._journal.append(entry):
             raise _Overtaken
         return entry
+
+    def _ended(self, entry: Submitted) -> BackendError:
+        """What a last entry says, to whoever wrote it as to who reads it later."""
+        kind = JobTimedOut if entry.timed_out else JobCancelled if entry.state == "cancelled" else BackendError
+        return self._error(kind, entry.message)
 
     def _error(self, kind: type[BackendError], message: str) -> BackendError:
         remedy = "Look for it at the vendor before you send it again." if kind is JobUnknown else ""

@@ -21,7 +21,7 @@ import msgspec
 
 from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job
 from qmosaic.backends.paid import Limits, Memory, NotAccepted, PaidJob, Status, Unclear
-from qmosaic.backends.sampled import Compiled
+from qmosaic.backends.sampled import Compiled, Counted
 from qmosaic.codecs.errors import BackendError
 
 T = TypeVar("T")
@@ -31,8 +31,8 @@ HEALTH_SECONDS = 5.0
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """US dollars: for a task, for a shot, for a gate in a shot; and the least a task costs. Contracts differ, so all
-    are 0 until they are set, and what is 0 is not known."""
+    """US dollars: for a task, for a shot, for a gate in a shot; and the least a task costs. Each circuit of a job is a
+    task. Contracts differ, so all are 0 until they are set, and what is 0 is not known."""
 
     task: float = 0.0
     shot: float = 0.0
@@ -41,10 +41,12 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least: float = 0.0
 
     def of(self, made: Compiled) -> float:
-        """What a compiled circuit costs."""
-        figures = made.figures
-        gates = self.one_qubit_gate_shot * made.one_qubit_gates + self.two_qubit_gate_shot * figures.two_qubit_gates
-        return max(self.least, self.task + figures.shots * (self.shot + gates))
+        """What a job costs: all of its circuits."""
+        return sum(max(self.least, self.task + each.shots * self._shot(each)) for each in made.circuits)
+
+    def _shot(self, made: Counted) -> float:
+        gates = self.one_qubit_gate_shot * made.one_qubit_gates + self.two_qubit_gate_shot * made.two_qubit_gates
+        return self.shot + gates
 
 
 class RemoteBackend(Backend):

@@ -1,12 +1,12 @@
-"""A job as one Cirq circuit that ends in a measurement of all its qubits, and its counts as an answer.
+"""A job as Cirq circuits that end in a measurement of all their qubits, and their counts as an answer.
 
-For devices that know nothing but shots. A circuit with observables is one where all their terms can be measured in
-one basis; what needs more circuits is refused.
+For devices that know nothing but shots. A job is one circuit, but for observables: one for each basis they need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cirq
@@ -26,26 +26,60 @@ KEY = "m"
 """Measurement key, of all qubits in their order."""
 
 
+Counts = tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]
+"""What all qubits of a circuit were measured as, qubit i in column i, and how often."""
+
+
+Compiler = Callable[[cirq.FrozenCircuit], cirq.FrozenCircuit]
+"""From line qubits 0 … n - 1, all measured in the last moment, to a device's qubits and gates. Raises BackendError."""
+
+
+def remembering(compiler: Compiler) -> Compiler:
+    """The same, which does no circuit anew that it did lately: one is estimated before it runs, and run again."""
+    return lru_cache(maxsize=256)(compiler)
+
+
+class Counted(NamedTuple):
+    """A circuit in a device's gates, measurement included, how often it runs, and what it counts to."""
+
+    circuit: cirq.FrozenCircuit
+    shots: int
+    depth: int
+    one_qubit_gates: int
+    two_qubit_gates: int
+
+
 class Compiled(NamedTuple):
-    """A job and its circuit in a device's gates, measurement included."""
+    """A job and its circuits, in the order of the bases (`measurement.plan`) where it has observables."""
 
     job: Job
-    circuit: cirq.Circuit
-    figures: Figures
-    one_qubit_gates: int
+    circuits: tuple[Counted, ...]
+
+    @property
+    def figures(self) -> Figures:
+        """The largest depth and number of two-qubit gates of a circuit, and the shots of all."""
+        return Figures(
+            size_of(self.job.kernel),
+            max(each.depth for each in self.circuits),
+            max(each.two_qubit_gates for each in self.circuits),
+            sum(each.shots for each in self.circuits),
+        )
 
 
-def circuit_of(job: Job) -> cirq.Circuit:
-    """On line qubits 0 … n - 1, not compiled yet. Raises BackendError."""
+def compiled(job: Job, to_device: Compiler, *, same_shots: bool = False) -> Compiled:
+    """The job by `to_device`. `same_shots`: where one number counts for all circuits, it is the least that gives as
+    many in total as were asked for. Raises BackendError."""
+    circuits = _circuits_of(job)
+    shots = _shots_of(job, len(circuits))
+    if same_shots:
+        shots = [-(-job.shots // len(circuits))] * len(circuits)
+    return Compiled(job, tuple(_counted(to_device(each), k) for each, k in zip(circuits, shots, strict=True)))
+
+
+def _circuits_of(job: Job) -> list[cirq.FrozenCircuit]:
     if isinstance(job.kernel, SpinPolynomial):
         whole = qaoa_circuit_of(job)
-        gates = whole[:-1]  # its last moment measures
-    else:
-        gates = _gates(job)
-    return cirq.Circuit(gates, cirq.Moment(cirq.measure(*cirq.LineQubit.range(size_of(job.kernel)), key=KEY)))
-
-
-def _gates(job: Job) -> cirq.Circuit:
+        return [_measured(job, whole[:-1])]  # its last moment measures
     circuit = job.circuit
     if not circuit.observables:
         if not is_final(circuit):
@@ -54,52 +88,67 @@ def _gates(job: Job) -> cirq.Circuit:
                 place="job.kernel",
                 remedy="Measure at the end, or choose a simulator.",
             )
-        return cirq_circuit.unitary_circuit(circuit)
-    groups = measurement.plan(circuit.observables).groups
-    if job.shots == 0 or len(groups) > 1:
+        return [_measured(job, cirq_circuit.unitary_circuit(circuit))]
+    if job.shots == 0:
         raise BackendError(
-            f"observables that need {len(groups)} circuits, {job.shots} shots",
-            place="job.kernel",
-            remedy="Ask for shots, and for observables that one basis measures, or choose a simulator.",
+            "exact expectation values", place="job.shots", remedy="Ask for shots, or choose a simulator."
         )
-    unitary = unmeasured(circuit)
-    turned = tuple(operation for group in groups for operation in measurement.turns(group.basis))
-    return cirq_circuit.unitary_circuit(Circuit(circuit.qubits, 0, unitary.operations + turned))
+    unitary = unmeasured(circuit).operations
+    # constants alone need no basis, but a job needs a circuit
+    bases = [group.basis for group in measurement.plan(circuit.observables).groups] or ["I" * circuit.qubits]
+    return [
+        _measured(
+            job,
+            cirq_circuit.unitary_circuit(Circuit(circuit.qubits, 0, (*unitary, *measurement.turns(basis)))),
+        )
+        for basis in bases
+    ]
 
 
-def compiled(job: Job, name: str, gateset: cirq.CompilationTargetGateset) -> Compiled:
-    """The job in the gates of a device whose qubits are all connected. Raises BackendError; `name` is the backend's."""
-    circuit = circuit_of(job)
+def _measured(job: Job, gates: cirq.Circuit) -> cirq.FrozenCircuit:
+    return cirq.FrozenCircuit(gates, cirq.Moment(cirq.measure(*cirq.LineQubit.range(size_of(job.kernel)), key=KEY)))
+
+
+def _shots_of(job: Job, circuits: int) -> list[int]:
+    if circuits == 1:
+        return [job.shots]
+    return measurement.shares(measurement.plan(job.circuit.observables), job.shots)
+
+
+def in_gates(circuit: cirq.FrozenCircuit, name: str, gateset: cirq.CompilationTargetGateset) -> cirq.FrozenCircuit:
+    """In the gates of a device whose qubits are all connected. Raises BackendError; `name` is the backend's."""
     try:
-        circuit = cirq.expand_composite(circuit, no_decomp=lambda op: _measures(op) or cirq.num_qubits(op) <= 2)
-        return counted(job, cirq.optimize_for_target_gateset(circuit, gateset=gateset, ignore_failures=False))
+        parts = cirq.expand_composite(circuit, no_decomp=lambda op: _measures(op) or cirq.num_qubits(op) <= 2)
+        return cirq.optimize_for_target_gateset(parts, gateset=gateset, ignore_failures=False).freeze()
     except ValueError as error:
         raise BackendError(
             f"{name} cannot compile it: {error}", place="job.kernel", remedy="Choose a simulator."
         ) from None
 
 
-def counted(job: Job, circuit: cirq.Circuit) -> Compiled:
-    """A compiled circuit with its numbers; moments of measurements alone are no depth."""
+def _counted(circuit: cirq.FrozenCircuit, shots: int) -> Counted:
+    """Moments of measurements alone are no depth."""
     sizes = [cirq.num_qubits(op) for op in circuit.all_operations() if not _measures(op)]
     depth = sum(not all(map(_measures, moment)) for moment in circuit)
-    figures = Figures(size_of(job.kernel), depth, sizes.count(2), job.shots)
-    return Compiled(job, circuit, figures, sizes.count(1))
+    return Counted(circuit, shots, depth, sizes.count(1), sizes.count(2))
 
 
 def _measures(op: cirq.Operation) -> bool:
     return cirq.is_measurement(op)
 
 
-def answer_of(made: Compiled, rows: UInt8[np.ndarray, "k n"], counts: Int64[np.ndarray, " k"], usage: Usage) -> Answer:
-    """From what all qubits were measured as, qubit i in column i, and how often."""
+def answer_of(made: Compiled, found: Sequence[Counts], usage: Usage) -> Answer:
+    """From what was measured of each circuit, at least once."""
     job = made.job
+    if isinstance(job.kernel, Circuit) and job.kernel.observables:
+        groups = measurement.plan(job.kernel.observables).groups
+        by_basis = dict(zip((group.basis for group in groups), found, strict=False))  # none for constants alone
+        values, errors = measurement.estimated(job.kernel.observables, job.shots, lambda basis, _: by_basis[basis])
+        return Expectations(values, errors, usage.device_seconds, made.figures, usage)
+    ((rows, counts),) = found
     if isinstance(job.kernel, SpinPolynomial):
         distinct, summed = merged(rows, counts)
         return Result(distinct, summed, job.kernel.energy(distinct), usage.device_seconds, made.figures, usage)
-    if job.kernel.observables:
-        values, errors = measurement.estimated(job.kernel.observables, job.shots, lambda basis, shots: (rows, counts))
-        return Expectations(values, errors, usage.device_seconds, made.figures, usage)
     qubits, bits = measured(job.kernel)
     out = np.zeros((len(rows), job.kernel.bits), np.uint8)
     out[:, bits] = rows[:, qubits]

@@ -182,7 +182,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the journal of paid jobs. `job` is what was sent (a digest), under `client_id`, to `backend`.
 
     `revision` counts from 1; `writer`: who wrote it; `at`: seconds since the epoch; `sends`: how often the job was
-    about to be sent. Of two entries with one revision the first counts.
+    about to be sent. Of two entries with one revision the first counts. `timed_out`: its time was over.
     """
 
     client_id: str
@@ -195,6 +195,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     sends: int = 0
     vendor_id: str = ""
     message: str = ""
+    timed_out: bool = False
 
 
 class CircuitInfo(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from tests.backends.kernels import PROBLEMS, SHOTS, job, kernel
 from tests.vendors.aqt import AqtServer
 from tests.vendors.google import GoogleServer
 from tests.vendors.ionq import IonqServer
-from tests.vendors.server import KEY
+from tests.vendors.server import VendorServer
 
 LEAST_P = 1e-6
 """With fixed seeds; of the two hundred tests here one in five thousand would fail for no reason."""
@@ -34,8 +34,6 @@ DEVICES = ["cirq.device/rainbow", "cirq.device/weber", "cirq.device/willow_pink"
 CLOUDS = ("aqt", "google", "ionq")
 SIMULATORS = [name for name in BUILT_IN if name not in ("fake", "cirq.device", *CLOUDS)]
 SIMULATORS += ["jax.statevector/complex128"]
-SEVERAL_BASES = ("heisenberg", "hydrogen", "hydrogen, four qubits", "hubbard")
-"""A vendor's job is one circuit: what has to be measured in several bases is refused."""
 STRENGTHS = (0.0, 0.003, 0.01, 0.03, 0.1)
 
 
@@ -126,26 +124,14 @@ def test_what_has_no_noise_agrees_with_theory(backend_name: str) -> None:
     agrees(create(backend_name))
 
 
-def test_ionq_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with IonqServer() as server:
-        monkeypatch.setenv("QMOSAIC_IONQ_URL", server.url)
-        monkeypatch.setenv("QMOSAIC_IONQ_API_KEY", KEY)
-        agrees(create("ionq/simulator"), without=SEVERAL_BASES)
-
-
-def test_aqt_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with AqtServer() as server:
-        monkeypatch.setenv("QMOSAIC_AQT_URL", f"{server.url}/api/v1/")
-        monkeypatch.setenv("QMOSAIC_AQT_TOKEN", KEY)
-        agrees(create("aqt/default/simulator"), without=SEVERAL_BASES)
-
-
-def test_google_agrees_with_theory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with GoogleServer() as server:
-        monkeypatch.setenv("QMOSAIC_GOOGLE_URL", server.url)
-        monkeypatch.setenv("QMOSAIC_GOOGLE_TOKEN", KEY)
-        monkeypatch.setenv("QMOSAIC_GOOGLE_PROJECT", "p")
-        agrees(create("google/willow_pink"), without=SEVERAL_BASES)
+@pytest.mark.parametrize("service", [AqtServer, GoogleServer, IonqServer])
+def test_clouds_agree_with_theory(service: type[VendorServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    with service() as server:
+        for variable, value in server.environment().items():
+            monkeypatch.setenv(variable, value)
+        backend = create(server.backend)
+        assert taken(backend) == list(PROBLEMS)
+        agrees(backend)
 
 
 @pytest.mark.parametrize("noise", ["depolarizing", "amplitude_damping", "readout"])
@@ -178,9 +164,9 @@ def uniform(name: str) -> float:
     return 0.5 * float(sum(abs(share - 2.0**-n) for share in ideal.values()) + (2**n - len(ideal)) * 2.0**-n)
 
 
-def agrees(backend: Backend, without: Sequence[str] = ()) -> None:
+def agrees(backend: Backend) -> None:
     """Assert that its answers to all that it takes are right."""
-    names = [name for name in taken(backend) if name not in without]
+    names = taken(backend)
     assert names
     for name, answer in answers(backend, names).items():
         found = kernel(name)

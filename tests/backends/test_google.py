@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
-from qmosaic.backends.base import Backend, run_sync
-from qmosaic.backends.google import Google
+from qmosaic.backends.base import run_sync
 from qmosaic.backends.registry import create
 from qmosaic.backends.testing import CircuitConformance, asymmetric_job, job_of, random_kernel
 from qmosaic.codecs.errors import BackendError
 from tests.vendors.device import DeviceConformance
-from tests.vendors.faults import QUICK, Faults
+from tests.vendors.faults import Faults, Made, made, serving
 from tests.vendors.google import GoogleServer
-from tests.vendors.server import KEY
 
 NAME = "google/willow_pink"
 
 
-@pytest.fixture(autouse=True)
-def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleServer]:
-    with GoogleServer() as server:
-        monkeypatch.setenv("QMOSAIC_GOOGLE_URL", server.url)
-        monkeypatch.setenv("QMOSAIC_GOOGLE_TOKEN", KEY)
-        monkeypatch.setenv("QMOSAIC_GOOGLE_PROJECT", "p")
-        yield server
+vendor = serving(GoogleServer)
 
 
-def made() -> Google:
-    backend = Google("willow_pink")
-    backend.limits = QUICK
-    return backend
+class TestConformance(Made, CircuitConformance):
+    name = NAME
 
 
-class TestConformance(CircuitConformance):
-    def make(self) -> Backend:
-        return made()
-
-
-class TestCircuits(DeviceConformance):
-    def make(self) -> Backend:
-        return made()
+class TestCircuits(Made, DeviceConformance):
+    name = NAME
 
 
 class TestFaults(Faults):
@@ -50,7 +33,7 @@ class TestFaults(Faults):
 
 
 def test_sent_again_under_its_name_it_is_still_one(vendor: GoogleServer) -> None:
-    backend = made()
+    backend = made(NAME)
     prepared = backend.prepare(asymmetric_job())
 
     async def twice() -> list[str]:
@@ -61,12 +44,12 @@ def test_sent_again_under_its_name_it_is_still_one(vendor: GoogleServer) -> None
 
 
 def test_health_names_and_failures(vendor: GoogleServer) -> None:
-    assert made().health().ok
-    assert made().capabilities.max_qubits == 105
+    assert made(NAME).health().ok
+    assert made(NAME).capabilities.max_qubits == 105
     for name in ("google", "google/sycamore_mauve"):
         with pytest.raises(BackendError, match="google/willow_pink"):
             create(name)
     vendor.fails = True
-    backend = made()
+    backend = made(NAME)
     with pytest.raises(BackendError, match="the qubits have warmed up"):
         run_sync(backend, [backend.prepare(job_of(random_kernel(2, seed=1)))])

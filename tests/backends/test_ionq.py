@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from qmosaic.backends.base import Backend, Result, run_sync
-from qmosaic.backends.ionq import Ionq
+from qmosaic.backends.base import Result, run_sync
 from qmosaic.backends.registry import create
 from qmosaic.backends.testing import CircuitConformance, chi_square, dense_probabilities, job_of, random_kernel
 from qmosaic.codecs.errors import BackendError
 from tests.vendors.device import DeviceConformance
-from tests.vendors.faults import QUICK, Faults
+from tests.vendors.faults import Faults, Made, made, serving
 from tests.vendors.ionq import IonqServer
-from tests.vendors.server import KEY
+
+NAME = "ionq/simulator"
+vendor = serving(IonqServer)
 
 
-@pytest.fixture(autouse=True)
-def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[IonqServer]:
-    with IonqServer() as server:
-        monkeypatch.setenv("QMOSAIC_IONQ_URL", server.url)
-        monkeypatch.setenv("QMOSAIC_IONQ_API_KEY", KEY)
-        yield server
+class TestConformance(Made, CircuitConformance):
+    name = NAME
 
 
-def made(target: str = "simulator") -> Ionq:
-    backend = Ionq(target)
-    backend.limits = QUICK
-    return backend
-
-
-class TestConformance(CircuitConformance):
-    def make(self) -> Backend:
-        return made()
-
-
-class TestCircuits(DeviceConformance):
-    def make(self) -> Backend:
-        return made()
+class TestCircuits(Made, DeviceConformance):
+    name = NAME
 
 
 class TestFaults(Faults):
-    name, submit, poll, variable = "ionq/simulator", "/v0.4/jobs", "/v0.4/jobs/", "QMOSAIC_IONQ_API_KEY"
+    name, submit, poll, variable = NAME, "/v0.4/jobs", "/v0.4/jobs/", "QMOSAIC_IONQ_API_KEY"
 
 
 def test_a_qpus_counts_seconds_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(random_kernel(3, seed=1), shots=1000)
-    backend = made("qpu.forte-1")
+    backend = made("ionq/qpu.forte-1")
     (answer,) = run_sync(backend, [backend.prepare(job)])
     assert isinstance(answer, Result)
     assert answer.counts.sum() == 1000
@@ -57,10 +40,10 @@ def test_a_qpus_counts_seconds_and_cost(monkeypatch: pytest.MonkeyPatch) -> None
     assert answer.usage.cost == 12.5  # as the vendor tells it
     assert backend.estimate(job).cost == 0  # no price is set
     monkeypatch.setenv("QMOSAIC_IONQ_PRICE", '{"task": 1, "shot": 0.001, "two_qubit_gate_shot": 0.01}')
-    assert made("qpu.forte-1").estimate(job).cost == pytest.approx(1 + 1000 * (0.001 + 3 * 0.01))
+    assert made("ionq/qpu.forte-1").estimate(job).cost == pytest.approx(1 + 1000 * (0.001 + 3 * 0.01))
     monkeypatch.setenv("QMOSAIC_IONQ_PRICE", '{"tusk": 1}')
     with pytest.raises(BackendError, match="QMOSAIC_IONQ_PRICE"):
-        made()
+        made(NAME)
 
 
 def test_names() -> None:
@@ -72,6 +55,6 @@ def test_names() -> None:
 
 def test_the_vendors_own_failure_is_told(vendor: IonqServer) -> None:
     vendor.fails = True
-    backend = made()
+    backend = made(NAME)
     with pytest.raises(BackendError, match="the ions have left"):
         run_sync(backend, [backend.prepare(job_of(random_kernel(2, seed=1)))])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qmosaic.backends.base import Answer, Expectations
 from qmosaic.backends.paid import Limits, Memory, NotAccepted, PaidJob, Status, Unclear
-from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
 from qmosaic.codecs.events import Submitted
 
 LIMITS = Limits()
@@ -207,6 +207,20 @@ def test_no_time_left_means_not_sent() -> None:
     with pytest.raises(JobTimedOut):
         asyncio.run(job(vendor, Memory(), Time(), seconds=-1).run())
     assert vendor.sent == []
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(-1.0, False), (40.0, False), (40.0, True)])
+def test_a_second_delivery_is_told_what_the_first_was(seconds: float, ends: bool) -> None:
+    vendor, journal, clock = Vendor([], ends=ends), Memory(), Time()
+    if ends:  # somebody cancels it there
+        vendor.cancelled.add("v0")
+    told = []
+    for _ in range(2):
+        with pytest.raises(BackendError) as caught:
+            asyncio.run(job(vendor, journal, clock, seconds).run())
+        told.append((type(caught.value), caught.value.message))
+    assert told[0] == told[1]
+    assert told[0][0] is (JobCancelled if ends else JobTimedOut)
 
 
 def test_a_job_that_may_be_there_is_withdrawn() -> None:

@@ -1,10 +1,12 @@
-"""Paid jobs through the real pipeline: the worker is killed at every step, and the vendor has the job once."""
+"""The stage of paid jobs alone, from its topic to its proposals: the worker is killed at every step, and the vendor has
+the job once."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,31 +14,28 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-import networkx as nx
-import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from qmosaic.backends.paid import Limits
+from qmosaic.backends.testing import asymmetric_job
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import Outcome, Proposal, Submitted, UsageInfo
-from qmosaic.processors.route import DEFAULT_PREFERENCE
-from qmosaic.streams.client import Client
+from qmosaic.codecs.events import JobEvent, Proposal, Ref, Route, Submitted, UsageInfo
+from qmosaic.codecs.kernels import pack_kernel
 from qmosaic.streams.names import topic_name
 from qmosaic.streams.pool import warm_execute
-from qmosaic.streams.render import read_spans
-from qmosaic.streams.settings import PaidSettings, RouteSettings, Settings, load
+from qmosaic.streams.records import producing
+from qmosaic.streams.settings import PaidSettings, Settings, load
 from qmosaic.streams.supervisor import Supervisor
-from qmosaic.streams.topology import STAGES
+from qmosaic.streams.topology import PAID, STAGES
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.vendors.ionq import IonqServer
 from tests.vendors.server import KEY, Point
 
 pytestmark = pytest.mark.broker
 
-NAME = "ionq/qpu.forte-1"
+NAME = "ionq/simulator"
 WORKER = "execute.paid-0"
 LIMITS = Limits(
     lease_seconds=1.0,
@@ -46,14 +45,13 @@ LIMITS = Limits(
     ask_seconds=0.05,
     grace_seconds=5.0,
 )
-PETERSEN: Any = {"edges": [list(edge) for edge in nx.petersen_graph().edges]}  # presolve decides nothing
 
 
 @pytest.fixture(scope="module")
 def vendor() -> Iterator[IonqServer]:
     with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QMOSAIC_IONQ_URL", server.url)
-        patch.setenv("QMOSAIC_IONQ_API_KEY", KEY)
+        for variable, value in server.environment().items():
+            patch.setenv(variable, value)
         yield server
 
 
@@ -65,9 +63,8 @@ def running(broker: str, vendor: IonqServer, tmp_path_factory: pytest.TempPathFa
         directory,
         spans_dir=str(directory / "spans"),
         paid=PaidSettings((NAME,), LIMITS),
-        route=RouteSettings(preference=DEFAULT_PREFERENCE | {"quantum": (NAME,)}, stale_seconds=60.0),
     )
-    with pipeline(settings, ["encode", "reduce", "route", "execute.paid", "verify"]) as up:
+    with pipeline(settings, [PAID]) as up:
         yield up
 
 
@@ -79,7 +76,39 @@ def undisturbed(vendor: IonqServer) -> Iterator[None]:
     yield
     vendor.held.clear()
     vendor.faults.clear()
-    vendor.endless = vendor.drops = vendor.fails = False
+    vendor.endless = vendor.drops = False
+
+
+async def send(settings: Settings, problem: str, seconds: float = 60.0) -> None:
+    """A job for the stage, as route sends it."""
+    job, now = asymmetric_job(), time.time()
+    ref = Ref(
+        problem_id=problem,
+        partition=0,
+        offset=0,
+        family="ising",
+        digest="",
+        tenant="",
+        priority="normal",
+        target="quantum",
+        shots=job.shots,
+        seed=job.seed,
+        received_at=now,
+        deadline_at=now + seconds,
+    )
+    event = JobEvent(
+        ref=ref,
+        job_id="0-0-1",
+        attempt=1,
+        route=Route(target="quantum", backend=NAME, reason="rule", rule=""),
+        kernel=pack_kernel(job.kernel),
+        kernel_digest="asymmetric",
+        size=3,
+        gammas=job.gammas.tolist(),
+        betas=job.betas.tolist(),
+    )
+    async with AIOKafkaProducer(**producing(settings)) as producer:
+        await producer.send_and_wait(topic_name(settings, "jobs.paid"), events.encode(event), key=problem.encode())
 
 
 @asynccontextmanager
@@ -91,7 +120,7 @@ async def reading(settings: Settings, topic: str) -> AsyncIterator[Any]:
     await consumer.seek_to_end()
 
     async def seen(test: Any) -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for record in consumer:
                 if test(record.value):
                     return record.value
@@ -101,6 +130,11 @@ async def reading(settings: Settings, topic: str) -> AsyncIterator[Any]:
         yield seen
     finally:
         await consumer.stop()
+
+
+async def proposal(proposed: Any, problem: str) -> Proposal:
+    """What the stage says of a problem."""
+    return events.decode(await proposed(lambda value: problem.encode() in value), Proposal)
 
 
 def in_state(state: str) -> Any:
@@ -113,6 +147,21 @@ async def reached(event: threading.Event) -> None:
 
 def kill(running: Pipeline) -> None:
     running.signal(WORKER, signal.SIGKILL)
+
+
+async def test_nobody_waits_any_more(running: Pipeline, vendor: IonqServer) -> None:
+    vendor.endless, problem = True, uuid4().hex
+    async with (
+        reading(running.settings, "proposals") as proposed,
+        reading(running.settings, "jobs.submitted") as written,
+    ):
+        await send(running.settings, problem, seconds=5)
+        await written(in_state("running"))
+        found = await proposal(proposed, problem)
+    assert found.failure is not None
+    assert found.failure.ended == "timed_out"
+    assert found.failure.usage == UsageInfo(vendor_job_id=vendor.jobs[0].id)
+    assert [job.state for job in vendor.jobs] == ["cancelled"]
 
 
 STEPS = ("nothing", "before the intent", "intent", "sent", "accepted", "answered", "polling", "completed")
@@ -129,20 +178,13 @@ POINTS: dict[str, Point] = {
 @pytest.mark.parametrize("step", STEPS)
 async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: IonqServer, step: str) -> None:
     settings, problem = running.settings, uuid4().hex
-    async with (
-        Client(settings=settings) as client,
-        reading(settings, "jobs.paid") as arrived,
-        reading(settings, "jobs.submitted") as written,
-    ):
+    async with reading(settings, "proposals") as proposed, reading(settings, "jobs.submitted") as written:
         point = POINTS.get(step)
         vendor.held = {point} if point else set()
         if step == "before the intent":
             running.signal(WORKER, signal.SIGSTOP)
-        await client.submit({"family": "maxcut", "problem": PETERSEN}, id=problem, deadline=60, target="quantum")
-        outcome = client.expect(problem)
-        if step == "before the intent":
-            await arrived(lambda value: orjson.loads(value)["ref"]["problem_id"] == problem)
-        elif step == "intent":
+        await send(settings, problem)
+        if step == "intent":
             await written(in_state("submitting"))
             vendor.drops = True  # what it may have sent is lost
         elif step == "completed":
@@ -162,83 +204,28 @@ async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: I
             await asyncio.sleep(0.5)
             vendor.drops = False
         vendor.held.clear()
-        found = await asyncio.wait_for(outcome, 60)
-    assert isinstance(found, Outcome)
-    assert found.backend == NAME
-    assert found.reason in ("equal", "worse_than_baseline", "improved")
+        found = await proposal(proposed, problem)
+    assert found.answer is not None, found.failure
+    assert found.answer.energy == -3
     assert len(vendor.jobs) == 1
-
-
-async def test_nobody_waits_any_more(running: Pipeline, vendor: IonqServer) -> None:
-    vendor.endless = True
-    async with Client(settings=running.settings) as client, reading(running.settings, "proposals") as proposed:
-        found = await client.solve(
-            {"family": "maxcut", "problem": PETERSEN}, deadline=12, target="quantum"
-        )  # the worker may be starting anew
-        assert isinstance(found, Outcome)
-        assert found.status == "fallback"
-        proposal = events.decode(await proposed(lambda value: b"timed_out" in value), Proposal)
-    assert proposal.failure is not None
-    assert proposal.failure.ended == "timed_out"
-    assert proposal.failure.usage == UsageInfo(vendor_job_id=vendor.jobs[0].id)
-    assert [job.state for job in vendor.jobs] == ["cancelled"]
-
-
-async def test_the_outcome_the_audit_and_the_trace_tell_what_it_took(running: Pipeline, vendor: IonqServer) -> None:
-    problem = {"family": "maxcut", "problem": PETERSEN}
-    async with Client(settings=running.settings) as client, reading(running.settings, "audit") as audited:
-        found = await client.solve(problem, deadline=60, target="quantum")
-        assert isinstance(found, Outcome)
-        (job,) = vendor.jobs
-        usage = found.usage
-        assert usage is not None
-        assert (usage.cost_usd, usage.device_seconds, usage.vendor_job_id) == (12.5, 1.5, job.id)
-        assert usage.queue_seconds > 0
-        written = await audited(lambda value: orjson.loads(value)["problem_id"] == found.problem_id)
-    assert orjson.loads(written)["detail"]["usage"] == msgspec.to_builtins(usage)
-    spans = await written_spans(running, found.trace_id)
-    assert spans == 2 * [[usage.cost_usd, usage.device_seconds, usage.queue_seconds, job.id]]  # process, and send
-
-
-async def written_spans(running: Pipeline, trace: str) -> list[list[Any]]:
-    """What the spans of the paid stage say of a trace, when they are there."""
-    names = ("cost_usd", "device_seconds", "queue_seconds", "vendor_job_id")
-    async with asyncio.timeout(30):
-        while True:
-            spans = [
-                [span["attributes"][f"qmosaic.execute.{name}"] for name in names]
-                for span in read_spans(Path(running.settings.spans_dir or ""))
-                if span["context"]["trace_id"] == f"0x{trace}" and "qmosaic.execute.cost_usd" in span["attributes"]
-            ]
-            if len(spans) >= 2:
-                return spans
-            await asyncio.sleep(0.05)
-
-
-async def test_a_job_that_failed_at_the_vendor_is_told_by_its_id(running: Pipeline, vendor: IonqServer) -> None:
-    vendor.fails = True
-    async with Client(settings=running.settings) as client:
-        found = await client.solve({"family": "maxcut", "problem": PETERSEN}, deadline=60, target="quantum")
-    assert isinstance(found, Outcome)
-    assert (found.status, found.reason) == ("fallback", "execution_failed")
-    assert found.usage == UsageInfo(vendor_job_id=vendor.jobs[0].id)
 
 
 async def test_long_waits_do_not_hold_up_others(running: Pipeline, vendor: IonqServer) -> None:
     vendor.held = {"polling"}
-    async with Client(settings=running.settings) as client:
-        waiting = [
-            asyncio.create_task(
-                client.solve({"family": "maxcut", "problem": PETERSEN, "seed": seed}, deadline=60, target="quantum")
-            )
-            for seed in range(12)
-        ]
+    problems = [uuid4().hex for _ in range(12)]
+    async with reading(running.settings, "proposals") as proposed:
+        for problem in problems:
+            await send(running.settings, problem)
         async with asyncio.timeout(30):
             while len(vendor.jobs) < 12:
                 await asyncio.sleep(0.05)
         vendor.held.clear()
-        found = await asyncio.gather(*waiting)
-    assert {outcome.backend for outcome in found} == {NAME}
+        found = [
+            events.decode(await proposed(lambda value: any(one.encode() in value for one in problems)), Proposal)
+            for _ in problems
+        ]
+    assert {one.ref.problem_id for one in found} == set(problems)
+    assert all(one.answer is not None for one in found)
     assert Counter(job.name for job in vendor.jobs).most_common(1)[0][1] == 1
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from qmosaic.backends.base import Answer, Job, Result, run_sync
+from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
 from qmosaic.backends.paid import Limits, Memory, PaidJob
 from qmosaic.backends.registry import create
-from qmosaic.backends.remote import RemoteBackend
-from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel
+from qmosaic.backends.remote import Price, RemoteBackend
+from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel, refusal
+from qmosaic.backends.testing_circuits import expected
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown
 from tests.vendors.server import KEY, Fault, VendorServer
 
@@ -29,20 +34,55 @@ QUICK = Limits(
 )
 
 
-class Faults:
-    """The suite. `submit` and `poll`: the beginnings of the paths of these requests; `variable`: of the key."""
+OPERATIONS = (Operation("ry", (0,), (0.8,)), Operation("cx", (0, 1)))
+THREE_BASES = Circuit(2, 0, OPERATIONS, (PauliSum(2, ("ZI", "ZZ", "XX", "YY"), (0.5, 1.0, -1.0, 2.0)),))
 
-    submit = ""
-    poll = ""
-    variable = ""
+
+def serving(service: type[VendorServer]) -> Any:
+    """The fixture `vendor` of a module: the service, and the variables with which its backend finds it."""
+
+    @pytest.fixture(autouse=True)
+    def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[VendorServer]:
+        with service() as server:
+            for variable, value in server.environment().items():
+                monkeypatch.setenv(variable, value)
+            yield server
+
+    return vendor
+
+
+def made(name: str) -> RemoteBackend:
+    """A fresh backend that waits for nothing for long."""
+    backend = create(name)
+    assert isinstance(backend, RemoteBackend)
+    backend.limits = QUICK
+    return backend
+
+
+_known = cache(made)
+
+
+class Made:
+    """Of a suite: the backend of a `name`, one for all tests: what it has compiled it knows."""
+
     name = ""
 
     def make(self) -> RemoteBackend:
+        """The backend."""
+        return _known(self.name)
+
+
+class Faults:
+    """The suite. `submit` and `poll`: the beginnings of the paths of these requests; `variable`: of the key."""
+
+    name = ""
+    submit = ""
+    poll = ""
+    variable = ""
+
+    def make(self) -> RemoteBackend:
         """A fresh backend."""
-        backend = create(self.name)
-        assert isinstance(backend, RemoteBackend)
-        backend.limits = QUICK
-        return backend
+        return made(self.name)
 
     def ended(self, seconds: float = 20.0, job: Job | None = None) -> tuple[Answer | BackendError, Memory]:
         """How one job ends, and the journal."""
@@ -68,6 +108,35 @@ class Faults:
         answer, journal = self.ended()
         self.right(answer)
         assert self.states(journal) == ["submitting", "submitted", "running", "completed"]
+        assert len(vendor.jobs) == 1
+
+    def test_several_circuits_are_one_job(self, vendor: VendorServer) -> None:
+        job = Job(THREE_BASES, 1000, 1)
+        answer, journal = self.ended(job=job)
+        assert isinstance(answer, Expectations)
+        assert (np.abs(answer.values - expected(THREE_BASES)) < 5 * answer.errors).all()
+        assert answer.usage.job_id == vendor.jobs[0].id
+        assert self.states(journal) == ["submitting", "submitted", "running", "completed"]
+        assert len(vendor.jobs) == 1
+        told = answer.circuit
+        assert told is not None
+        assert 1000 <= told.shots < 1003
+        backend = self.make()
+        backend.price = Price(task=7.0, shot=0.5)
+        assert backend.estimate(job).cost == 3 * 7 + 0.5 * told.shots
+        assert "need 3 circuits" in refusal(backend, Job(THREE_BASES, 2, 1)).message
+
+    @pytest.mark.parametrize(("first", "values"), [(0, [3.0, 3.0, 4.0]), (2, [4.0])])
+    def test_a_circuit_without_gates_is_measured(self, vendor: VendorServer, first: int, values: list[float]) -> None:
+        sums = (PauliSum(2, ("ZI", "IZ"), (1, 2)), PauliSum(2, ("II", "XX"), (3, 1)), PauliSum(2, ("II",), (4,)))
+        answer, _ = self.ended(job=Job(Circuit(2, 0, (), sums[first:]), 400, 1))
+        assert isinstance(answer, Expectations), answer
+        assert (np.abs(answer.values - values) <= 5 * answer.errors).all()
+
+    def test_without_one_of_the_circuits_there_is_no_answer(self, vendor: VendorServer) -> None:
+        vendor.circuits = 2
+        error, _ = self.ended(seconds=0.3, job=Job(THREE_BASES, 100, 1))
+        assert isinstance(error, JobUnknown)
         assert len(vendor.jobs) == 1
 
     def test_429_is_waited_for_as_long_as_it_says_but_not_for_ever(self, vendor: VendorServer) -> None:

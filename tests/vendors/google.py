@@ -42,6 +42,11 @@ CODES = {
 class GoogleServer(VendorServer):
     """The service."""
 
+    backend = "google/willow_pink"
+
+    def environment(self) -> dict[str, str]:
+        return {"QMOSAIC_GOOGLE_URL": self.url, "QMOSAIC_GOOGLE_TOKEN": KEY, "QMOSAIC_GOOGLE_PROJECT": "p"}
+
     def __init__(self) -> None:
         super().__init__()
         self._programs: dict[str, Any] = {}
@@ -92,7 +97,7 @@ class GoogleServer(VendorServer):
         return grpc.unary_unary_rpc_method_handler(handle, asked.deserialize, answered.serialize)
 
     def qubits(self, job: Posted) -> int:
-        return len(_circuit(self._programs[job.id.partition("/jobs/")[0]]).all_qubits())
+        return len(_circuits(self._programs[job.id.partition("/jobs/")[0]])[0].all_qubits())
 
     async def _program(self, request: Any, context: Any) -> Any:
         made = request.quantum_program
@@ -125,11 +130,13 @@ class GoogleServer(VendorServer):
 
     async def _result(self, request: Any, context: Any) -> Any:
         job = await self._known(request.parent, context)
-        circuit = _circuit(self._programs[job.id.partition("/jobs/")[0]])
+        circuits = _circuits(self._programs[job.id.partition("/jobs/")[0]])
         run = v2.run_context_pb2.RunContext.FromString(job.body.run_context.value)
-        shots = run.parameter_sweeps[0].repetitions
-        found = cirq.Simulator(seed=shots, dtype=np.complex128).run(circuit, repetitions=shots)
-        proto = v2.results_to_proto([[found]], v2.find_measurements(circuit))
+        proto = v2.result_pb2.Result()
+        for circuit, sweep in list(zip(circuits, run.parameter_sweeps, strict=True))[: self.circuits]:
+            shots = sweep.repetitions
+            found = cirq.Simulator(seed=shots, dtype=np.complex128).run(circuit, repetitions=shots)
+            v2.results_to_proto([[found]], v2.find_measurements(circuit), out=proto)
         return quantum.QuantumResult(parent=job.id, result=util.pack_any(proto))
 
     async def _cancel(self, request: Any, context: Any) -> Any:
@@ -150,8 +157,8 @@ async def _fail(context: Any, fault: Fault) -> None:
     await context.abort(code, "fault", (("grpc-status-details-bin", status.SerializeToString()),))
 
 
-def _circuit(program: Any) -> cirq.Circuit:
-    found: cirq.Circuit = cirq_google.CIRCUIT_SERIALIZER.deserialize(
-        v2.program_pb2.Program.FromString(program.code.value)
-    )
-    return found
+def _circuits(program: Any) -> list[cirq.Circuit]:
+    proto, serializer = v2.program_pb2.Program.FromString(program.code.value), cirq_google.CIRCUIT_SERIALIZER
+    if proto.keyed_circuits:
+        return [cirq.Circuit(circuit) for _, _, circuit in serializer.deserialize_multi_program(proto)]
+    return [serializer.deserialize(proto)]

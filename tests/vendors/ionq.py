@@ -38,12 +38,18 @@ STATES = {"queued": "submitted", "cancelled": "canceled"}
 class IonqServer(VendorServer):
     """The service."""
 
+    backend = "ionq/simulator"
+
+    def environment(self) -> dict[str, str]:
+        return {"QMOSAIC_IONQ_URL": self.url, "QMOSAIC_IONQ_API_KEY": KEY}
+
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/v0.4/jobs", self._create),
             web.get("/v0.4/jobs", self._list),
             web.get("/v0.4/jobs/{id}", self._get),
             web.get("/v0.4/jobs/{id}/results/probabilities", self._probabilities),
+            web.get("/v0.4/jobs/{id}/results/probabilities/aggregated", self._aggregated),
             web.get("/v0.4/jobs/{id}/cost", self._cost),
             web.put("/v0.4/jobs/{id}/status/cancel", self._cancel),
             web.get("/v0.4/backends/{name}", self._backend),
@@ -65,16 +71,27 @@ class IonqServer(VendorServer):
 
     async def _list(self, request: web.Request) -> web.Response:
         # newest first, two a page
-        start = int(request.query.get("next", "0"))
-        page: dict[str, Any] = {
-            "jobs": [{"id": job.id, "name": job.name} for job in self.jobs[::-1][start : start + 2]]
-        }
-        if start + 2 < len(self.jobs):
+        start, told = int(request.query.get("next", "0")), [each for job in self.jobs[::-1] for each in self._told(job)]
+        page: dict[str, Any] = {"jobs": told[start : start + 2]}
+        if start + 2 < len(told):
             page["next"] = str(start + 2)
         return web.json_response(page)
 
+    def _told(self, job: Posted) -> list[dict[str, str]]:
+        """A job as it is listed, after its children: in no order."""
+        children = [
+            {"id": f"{job.id}-child-{k}", "name": each["name"], "parent_job_id": job.id}
+            for k, each in enumerate(job.body["input"].get("circuits", ()))
+        ]
+        return [*children[: self.circuits][::-1], {"id": job.id, "name": job.name}]
+
     async def _get(self, request: web.Request) -> web.Response:
-        job = self.job(request.match_info["id"])
+        of, _, _ = request.match_info["id"].partition("-child-")
+        job = self.job(of)
+        *children, _ = self._told(job)
+        for child in children:
+            if child["id"] == request.match_info["id"]:
+                return web.json_response({**child, "status": "completed"})
         state = self.advance(job)
         at = datetime.fromtimestamp(job.posted_at, UTC)
         told = {
@@ -84,6 +101,7 @@ class IonqServer(VendorServer):
             "submitted_at": at.isoformat(),
             "started_at": at.replace(year=at.year + 1).isoformat(),
             "execution_duration_ms": 1500,
+            "child_job_ids": [child["id"] for child in children] or None,
         }
         if state == "failed":
             told["failure"] = {"error": "the ions have left", "code": "internal_error"}
@@ -93,7 +111,18 @@ class IonqServer(VendorServer):
         job = self.job(request.match_info["id"])
         if job.state != "completed":
             raise web.HTTPNotFound
-        state = _simulated(job.body["input"])
+        return web.json_response(self._shares(job, job.body["input"]["circuit"]))
+
+    async def _aggregated(self, request: web.Request) -> web.Response:
+        job = self.job(request.match_info["id"])
+        if job.state != "completed":
+            raise web.HTTPNotFound
+        circuits = {each["name"]: each["circuit"] for each in job.body["input"]["circuits"]}
+        *children, _ = self._told(job)
+        return web.json_response({each["id"]: self._shares(job, circuits[each["name"]]) for each in children})
+
+    def _shares(self, job: Posted, steps: Any) -> dict[str, float]:
+        state = _simulated(steps, self.qubits(job))
         shots = int(job.body["shots"])
         if job.body["backend"] == "simulator":
             shares = state
@@ -101,7 +130,7 @@ class IonqServer(VendorServer):
             shares = np.random.default_rng(1).multinomial(shots, state / state.sum()) / shots
         # in no order, as JSON objects are
         there = np.random.default_rng(2).permutation(np.flatnonzero(shares > 1e-12))
-        return web.json_response({str(k): float(shares[k]) for k in there})
+        return {str(k): float(shares[k]) for k in there}
 
     async def _cost(self, request: web.Request) -> web.Response:
         self.job(request.match_info["id"])
@@ -116,11 +145,10 @@ class IonqServer(VendorServer):
         return web.json_response({"backend": request.match_info["name"], "status": "available"})
 
 
-def _simulated(program: dict[str, Any]) -> np.ndarray:
+def _simulated(steps: list[dict[str, Any]], n: int) -> np.ndarray:
     """Probabilities of states, qubit 0 the least significant bit."""
-    n = int(program["qubits"])
     circuit = cirq.Circuit()
-    for step in program["circuit"]:
+    for step in steps:
         on = [cirq.LineQubit(q) for q in step.get("targets", [step.get("target")])]
         if step["gate"] == "cnot":
             circuit.append(cirq.CNOT(cirq.LineQubit(step["control"]), on[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -45,7 +46,8 @@ class VendorServer:
     """`with Service() as vendor:` runs it; `vendor.url` is its address. Attributes may be set while it runs.
 
     `endless`: jobs run and never end; `odd`: a status that nobody knows; `fails`: jobs fail; `drops`: jobs are not
-    taken; `polls`: questions until a job is done, and `slow` more for each qubit.
+    taken; `polls`: questions until a job is done, and `slow` more for each qubit; `circuits`: of how many circuits of
+    a job there are results.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,7 @@ class VendorServer:
         self.revoked = self.endless = self.odd = self.fails = self.drops = False
         self.polls = 2
         self.slow = 0
+        self.circuits = sys.maxsize
         self.url = ""
         self.held: set[Point] = set()
         self.reached: dict[Point, threading.Event] = {
@@ -64,6 +67,13 @@ class VendorServer:
         }
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    backend = ""
+    """Name of a backend that asks it."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which the backend finds it, and may."""
+        raise NotImplementedError
 
     def routes(self) -> list[web.RouteDef]:
         """Of the service."""
