@@ -27,6 +27,7 @@ from cirq_aqt.aqt_target_gateset import AQTTargetGateset
 from qmosaic.backends import sampled
 from qmosaic.backends.base import Answer, Capabilities, Health, Job, Usage, check
 from qmosaic.backends.paid import Status, Unclear
+from qmosaic.backends.placement import Parts
 from qmosaic.backends.remote import Http, RemoteBackend, Secret, price, secret
 from qmosaic.backends.sampled import Compiled
 from qmosaic.codecs.errors import BackendError
@@ -118,8 +119,8 @@ class Aqt(RemoteBackend):
         check(job, self.name, self.capabilities)
         return sampled.compiled(job, self._compiled)
 
-    def _compile(self, circuit: cirq.FrozenCircuit) -> cirq.FrozenCircuit:
-        compiled = sampled.in_gates(circuit, self.name, AQTTargetGateset())
+    def _compile(self, n: int, parts: Parts, _on: tuple[int, ...]) -> cirq.FrozenCircuit:
+        compiled = sampled.in_gates(n, parts, self.name, AQTTargetGateset())
         return cirq.FrozenCircuit(map(_in_range, compiled.all_operations()))
 
     async def submit(self, prepared: Compiled, client_id: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import takewhile
 from time import perf_counter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import cirq
 import networkx as nx
@@ -24,14 +24,14 @@ from cirq_google.engine import virtual_engine_factory as factory
 from jaxtyping import Float, Int64
 from qsimcirq.qsim_simulator import QSimSimulator
 
-from qmosaic.backends import measurement, pauli_transfer
+from qmosaic.backends import measurement, pauli_transfer, sampled
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Placed, Result, check
 from qmosaic.backends.circuits import draw, is_final, marginal, probabilities, result_of, rows_of, unmeasured
 from qmosaic.backends.cirq_circuit import OneState, bits_of, gates, one_state, segments
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_simulation import simulated
 from qmosaic.backends.estimates import refuse_memory
-from qmosaic.backends.placement import Route, Router, swapped
+from qmosaic.backends.placement import Parts, Router, on_device, on_pairs
 from qmosaic.codecs.circuit import Circuit, PauliSum
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import SpinPolynomial
@@ -47,9 +47,6 @@ TARGETS: dict[str, type[cirq.Gate]] = {
     "SqrtIswapTargetGateset": cirq.ISwapPowGate,
     "SycamoreTargetGateset": SycamoreGate,
 }
-KEY = "x"
-Parts = tuple[tuple[cirq.Operation, ...], ...]
-"""Gates on one or two line qubits, between barriers."""
 
 
 class Prepared(NamedTuple):
@@ -88,7 +85,7 @@ class CirqDevice(Backend):
         self.router = Router(graph, {qubit: sum(both) for qubit, both in properties.readout_errors.items()})
         self._compiled = lru_cache(maxsize=256)(self._compile)
         self._shares = lru_cache(maxsize=256)(self._states)
-        self.places = place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
+        place = {qubit: k for k, qubit in enumerate(self.router.nodes)}
         most = min(MAX_QUBITS, len(place))
         self.capabilities = Capabilities(
             target="quantum",
@@ -121,14 +118,14 @@ class CirqDevice(Backend):
     def placed(self, job: Job) -> Placed:
         """By structure alone: gates on one qubit, and the bases of observables, change nothing."""
         parts, n, _ = self._parts(job)
-        route = self._routed(n, parts, job.on)
-        return Placed(tuple(self.places[q] for q in route.start), tuple(self.places[q] for q in route.end))
+        route = self.router.routed(n, parts, job.on)
+        return self.router.placed(route)
 
     def estimate(self, job: Job) -> Estimate:
         """Fidelity by calibrated errors, of two gates on two qubits for each of the circuit's and three for each SWAP;
         seconds by measured times. Raises BackendError."""
         parts, n, _ = self._parts(job)
-        route = self._routed(n, parts, job.on)
+        route = self.router.routed(n, parts, job.on)
         error = {frozenset((a, b)): data["error"] for a, b, data in self.router.graph.edges(data=True)}
         fidelity, steps = 1.0, 1
         for step in (step for segment in route.segments for step in segment):
@@ -172,48 +169,20 @@ class CirqDevice(Backend):
                 )
             parts = segments(job.kernel) if is_final(job.kernel) else [list(one.gates.all_operations())]
             n = one.qubits
-        if job.on and not self._joined(job.on, n):
-            raise BackendError(
-                f"{self.name}: expected {n} different qubits that lie together, got {job.on}",
-                place="job.on",
-                remedy="Choose them by capabilities.connectivity, or leave it to the backend.",
-            )
-        return tuple(tuple(cirq.decompose(part, keep=lambda each: cirq.num_qubits(each) < 3)) for part in parts), n, one
-
-    def _joined(self, on: tuple[int, ...], n: int) -> bool:
-        nodes = self.router.nodes
-        known = len(on) == len(set(on)) == n and set(on) <= set(range(len(nodes)))
-        return known and nx.is_connected(self.router.graph.subgraph(nodes[k] for k in on))
-
-    def _routed(self, n: int, parts: Parts, on: tuple[int, ...]) -> Route:
-        pairs = tuple(
-            tuple((_number(a), _number(b)) for a, b in (each.qubits for each in part if len(each.qubits) == 2))
-            for part in parts
-        )
-        return self.router.route(n, pairs, on)
+        self.router.check(self.name, n, job.on)
+        return on_pairs(parts), n, one
 
     def _compile(self, n: int, parts: Parts, on: tuple[int, ...]) -> cirq.FrozenCircuit:
         """For the gate set of the processor that leaves the most fidelity. Its last moment measures all, in order."""
-        route = self._routed(n, parts, on)
-        placed, where = on_device(route, parts), route.end
+        route = self.router.routed(n, parts, on)
+        moved = on_device(route, parts)
         found = max(
-            (
-                cirq.Circuit(
-                    moment
-                    for part in placed
-                    for moment in cirq.optimize_for_target_gateset(
-                        cirq.Circuit(part), gateset=gateset, ignore_failures=False
-                    )
-                )
-                for gateset, _ in self.targets
-            ),
-            key=self.fidelity,
+            (sampled.measuring(route.end, moved, self.name, gateset) for gateset, _ in self.targets), key=self.fidelity
         )
-        found.append(cirq.Moment(cirq.measure(*where, key=KEY)))
         self.device.validate_circuit(found)
-        return found.freeze()
+        return found
 
-    def fidelity(self, circuit: cirq.Circuit) -> float:
+    def fidelity(self, circuit: cirq.AbstractCircuit) -> float:
         """The chance of no error in any gate, by calibration."""
         return float(
             np.prod(
@@ -258,7 +227,7 @@ class CirqDevice(Backend):
             states, counts = draw(self._shares(circuit), shots, np.random.default_rng(seed))
         else:
             simulator = QSimSimulator(noise=self._noise_on(circuit), seed=seed % 2**32)
-            rows = simulator.run(circuit, repetitions=shots).measurements[KEY]
+            rows = simulator.run(circuit, repetitions=shots).measurements[sampled.KEY]
             states, counts = np.unique(rows @ (1 << np.arange(n)[::-1]), return_counts=True)
         return states, counts.astype(np.int64)
 
@@ -300,38 +269,6 @@ class CirqDevice(Backend):
 
 def _observables(job: Job) -> tuple[PauliSum, ...]:
     return job.kernel.observables if isinstance(job.kernel, Circuit) else ()
-
-
-def _number(qubit: cirq.Qid) -> int:
-    return cast(cirq.LineQubit, qubit).x
-
-
-def on_device(route: Route, parts: Parts) -> list[list[cirq.Operation]]:
-    """Gates on one or two line qubits moved along their route."""
-    where, out = list(route.start), []
-    for part, steps in zip(parts, route.segments, strict=True):
-        before: dict[int, list[cirq.Operation]] = {}  # of each gate on two: those on one that come first
-        waiting: list[list[cirq.Operation]] = [[] for _ in where]
-        joint, moved = list[cirq.Operation](), list[cirq.Operation]()
-        for each in part:
-            if len(each.qubits) == 2:
-                before[len(joint)] = [one for qubit in each.qubits for one in waiting[_number(qubit)]]
-                for qubit in each.qubits:
-                    waiting[_number(qubit)] = []
-                joint.append(each)
-            else:
-                waiting[_number(each.qubits[0])].append(each)
-        for gate, on in steps:
-            if gate < 0:
-                moved.append(cirq.SWAP(*on))
-                where = swapped(where, on)
-            else:
-                moved += [
-                    each.with_qubits(*(where[_number(q)] for q in each.qubits)) for each in (*before[gate], joint[gate])
-                ]
-        moved += [each.with_qubits(where[q]) for q, those in enumerate(waiting) for each in those]
-        out.append(moved)
-    return out
 
 
 def figures(circuit: cirq.AbstractCircuit, shots: int) -> Figures:

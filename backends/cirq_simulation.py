@@ -41,7 +41,7 @@ class _State:
     def __init__(self, n: int, waiting: dict[int, Matrix]) -> None:
         """All qubits in |0>, after the gates that wait."""
         start = [waiting.pop(axis)[:, 0] if axis in waiting else np.array([1, 0], np.complex64) for axis in range(n)]
-        self.tensor: np.ndarray = reduce(np.multiply.outer, start)
+        self.tensor: np.ndarray = np.ascontiguousarray(reduce(np.multiply.outer, start))
         self.buffer = np.empty_like(self.tensor)
 
     def apply(self, gate: cirq.Operation, axes: Sequence[int]) -> None:

@@ -22,6 +22,7 @@ import cirq_google
 import google.auth
 import google.auth.transport.requests
 import grpc
+import networkx as nx
 import numpy as np
 from cirq_google.api import v2
 from cirq_google.cloud import quantum
@@ -34,11 +35,13 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
 from qmosaic.backends import sampled
-from qmosaic.backends.base import Answer, Capabilities, Health, Job, Usage, check
+from qmosaic.backends.base import Answer, Capabilities, Health, Job, Placed, Usage, check
 from qmosaic.backends.paid import NotAccepted, Status, Unclear
+from qmosaic.backends.placement import Parts, Router, on_device
 from qmosaic.backends.remote import RemoteBackend, price, secret
 from qmosaic.backends.sampled import Compiled
 from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.kernels import size_of
 
 URL = "https://quantum.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -81,7 +84,11 @@ class Google(RemoteBackend):
             ) from None
         metadata = self._device.metadata
         self.name, self._processor = f"google/{processor}", processor
-        order = {qubit: k for k, qubit in enumerate(sorted(metadata.qubit_set))}
+        graph: nx.Graph[cirq.Qid] = nx.Graph()
+        for pair in metadata.qubit_pairs:
+            graph.add_edge(*pair, error=1.0)  # today's errors are not known here
+        self._router = Router(graph, dict.fromkeys(graph, 1.0))
+        order = {qubit: k for k, qubit in enumerate(self._router.nodes)}
         self.capabilities = Capabilities(
             target="quantum",
             max_qubits=len(order),
@@ -90,7 +97,7 @@ class Google(RemoteBackend):
             max_circuit_qubits=len(order),
             paid=True,
             gates=("phased_xz", "cz"),
-            connectivity=tuple(sorted((order[a], order[b]) for a, b in metadata.nx_graph.edges)),
+            connectivity=tuple(sorted((min(order[a], order[b]), max(order[a], order[b])) for a, b in graph.edges)),
             noise="the device's own",
         )
         self._compiled = sampled.remembering(self._compile)
@@ -101,20 +108,17 @@ class Google(RemoteBackend):
         check(job, self.name, self.capabilities)
         return sampled.compiled(job, self._compiled)
 
-    def _compile(self, whole: cirq.FrozenCircuit) -> cirq.FrozenCircuit:
-        metadata = self._device.metadata
-        gates = cirq.expand_composite(whole[:-1], no_decomp=lambda op: cirq.num_qubits(op) <= 2)
-        try:
-            routed, first, moved = cirq.RouteCQC(metadata.nx_graph).route_circuit(gates)
-            routed = cirq.optimize_for_target_gateset(
-                routed, gateset=metadata.compilation_target_gatesets[0], ignore_failures=False
-            )
-        except ValueError as error:
-            raise BackendError(f"{self.name} cannot route it: {error}", remedy="Choose a simulator.") from None
-        places = {qubit: moved[place] for qubit, place in first.items()}
-        free = sorted(metadata.qubit_set - set(places.values()) - routed.all_qubits())
-        on = [places[qubit] if qubit in places else free.pop() for qubit in sorted(whole.all_qubits())]
-        circuit = cirq.FrozenCircuit(routed, cirq.Moment(cirq.measure(*on, key=sampled.KEY)))
+    def placed(self, job: Job) -> Placed:
+        """By structure alone, the same for all bases of observables. Raises BackendError."""
+        check(job, self.name, self.capabilities)
+        route = self._router.routed(size_of(job.kernel), sampled.circuits_of(job)[0], job.on)
+        return self._router.placed(route)
+
+    def _compile(self, n: int, parts: Parts, on: tuple[int, ...]) -> cirq.FrozenCircuit:
+        self._router.check(self.name, n, on)
+        route = self._router.routed(n, parts, on)
+        gateset = self._device.metadata.compilation_target_gatesets[0]
+        circuit = sampled.measuring(route.end, on_device(route, parts), self.name, gateset)
         self._device.validate_circuit(circuit)
         return circuit
 

@@ -70,7 +70,7 @@ class Ionq(RemoteBackend):
             noise="" if target == "simulator" else "the device's own",
         )
         gateset = cirq_ionq.IonQTargetGateset()
-        self._compiled = sampled.remembering(lambda circuit: sampled.in_gates(circuit, self.name, gateset))
+        self._compiled = sampled.remembering(lambda n, parts, on: sampled.in_gates(n, parts, self.name, gateset))
         self.price = price(self.price_variable)
 
     def _http(self) -> Http:

@@ -10,15 +10,21 @@ SWAPs, and ends where the circuit itself does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cirq
 import networkx as nx
 import numpy as np
 
+from qmosaic.backends.base import Placed
+from qmosaic.codecs.errors import BackendError
+
 Pairs = tuple[tuple[int, int], ...]
 """Qubits of gates on two, in their order."""
+Parts = tuple[tuple[cirq.Operation, ...], ...]
+"""Gates on one or two line qubits, between barriers."""
 
 
 AHEAD = 20
@@ -57,6 +63,29 @@ class Router:
         self.route = lru_cache(maxsize=256)(self._route)
         """The route for so many qubits and the pairs of each segment; equal structures are routed once. `on`: numbers
         of the nodes to start on."""
+
+    def check(self, name: str, n: int, on: tuple[int, ...]) -> None:
+        """Refuse qubits to start on that n cannot. Raises BackendError; `name` is the backend's."""
+        known = len(on) == len(set(on)) == n and set(on) <= set(range(len(self.nodes)))
+        if on and not (known and nx.is_connected(self.graph.subgraph(self.nodes[k] for k in on))):
+            raise BackendError(
+                f"{name}: expected {n} different qubits that lie together, got {on}",
+                place="job.on",
+                remedy="Choose them by capabilities.connectivity, or leave it to the backend.",
+            )
+
+    def routed(self, n: int, parts: Parts, on: tuple[int, ...]) -> Route:
+        """The route of gates; of equal structures, the same one."""
+        pairs = tuple(
+            tuple((_number(a), _number(b)) for a, b in (each.qubits for each in part if len(each.qubits) == 2))
+            for part in parts
+        )
+        return self.route(n, pairs, on)
+
+    def placed(self, route: Route) -> Placed:
+        """Where it starts and ends, by the numbers of the nodes."""
+        number = {qubit: k for k, qubit in enumerate(self.nodes)}
+        return Placed(tuple(number[q] for q in route.start), tuple(number[q] for q in route.end))
 
     def _route(self, n: int, segments: tuple[Pairs, ...], on: tuple[int, ...] = ()) -> Route:
         gates = np.zeros((n, n))
@@ -145,3 +174,40 @@ def swapped(where: list[cirq.Qid], swap: tuple[cirq.Qid, cirq.Qid]) -> list[cirq
     """Places after a SWAP of two of them."""
     one, other = swap
     return [{one: other, other: one}.get(place, place) for place in where]
+
+
+def on_pairs(parts: Iterable[Iterable[cirq.Operation]]) -> Parts:
+    """Gates decomposed until each is on one or two qubits."""
+    return tuple(tuple(cirq.decompose(part, keep=lambda each: cirq.num_qubits(each) < 3)) for part in parts)
+
+
+def _number(qubit: cirq.Qid) -> int:
+    return cast(cirq.LineQubit, qubit).x
+
+
+def on_device(route: Route, parts: Parts) -> list[list[cirq.Operation]]:
+    """Gates on one or two line qubits moved along their route."""
+    where, out = list(route.start), []
+    for part, steps in zip(parts, route.segments, strict=True):
+        before: dict[int, list[cirq.Operation]] = {}  # of each gate on two: those on one that come first
+        waiting: list[list[cirq.Operation]] = [[] for _ in where]
+        joint, moved = list[cirq.Operation](), list[cirq.Operation]()
+        for each in part:
+            if len(each.qubits) == 2:
+                before[len(joint)] = [one for qubit in each.qubits for one in waiting[_number(qubit)]]
+                for qubit in each.qubits:
+                    waiting[_number(qubit)] = []
+                joint.append(each)
+            else:
+                waiting[_number(each.qubits[0])].append(each)
+        for gate, on in steps:
+            if gate < 0:
+                moved.append(cirq.SWAP(*on))
+                where = swapped(where, on)
+            else:
+                moved += [
+                    each.with_qubits(*(where[_number(q)] for q in each.qubits)) for each in (*before[gate], joint[gate])
+                ]
+        moved += [each.with_qubits(where[q]) for q, those in enumerate(waiting) for each in those]
+        out.append(moved)
+    return out

@@ -5,7 +5,7 @@ For devices that know nothing but shots. A job is one circuit, but for observabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from qmosaic.backends import cirq_circuit, measurement
 from qmosaic.backends.base import Answer, Expectations, Figures, Job, Result, Usage
 from qmosaic.backends.circuits import is_final, measured, merged, unmeasured
 from qmosaic.backends.cirq_qaoa import circuit_of as qaoa_circuit_of
+from qmosaic.backends.placement import Parts, on_pairs
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.kernels import size_of
@@ -30,8 +31,9 @@ Counts = tuple[UInt8[np.ndarray, "k n"], Int64[np.ndarray, " k"]]
 """What all qubits of a circuit were measured as, qubit i in column i, and how often."""
 
 
-Compiler = Callable[[cirq.FrozenCircuit], cirq.FrozenCircuit]
-"""From line qubits 0 … n - 1, all measured in the last moment, to a device's qubits and gates. Raises BackendError."""
+Compiler = Callable[[int, Parts, tuple[int, ...]], cirq.FrozenCircuit]
+"""From gates on line qubits 0 … n - 1, and where they are to start (`Job.on`), to a device's qubits and gates, all
+measured in the last moment. Raises BackendError."""
 
 
 def remembering(compiler: Compiler) -> Compiler:
@@ -69,17 +71,19 @@ class Compiled(NamedTuple):
 def compiled(job: Job, to_device: Compiler, *, same_shots: bool = False) -> Compiled:
     """The job by `to_device`. `same_shots`: where one number counts for all circuits, it is the least that gives as
     many in total as were asked for. Raises BackendError."""
-    circuits = _circuits_of(job)
+    circuits = circuits_of(job)
     shots = _shots_of(job, len(circuits))
     if same_shots:
         shots = [-(-job.shots // len(circuits))] * len(circuits)
-    return Compiled(job, tuple(_counted(to_device(each), k) for each, k in zip(circuits, shots, strict=True)))
+    n = size_of(job.kernel)
+    made = tuple(_counted(to_device(n, each, job.on), k) for each, k in zip(circuits, shots, strict=True))
+    return Compiled(job, made)
 
 
-def _circuits_of(job: Job) -> list[cirq.FrozenCircuit]:
+def circuits_of(job: Job) -> list[Parts]:
+    """Gates of each circuit, without the measurement at its end. Raises BackendError."""
     if isinstance(job.kernel, SpinPolynomial):
-        whole = qaoa_circuit_of(job)
-        return [_measured(job, whole[:-1])]  # its last moment measures
+        return [on_pairs([qaoa_circuit_of(job)[:-1].all_operations()])]  # its last moment measures
     circuit = job.circuit
     if not circuit.observables:
         if not is_final(circuit):
@@ -88,7 +92,7 @@ def _circuits_of(job: Job) -> list[cirq.FrozenCircuit]:
                 place="job.kernel",
                 remedy="Measure at the end, or choose a simulator.",
             )
-        return [_measured(job, cirq_circuit.unitary_circuit(circuit))]
+        return [on_pairs(cirq_circuit.segments(circuit))]
     if job.shots == 0:
         raise BackendError(
             "exact expectation values", place="job.shots", remedy="Ask for shots, or choose a simulator."
@@ -97,16 +101,9 @@ def _circuits_of(job: Job) -> list[cirq.FrozenCircuit]:
     # constants alone need no basis, but a job needs a circuit
     bases = [group.basis for group in measurement.plan(circuit.observables).groups] or ["I" * circuit.qubits]
     return [
-        _measured(
-            job,
-            cirq_circuit.unitary_circuit(Circuit(circuit.qubits, 0, (*unitary, *measurement.turns(basis)))),
-        )
+        on_pairs(cirq_circuit.segments(Circuit(circuit.qubits, 0, (*unitary, *measurement.turns(basis)))))
         for basis in bases
     ]
-
-
-def _measured(job: Job, gates: cirq.Circuit) -> cirq.FrozenCircuit:
-    return cirq.FrozenCircuit(gates, cirq.Moment(cirq.measure(*cirq.LineQubit.range(size_of(job.kernel)), key=KEY)))
 
 
 def _shots_of(job: Job, circuits: int) -> list[int]:
@@ -115,15 +112,30 @@ def _shots_of(job: Job, circuits: int) -> list[int]:
     return measurement.shares(measurement.plan(job.circuit.observables), job.shots)
 
 
-def in_gates(circuit: cirq.FrozenCircuit, name: str, gateset: cirq.CompilationTargetGateset) -> cirq.FrozenCircuit:
+def in_gates(n: int, parts: Parts, name: str, gateset: cirq.CompilationTargetGateset) -> cirq.FrozenCircuit:
     """In the gates of a device whose qubits are all connected. Raises BackendError; `name` is the backend's."""
+    return measuring(cirq.LineQubit.range(n), parts, name, gateset)
+
+
+def measuring(
+    on: Sequence[cirq.Qid],
+    parts: Iterable[Iterable[cirq.Operation]],
+    name: str,
+    gateset: cirq.CompilationTargetGateset,
+) -> cirq.FrozenCircuit:
+    """Each part compiled by itself, for what is behind a barrier must not be merged with what is before it; and a
+    measurement of these qubits. Raises BackendError."""
     try:
-        parts = cirq.expand_composite(circuit, no_decomp=lambda op: _measures(op) or cirq.num_qubits(op) <= 2)
-        return cirq.optimize_for_target_gateset(parts, gateset=gateset, ignore_failures=False).freeze()
+        moments = [
+            moment
+            for part in parts
+            for moment in cirq.optimize_for_target_gateset(cirq.Circuit(part), gateset=gateset, ignore_failures=False)
+        ]
     except ValueError as error:
         raise BackendError(
             f"{name} cannot compile it: {error}", place="job.kernel", remedy="Choose a simulator."
         ) from None
+    return cirq.FrozenCircuit(moments, cirq.Moment(cirq.measure(*on, key=KEY)))
 
 
 def _counted(circuit: cirq.FrozenCircuit, shots: int) -> Counted:
