@@ -132,6 +132,18 @@ def test_noise_lies_between_the_ideal_and_nothing(processor: str) -> None:
     assert estimate.seconds > 0
 
 
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_noise_of_qubits_that_are_not_used_is_none(processor: str) -> None:
+    backend = CirqDevice(processor)
+    circuit = backend.prepare(job_of(random_kernel(3, 2), shots=1, seed=5)).circuits[""]
+    used = sorted(circuit.all_qubits())
+    some, every = (
+        cirq.Circuit(noise.noisy_moments(circuit, used)) for noise in (backend._noise_on(circuit), backend.noise)
+    )
+    assert some == every
+    assert len(list(some.all_operations())) > 2 * len(list(circuit.all_operations()))
+
+
 def test_trajectories_follow_the_density_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(random_kernel(3, 2), shots=4000, seed=5)
     backend = CirqDevice("rainbow")
