@@ -5,7 +5,7 @@ from __future__ import annotations
 import cirq
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qmosaic.backends.pauli_transfer import probabilities, transfer
@@ -13,7 +13,9 @@ from qmosaic.backends.pauli_transfer import probabilities, transfer
 ALONE = (cirq.H, cirq.T, cirq.rx(0.7), cirq.depolarize(0.1), cirq.amplitude_damp(0.3), cirq.phase_damp(0.2))
 THERMAL = cirq.KrausChannel(cirq.kraus(cirq.generalized_amplitude_damp(0.8, 0.2)))  # one that has no hash
 PAIRS = (cirq.CX, cirq.ISWAP**0.5, cirq.PhasedFSimGate(0.3, 0.2, 0.5, 0.1, 0.4), cirq.depolarize(0.05, n_qubits=2))
-QUBITS = cirq.GridQubit.rect(2, 2)
+QUBITS = cirq.GridQubit.rect(1, 3)
+BACK = [cirq.X(QUBITS[0]), cirq.CX(*QUBITS[:2]), cirq.CX(*QUBITS[1::-1])]
+"""A pair, and the same the other way round."""
 
 
 @st.composite
@@ -26,6 +28,7 @@ def operations(draw: st.DrawFn) -> list[cirq.Operation]:
 
 
 @given(operations())
+@example(BACK)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_it_is_what_the_density_matrix_says(steps: list[cirq.Operation]) -> None:
     simulator = cirq.DensityMatrixSimulator(dtype=np.complex128)
