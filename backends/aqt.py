@@ -84,6 +84,7 @@ class Response(msgspec.Struct):
 class Aqt(RemoteBackend):
     """One resource of a workspace."""
 
+    price_variable = "QMOSAIC_AQT_PRICE"
     can_find = False
     can_cancel = False
 
@@ -106,7 +107,7 @@ class Aqt(RemoteBackend):
             noise="" if resource.endswith("/simulator_no_noise") else "the device's own",
         )
         self._compiled = sampled.remembering(self._compile)
-        self.price = price("QMOSAIC_AQT_PRICE")
+        self.price = price(self.price_variable)
 
     def _http(self) -> Http:
         key = secret("QMOSAIC_AQT_TOKEN")

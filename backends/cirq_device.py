@@ -1,14 +1,17 @@
 """`cirq.device/<processor>` (target quantum, extra `google`): Google's published processors and their noise.
 
 Circuits are placed and routed on the processor's grid (`placement`), compiled to its gates, segment by segment between
-barriers, and run with the noise of its published calibration (cirq-google's virtual engine): as a density matrix while
-that is small, else by quantum trajectories in qsim, one for each shot. Measurements in the middle are deferred.
+barriers, and run with the noise of its published calibration (cirq-google's virtual engine): exactly (`pauli_transfer`)
+while it is small, else by quantum trajectories in qsim, one for each shot. Measurements in the middle are deferred.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from functools import lru_cache
+from itertools import takewhile
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,7 +24,7 @@ from cirq_google.engine import virtual_engine_factory as factory
 from jaxtyping import Float, Int64
 from qsimcirq.qsim_simulator import QSimSimulator
 
-from qmosaic.backends import measurement, sampled
+from qmosaic.backends import measurement, pauli_transfer, sampled
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Placed, Result, check
 from qmosaic.backends.circuits import draw, is_final, marginal, probabilities, result_of, rows_of, unmeasured
 from qmosaic.backends.cirq_circuit import OneState, bits_of, gates, one_state, segments
@@ -35,9 +38,8 @@ from qmosaic.codecs.model import SpinPolynomial
 
 MAX_QUBITS = 16
 """A trajectory for every shot is too slow beyond."""
-MAX_DENSITY, MAX_EXACT = 6, 8
-"""Qubits of density matrices, to draw from (a second or two, as some 200 trajectories) and for exact values (half a
-minute)."""
+MAX_DENSITY = 11
+"""Qubits of density matrices: seconds, as some 150 trajectories."""
 ALONE = ("id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "rx", "ry", "rz", "p", "u")
 NATIVE: dict[type[cirq.Gate], str] = {cirq.CZPowGate: "cz", cirq.ISwapPowGate: "sqrt_iswap", SycamoreGate: "syc"}
 TARGETS: dict[str, type[cirq.Gate]] = {
@@ -130,10 +132,10 @@ class CirqDevice(Backend):
             each = 3 if step.gate < 0 else 2
             fidelity *= (1 - error[frozenset(step.on)]) ** each
             steps += each
-        density = self.noisy and (n <= MAX_DENSITY or job.shots == 0)
-        memory = 3 * 8 * 2 ** (2 * n if density else n)
+        density = self.noisy and n <= MAX_DENSITY
+        memory = 3 * (4 * 4**n if density else 8 * 2**n)
         refuse_memory(self.name, job, memory)
-        each_step = 1e-7 * memory if density else 5e-5 + 1.5e-10 * memory
+        each_step = 2e-3 + 2.5e-10 * memory if density else 5e-5 + 1.5e-10 * memory
         times = job.shots if self.noisy and not density else 1
         seconds = steps * (0.01 + times * each_step)  # a hundredth to compile it
         return Estimate(seconds, fidelity=fidelity if self.noisy else 1.0, memory_bytes=memory)
@@ -151,9 +153,9 @@ class CirqDevice(Backend):
             parts, n = [list(circuit_of(job)[:-1].all_operations())], job.kernel.n
         elif _observables(job):
             parts, n = segments(unmeasured(job.kernel)), job.kernel.qubits
-            if job.shots == 0 and self.noisy and n > MAX_EXACT:
+            if job.shots == 0 and self.noisy and n > MAX_DENSITY:
                 raise BackendError(
-                    f"exact values of {n} noisy qubits, at most {MAX_EXACT}",
+                    f"exact values of {n} noisy qubits, at most {MAX_DENSITY}",
                     place="job.shots",
                     remedy="Ask for shots.",
                 )
@@ -201,14 +203,20 @@ class CirqDevice(Backend):
         if not self.noisy:
             line: dict[cirq.Qid, cirq.Qid] = dict(zip(ends.qubits, cirq.LineQubit.range(len(ends.qubits)), strict=True))
             return probabilities(simulated(circuit[:-1].unfreeze().transform_qubits(line), len(line)))
-        noisy = cirq.Circuit()
-        for moment in self.noise.noisy_moments(circuit, sorted(circuit.all_qubits())):
-            if cirq.is_measurement(moment):
-                break
-            noisy.append(moment)
-        simulator = cirq.DensityMatrixSimulator(dtype=np.complex64)
-        found = simulator.simulate(noisy, qubit_order=ends.qubits).final_density_matrix
-        return np.clip(found.diagonal().real.astype(np.float64), 0, None)
+        noisy = self._noise_on(circuit).noisy_moments(circuit, sorted(circuit.all_qubits()))
+        before = cirq.Circuit(takewhile(lambda moment: not cirq.is_measurement(moment), noisy))
+        return pauli_transfer.probabilities(before.all_operations(), ends.qubits)
+
+    def _noise_on(self, circuit: cirq.FrozenCircuit) -> cirq.NoiseModel:
+        """The noise, without that of qubits which are not used: Cirq looks through all of it at every gate."""
+        found, qubits = copy(self.noise), circuit.all_qubits()
+        found.noise_models = [
+            replace(model, ops_added={key: op for key, op in model.ops_added.items() if qubits.issuperset(key.qubits)})
+            if isinstance(model, cirq.devices.InsertionNoiseModel)
+            else model
+            for model in self.noise.noise_models
+        ]
+        return found
 
     def _sampled(
         self, circuit: cirq.FrozenCircuit, shots: int, seed: int
@@ -218,7 +226,7 @@ class CirqDevice(Backend):
         if not self.noisy or n <= MAX_DENSITY:
             states, counts = draw(self._shares(circuit), shots, np.random.default_rng(seed))
         else:
-            simulator = QSimSimulator(noise=self.noise, seed=seed % 2**32)
+            simulator = QSimSimulator(noise=self._noise_on(circuit), seed=seed % 2**32)
             rows = simulator.run(circuit, repetitions=shots).measurements[sampled.KEY]
             states, counts = np.unique(rows @ (1 << np.arange(n)[::-1]), return_counts=True)
         return states, counts.astype(np.int64)

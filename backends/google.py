@@ -69,6 +69,8 @@ FINAL = (
 class Google(RemoteBackend):
     """One processor, compiled to its gates and routed onto its grid as cirq-google publishes it."""
 
+    price_variable = "QMOSAIC_GOOGLE_PRICE"
+
     def __init__(self, processor: str = "") -> None:
         try:
             if not re.fullmatch(r"[a-z0-9_-]+", processor):
@@ -99,7 +101,7 @@ class Google(RemoteBackend):
             noise="the device's own",
         )
         self._compiled = sampled.remembering(self._compile)
-        self.price = price("QMOSAIC_GOOGLE_PRICE")
+        self.price = price(self.price_variable)
 
     def prepare(self, job: Job) -> Compiled:
         """Compiled and routed. Raises BackendError."""

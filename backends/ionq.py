@@ -48,6 +48,8 @@ PAGES = 20
 class Ionq(RemoteBackend):
     """One of IonQ's targets. The simulator tells exact probabilities, from which the shots are drawn here, by seed."""
 
+    price_variable = "QMOSAIC_IONQ_PRICE"
+
     def __init__(self, target: str = "") -> None:
         if not re.fullmatch(r"simulator|qpu\.[a-z0-9.-]+", target):
             raise BackendError(
@@ -69,7 +71,7 @@ class Ionq(RemoteBackend):
         )
         gateset = cirq_ionq.IonQTargetGateset()
         self._compiled = sampled.remembering(lambda n, parts, on: sampled.in_gates(n, parts, self.name, gateset))
-        self.price = price("QMOSAIC_IONQ_PRICE")
+        self.price = price(self.price_variable)
 
     def _http(self) -> Http:
         key = secret("QMOSAIC_IONQ_API_KEY")

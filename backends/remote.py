@@ -22,7 +22,7 @@ import msgspec
 from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job
 from qmosaic.backends.paid import Limits, Memory, NotAccepted, PaidJob, Status, Unclear
 from qmosaic.backends.sampled import Compiled, Counted
-from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.errors import BackendError, OverBudget
 
 T = TypeVar("T")
 WAIT_SECONDS = 3600.0
@@ -50,8 +50,10 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RemoteBackend(Backend):
-    """A paid backend. Subclasses set `name`, `capabilities`, and write what is abstract here."""
+    """A paid backend. Subclasses set `name`, `capabilities`, `price_variable`, and write what is abstract here."""
 
+    price_variable: str
+    """The environment's variable that `price` is read from."""
     can_find = True
     can_cancel = True
     price = Price()
@@ -102,6 +104,22 @@ class RemoteBackend(Backend):
     def estimate(self, job: Job) -> Estimate:
         """Dollars by `price` (0: none is set); seconds are up to the vendor's queue, which `health` tells."""
         return Estimate(0.0, cost=self.price.of(self.prepare(job)))
+
+    def check_cost(self, job: Job, most: float) -> None:
+        """Raises OverBudget for a job that costs more than `most` dollars by its estimate, or nobody knows what."""
+        cost = self.estimate(job).cost
+        if cost <= 0:
+            raise OverBudget(
+                f"what a job on {self.name} costs is not known, and at most ${most:g} may be spent on one",
+                place="paid.max_cost_usd",
+                remedy=f"Set its price, {self.price_variable}.",
+            )
+        if not cost <= most:  # neither where one of them is no number
+            raise OverBudget(
+                f"a job on {self.name} costs about ${cost:g}, and at most ${most:g} may be spent on one",
+                place="paid.max_cost_usd",
+                remedy="Ask for fewer shots, or raise the limit.",
+            )
 
     def health(self) -> Health:
         """Asks the vendor, for some seconds at most."""

@@ -10,6 +10,7 @@ callers who hold a file or a Client in their hands:
     ├── BackendError        a backend refused or failed a job
     │   ├── JobTimedOut       a paid job had no answer in time; it no longer runs
     │   ├── JobCancelled      somebody cancelled it at the vendor
+    │   ├── OverBudget        a paid job costs more than may be spent on one, or nobody knows what
     │   └── JobUnknown        nobody can say whether it runs: not sent again, to be looked at
     └── BrokerError         no broker, or it does not answer
 """
@@ -96,6 +97,12 @@ class JobCancelled(BackendError):  # noqa: N818 - a way for a job to end
     """A paid job was cancelled at the vendor, not by us."""
 
     code = "job_cancelled"
+
+
+class OverBudget(BackendError):  # noqa: N818 - a decision
+    """A paid job costs more than may be spent on one, or nobody knows what it costs. It was not sent."""
+
+    code = "over_budget"
 
 
 class JobUnknown(BackendError):  # noqa: N818 - a state of a job

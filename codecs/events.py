@@ -43,6 +43,7 @@ OutcomeReason = Literal[
     "deadline",  # fallback: no answer by the deadline, the incumbent was there
     "no_incumbent",  # fallback: not even a usable incumbent by the deadline; the family's quick answer, if it has one
     "execution_failed",  # fallback: the backend failed the job
+    "over_budget",  # fallback: the job costs more than may be spent on one, or nobody knows what; it was not sent
     "no_backend",  # fallback: no live worker takes the job
     "stage_failed",  # fallback: a hop before execution failed on this problem
 ]
@@ -245,7 +246,7 @@ class Failure(msgspec.Struct, frozen=True):
     """
 
     stage: str
-    reason: Literal["execution_failed", "no_backend", "stage_failed"]
+    reason: Literal["execution_failed", "over_budget", "no_backend", "stage_failed"]
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None

@@ -3,6 +3,9 @@
 A job is picked up where the journal says the last worker left it. Long waits are waits on the event loop: a worker
 has as many jobs under way as the stage's `concurrency` says. Stopping a worker leaves its jobs at the vendors, for the
 next one.
+
+With a limit of money, a job whose estimate is over it is refused before anything of it is written or sent. What is
+under way already goes on, for it may be paid for.
 """
 
 from __future__ import annotations
@@ -10,19 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from qmosaic.backends.base import Job
 from qmosaic.backends.paid import PaidJob
 from qmosaic.backends.registry import create
 from qmosaic.codecs import events
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
 from qmosaic.codecs.events import Answer, BackendStatus, Failure, JobEvent, UsageInfo
-from qmosaic.codecs.kernels import Kernel
 from qmosaic.processors.execute import answer_of, job_of, proposal_of
 from qmosaic.streams.agents import proposal_send
 from qmosaic.streams.journal import KafkaJournal
@@ -33,11 +36,13 @@ if TYPE_CHECKING:
     from qmosaic.backends.remote import RemoteBackend
 
 log = logging.getLogger("qmosaic.paid")
+T = TypeVar("T")
 
-ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"]] = {
+ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"] | None] = {
     JobTimedOut: "timed_out",
     JobCancelled: "cancelled",
     JobUnknown: "unknown",
+    OverBudget: None,  # it never began
 }
 
 
@@ -75,33 +80,39 @@ class ExecutePaid:
             backend = self._backends.get(name)
             if backend is None:
                 raise BackendError(f"{name} is not in paid.backends", place="paid.backends")
-            prepared = await asyncio.get_running_loop().run_in_executor(self._compiler, backend.prepare, job)
-            found = await self._paid(event, job.kernel, backend, prepared)
+            prepared = await self._compiling(backend.prepare, job)
+            found = await self._paid(event, job, backend, prepared)
         except BackendError as error:
             found = _failed(error)
         return [] if found is None else [proposal_of(event, found)]
 
-    async def _paid(
-        self, event: JobEvent, kernel: Kernel, backend: RemoteBackend, prepared: Any
-    ) -> Answer | Failure | None:
+    async def _compiling(self, work: Callable[..., T], *given: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._compiler, work, *given)
+
+    async def _paid(self, event: JobEvent, job: Job, backend: RemoteBackend, prepared: Any) -> Answer | Failure | None:
         """The answer, or why there is none; None where the same problem and attempt are under way with another kernel
-        or backend: a hop before this one was repeated, and what came of it first is what is paid for."""
-        limits, of = self._settings.paid.limits, client_id(self._settings.namespace, event)
+        or backend: a hop before this one was repeated, and what came of it first is what is paid for.
+
+        Raises OverBudget.
+        """
+        paid, of = self._settings.paid, client_id(self._settings.namespace, event)
         while True:
             try:
                 last = await self._journal.last(of)
                 if last is not None and (last.backend, last.job) != (backend.name, event.kernel_digest):
                     log.warning("%s is under way as another job, on %s", event.ref.problem_id, last.backend)
                     return None
+                if last is None and paid.max_cost_usd:
+                    await self._compiling(backend.check_cost, job, paid.max_cost_usd)
                 deadline = event.ref.deadline_at
-                work = PaidJob(backend, prepared, of, event.kernel_digest, self._journal, deadline, limits)
+                work = PaidJob(backend, prepared, of, event.kernel_digest, self._journal, deadline, paid.limits)
                 try:
-                    return answer_of(kernel, await work.run())
+                    return answer_of(job.kernel, await work.run())
                 except BackendError as error:
                     return _failed(error, work.vendor_id)
             except (KafkaError, TimeoutError) as error:
                 log.warning("the journal does not answer: %s", error)
-                await asyncio.sleep(limits.ask_seconds)  # what was written is there when it answers again
+                await asyncio.sleep(paid.limits.ask_seconds)  # what was written is there when it answers again
 
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
@@ -116,7 +127,7 @@ def _failed(error: BackendError, vendor_id: str = "") -> Failure:
     """Of a job that the vendor had under its id, or none. Whether it charged for it is not known."""
     return Failure(
         "execute",
-        "execution_failed",
+        "over_budget" if isinstance(error, OverBudget) else "execution_failed",
         str(error),
         ended=ENDED.get(type(error), "failed"),
         usage=UsageInfo(vendor_job_id=vendor_id) if vendor_id else None,

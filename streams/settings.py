@@ -86,10 +86,12 @@ class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Backends whose runs cost money, by name; `limits`: bounds of their waits, in seconds."""
+    """Backends whose runs cost money, by name; `limits`: bounds of their waits, in seconds; `max_cost_usd`: what one
+    job may cost by its estimate, 0 for no limit."""
 
     backends: tuple[str, ...] = ()
     limits: Limits = Limits()
+    max_cost_usd: float = 0.0
 
 
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -151,8 +151,8 @@ def test_exact_values_are_those_that_many_shots_approach() -> None:
     ideal = expected(circuit)
     weight = max(np.abs(each.coefficients).sum() for each in circuit.observables)
     assert 1e-3 < np.abs(exact.values - ideal).max() < 0.2 * weight
-    with pytest.raises(BackendError, match="exact values of 9 noisy qubits"):
-        backend.prepare(Job(Circuit(9, 0, (x(0),), observables(9, 1)), 0, 1))
+    with pytest.raises(BackendError, match="exact values of 12 noisy qubits"):
+        backend.prepare(Job(Circuit(12, 0, (x(0),), observables(12, 1)), 0, 1))
 
 
 def complete(n: int) -> Circuit:

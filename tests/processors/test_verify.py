@@ -259,7 +259,7 @@ def test_an_answer_that_does_not_fit_is_invalid(sample: Any, claims: dict[str, A
     assert (outcome.status, outcome.reason, outcome.objective) == ("fallback", "invalid_answer", 5)
 
 
-@pytest.mark.parametrize("reason", ["execution_failed", "no_backend", "stage_failed"])
+@pytest.mark.parametrize("reason", ["execution_failed", "over_budget", "no_backend", "stage_failed"])
 @pytest.mark.parametrize("known", [True, False])
 def test_a_failure_says_its_reason(reason: str, known: bool) -> None:
     admission = chosen()

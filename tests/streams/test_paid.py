@@ -4,6 +4,7 @@ the job once."""
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -24,8 +26,9 @@ from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import JobEvent, Proposal, Ref, Route, Submitted, UsageInfo
 from qmosaic.codecs.kernels import pack_kernel
 from qmosaic.streams.names import topic_name
+from qmosaic.streams.paid import ExecutePaid, client_id
 from qmosaic.streams.pool import warm_execute
-from qmosaic.streams.records import producing
+from qmosaic.streams.records import Received, producing
 from qmosaic.streams.settings import PaidSettings, Settings, load
 from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import PAID, STAGES
@@ -36,6 +39,8 @@ from tests.vendors.server import KEY, Point
 pytestmark = pytest.mark.broker
 
 NAME = "ionq/simulator"
+UNPRICED = "aqt/default/simulator"
+PRICE = '{"task": 1, "shot": 0.001}'
 WORKER = "execute.paid-0"
 LIMITS = Limits(
     lease_seconds=1.0,
@@ -50,7 +55,7 @@ LIMITS = Limits(
 @pytest.fixture(scope="module")
 def vendor() -> Iterator[IonqServer]:
     with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        for variable, value in server.environment().items():
+        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
             patch.setenv(variable, value)
         yield server
 
@@ -62,7 +67,7 @@ def running(broker: str, vendor: IonqServer, tmp_path_factory: pytest.TempPathFa
         broker,
         directory,
         spans_dir=str(directory / "spans"),
-        paid=PaidSettings((NAME,), LIMITS),
+        paid=PaidSettings((NAME, UNPRICED), LIMITS, max_cost_usd=10.0),
     )
     with pipeline(settings, [PAID]) as up:
         yield up
@@ -79,8 +84,8 @@ def undisturbed(vendor: IonqServer) -> Iterator[None]:
     vendor.endless = vendor.drops = False
 
 
-async def send(settings: Settings, problem: str, seconds: float = 60.0) -> None:
-    """A job for the stage, as route sends it."""
+def event_of(problem: str, seconds: float = 60.0, backend: str = NAME, shots: int = 1000) -> JobEvent:
+    """A job for the stage, as route makes it."""
     job, now = asymmetric_job(), time.time()
     ref = Ref(
         problem_id=problem,
@@ -91,24 +96,30 @@ async def send(settings: Settings, problem: str, seconds: float = 60.0) -> None:
         tenant="",
         priority="normal",
         target="quantum",
-        shots=job.shots,
+        shots=shots,
         seed=job.seed,
         received_at=now,
         deadline_at=now + seconds,
     )
-    event = JobEvent(
+    return JobEvent(
         ref=ref,
         job_id="0-0-1",
         attempt=1,
-        route=Route(target="quantum", backend=NAME, reason="rule", rule=""),
+        route=Route(target="quantum", backend=backend, reason="rule", rule=""),
         kernel=pack_kernel(job.kernel),
         kernel_digest="asymmetric",
         size=3,
         gammas=job.gammas.tolist(),
         betas=job.betas.tolist(),
     )
+
+
+async def send(settings: Settings, event: JobEvent) -> None:
+    """As route sends it."""
     async with AIOKafkaProducer(**producing(settings)) as producer:
-        await producer.send_and_wait(topic_name(settings, "jobs.paid"), events.encode(event), key=problem.encode())
+        await producer.send_and_wait(
+            topic_name(settings, "jobs.paid"), events.encode(event), key=event.ref.problem_id.encode()
+        )
 
 
 @asynccontextmanager
@@ -155,7 +166,7 @@ async def test_nobody_waits_any_more(running: Pipeline, vendor: IonqServer) -> N
         reading(running.settings, "proposals") as proposed,
         reading(running.settings, "jobs.submitted") as written,
     ):
-        await send(running.settings, problem, seconds=5)
+        await send(running.settings, event_of(problem, seconds=5))
         await written(in_state("running"))
         found = await proposal(proposed, problem)
     assert found.failure is not None
@@ -183,7 +194,7 @@ async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: I
         vendor.held = {point} if point else set()
         if step == "before the intent":
             running.signal(WORKER, signal.SIGSTOP)
-        await send(settings, problem)
+        await send(settings, event_of(problem))
         if step == "intent":
             await written(in_state("submitting"))
             vendor.drops = True  # what it may have sent is lost
@@ -215,7 +226,7 @@ async def test_long_waits_do_not_hold_up_others(running: Pipeline, vendor: IonqS
     problems = [uuid4().hex for _ in range(12)]
     async with reading(running.settings, "proposals") as proposed:
         for problem in problems:
-            await send(running.settings, problem)
+            await send(running.settings, event_of(problem))
         async with asyncio.timeout(30):
             while len(vendor.jobs) < 12:
                 await asyncio.sleep(0.05)
@@ -227,6 +238,54 @@ async def test_long_waits_do_not_hold_up_others(running: Pipeline, vendor: IonqS
     assert {one.ref.problem_id for one in found} == set(problems)
     assert all(one.answer is not None for one in found)
     assert Counter(job.name for job in vendor.jobs).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "shots", "told"),
+    [(NAME, 9001, r"about \$10\.001, and at most \$10 "), (UNPRICED, 1000, r"not known.*QMOSAIC_AQT_PRICE")],
+)
+async def test_what_costs_too_much_is_not_sent(
+    running: Pipeline, vendor: IonqServer, backend: str, shots: int, told: str
+) -> None:
+    refused, taken = event_of(uuid4().hex, backend=backend, shots=shots), event_of(uuid4().hex, shots=9000)
+    async with (
+        reading(running.settings, "proposals") as proposed,
+        reading(running.settings, "jobs.submitted") as written,
+    ):
+        await send(running.settings, refused)
+        found = await proposal(proposed, refused.ref.problem_id)
+        assert found.failure is not None
+        assert (found.failure.reason, found.failure.ended, found.failure.usage) == ("over_budget", None, None)
+        assert re.search(told, found.failure.message)
+        assert vendor.jobs == []
+        await send(running.settings, taken)
+        found = await proposal(proposed, taken.ref.problem_id)
+        first = events.decode(await written(bool), Submitted)
+    assert found.answer is not None, found.failure
+    assert first.client_id == client_id(running.settings.namespace, taken)  # of the other nothing was written
+
+
+async def test_a_job_that_was_sent_goes_on_under_a_lower_limit(running: Pipeline, vendor: IonqServer) -> None:
+    event = event_of(uuid4().hex)
+    record = Received("", 0, 0, time.time(), events.encode(event), {})
+    lower = msgspec.structs.replace(running.settings, paid=PaidSettings((NAME,), LIMITS, max_cost_usd=0.5))
+    vendor.held = {"polling"}
+    for settings in (running.settings, lower):
+        stage = ExecutePaid(settings, PAID)
+        await stage.start()
+        try:
+            work = asyncio.create_task(stage.handle([record], 0))
+            await reached(vendor.reached["polling"])
+            if settings is running.settings:
+                work.cancel()
+                continue
+            vendor.held.clear()
+            (sent,) = await work
+        finally:
+            await stage.stop()
+    assert isinstance(sent.event, Proposal)
+    assert sent.event.answer is not None, sent.event.failure
+    assert len(vendor.jobs) == 1
 
 
 def test_the_key_is_in_no_log_span_or_setting(running: Pipeline) -> None:

@@ -20,7 +20,7 @@ from qmosaic.backends.remote import Price, RemoteBackend
 from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel, refusal
 from qmosaic.backends.testing_circuits import expected
 from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
-from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown
+from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown, OverBudget
 from tests.vendors.server import KEY, Fault, VendorServer
 
 QUICK = Limits(
@@ -125,6 +125,21 @@ class Faults:
         backend.price = Price(task=7.0, shot=0.5)
         assert backend.estimate(job).cost == 3 * 7 + 0.5 * told.shots
         assert "need 3 circuits" in refusal(backend, Job(THREE_BASES, 2, 1)).message
+
+    def test_a_job_that_costs_too_much_or_nobody_knows_what(
+        self, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job, backend = Job(THREE_BASES, 30, 1), self.make()
+        with pytest.raises(OverBudget, match="not known") as refused:
+            backend.check_cost(job, 1e9)
+        assert backend.price_variable in refused.value.remedy
+        monkeypatch.setenv(backend.price_variable, '{"task": 2}')
+        backend = self.make()
+        backend.check_cost(job, 6.0)
+        for most in (5.99, -1.0, float("nan")):
+            with pytest.raises(OverBudget, match=r"costs about \$6"):
+                backend.check_cost(job, most)
+        assert vendor.requests == []
 
     @pytest.mark.parametrize(("first", "values"), [(0, [3.0, 3.0, 4.0]), (2, [4.0])])
     def test_a_circuit_without_gates_is_measured(self, vendor: VendorServer, first: int, values: list[float]) -> None:
