@@ -41,16 +41,39 @@ def sample(
     return found
 
 
+def shares(
+    stack: Stack,
+    ansatz: Ansatz | None,
+    gammas: Float[np.ndarray, "k p"],
+    betas: Float[np.ndarray, "k p"],
+    devices: int = 1,
+) -> Float[Array, "k N"]:
+    """Probabilities of all states of each kernel, to draw from elsewhere; else as `sample`."""
+    found: Float[Array, "k N"] = _shares_over_jobs(devices)(stack, ansatz, gammas, betas)
+    return found
+
+
+@cache
+def _shares_over_jobs(devices: int) -> Callable[..., Any]:
+    return jax.jit(divided(_shares, devices, SHARE, SHARE))
+
+
 @cache
 def _over_jobs(devices: int) -> Callable[..., Any]:
-    return jax.jit(divided(_rows, devices, SHARE, SHARE))
+    def rows(stack: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
+        return drawn(_shares(stack, ansatz, gammas, betas), uniforms)
+
+    return jax.jit(divided(rows, devices, SHARE, SHARE))
 
 
-def _rows(stack: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
+def _shares(stack: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:
     costs = jax_costs.costs_of(stack)
+    found: Float[Array, "k N"]
     if ansatz is None:
-        return drawn(jax_qaoa.probabilities(costs, stack.folded, gammas, betas), uniforms)
-    return drawn(jax_constrained.probabilities(costs, ansatz, gammas, betas), uniforms)
+        found = jax_qaoa.probabilities(costs, stack.folded, gammas, betas)
+    else:
+        found = jax_constrained.probabilities(costs, ansatz, gammas, betas)
+    return found
 
 
 @cache

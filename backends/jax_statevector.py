@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int, Int64
 
 from qmosaic.backends import jax_circuit, jax_constrained, jax_costs, jax_sampling, jax_spread
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Result, check
@@ -34,12 +34,17 @@ SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 22
 """Bytes an amplitude that a process grew by, in complex64."""
 
 
+SMALL = 8
+"""Qubits up to which probabilities are fetched and drawn from in numpy: a draw for each state, not for each shot."""
+Counts = tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]
+"""Distinct states in their order, and how often each was seen."""
 COUNTED = 16
 """Qubits up to which samples are counted in an array of all states."""
 
 
 class Shape(NamedTuple):
-    """What a program is compiled for. `devices` share its rows, or the amplitudes of a state (`across`)."""
+    """What a program is compiled for; `shots` 0: it ends with probabilities. `devices` share its rows, or the
+    amplitudes of a state (`across`)."""
 
     qubits: int
     layers: int
@@ -124,7 +129,8 @@ class JaxStatevector(Backend):
         qubits += qubits % 2 if constrained else 0
         across = self._across(job)
         devices = 1 if across > 1 else self._devices
-        shape = Shape(qubits, len(job.gammas), _shots(job.shots), constrained, devices, across)
+        shots = 0 if qubits <= SMALL and across == 1 else _shots(job.shots)
+        shape = Shape(qubits, len(job.gammas), shots, constrained, devices, across)
         dtype = np.float64 if self._double else np.float32
         return Prepared(shape, job, jax_costs.dense(job.polynomial, qubits, dtype), figures(job))
 
@@ -197,12 +203,12 @@ def _collect(waiting: deque[tuple[list[int], Started]], results: dict[int, Resul
 
 
 class Started(NamedTuple):
-    """Jobs that the device works on: the states `drawn` for each, and what to do with them."""
+    """Jobs that the device works on: `found` are the states drawn for each, or their probabilities."""
 
     shape: Shape
     jobs: Sequence[Prepared]
-    flips: Sequence[Any]
-    drawn: Any
+    generators: Sequence[np.random.Generator]
+    found: Any
     seconds: float
 
 
@@ -210,31 +216,38 @@ def _started(shape: Shape, jobs: Sequence[Prepared]) -> Started:
     start = perf_counter()
     stack = jax_costs.joined([each.kernel for each in jobs], shape.rows)
     dtype = stack.h.dtype.type
-    angles = np.zeros((2, shape.rows, shape.layers), dtype)
+    gammas, betas = angles = np.zeros((2, shape.rows, shape.layers), dtype)
     uniforms = np.zeros((shape.rows, shape.shots, 2), dtype)
-    flips = []
-    for row, (_, job, kernel, _) in enumerate(jobs):
-        generator = np.random.default_rng(job.seed)
-        angles[:, row] = job.gammas, job.betas
-        uniforms[row, : job.shots] = generator.random((job.shots, 2), dtype)
-        flips.append(generator.integers(2, size=job.shots) if kernel.folded else None)
+    generators = [np.random.default_rng(each.job.seed) for each in jobs]
+    for row, (each, generator) in enumerate(zip(jobs, generators, strict=True)):
+        angles[:, row] = each.job.gammas, each.job.betas
+        if shape.shots:
+            uniforms[row, : each.job.shots] = generator.random((each.job.shots, 2), dtype)
     polynomials = [each.job.polynomial for each in jobs] if shape.held else []
     ansatz = jax_constrained.ansatz(polynomials, shape.rows, shape.qubits) if shape.held else None
-    drawn = jax_sampling.sample(stack, ansatz, angles[0], angles[1], uniforms, shape.devices, shape.across)
-    return Started(shape, jobs, flips, drawn, perf_counter() - start)
+    if shape.shots:
+        found = jax_sampling.sample(stack, ansatz, gammas, betas, uniforms, shape.devices, shape.across)
+    else:
+        found = jax_sampling.shares(stack, ansatz, gammas, betas, shape.devices)
+    return Started(shape, jobs, generators, found, perf_counter() - start)
 
 
 def _results(started: Started) -> list[Result]:
     start = perf_counter()
-    drawn, answers = np.asarray(started.drawn), []
-    for each, flips, row in zip(started.jobs, started.flips, drawn, strict=False):
-        kernel = each.job.polynomial
-        states = row[: each.job.shots] >> (started.shape.qubits - kernel.n + (flips is not None))
-        if flips is not None:  # variable 0 was held at 0: half of the shots belong to the complement
-            states = np.where(flips, 2**kernel.n - 1 - states, states)
-        distinct, counts = _counted(states, kernel.n)
-        samples = ((distinct[:, None] >> np.arange(kernel.n)[::-1]) & 1).astype(np.uint8)
-        answers.append((samples, counts, kernel.energy(samples)))
+    shape, answers = started.shape, []
+    for each, generator, row in zip(started.jobs, started.generators, np.asarray(started.found), strict=False):
+        n, shots, folded = each.job.polynomial.n, each.job.shots, bool(each.kernel.folded)
+        if shape.shots:
+            states = row[:shots] >> (shape.qubits - n + folded)
+            if folded:  # variable 0 was held at 0: half of the shots belong to the complement
+                states = np.where(generator.integers(2, size=shots), 2**n - 1 - states, states)
+            distinct, counts = _counted(states, n)
+        else:
+            shares = row.reshape(2 ** (n - folded), -1).sum(axis=1, dtype=np.float64)
+            shares = np.concatenate([shares, shares[::-1]]) if folded else shares
+            distinct, counts = _tallied(generator.multinomial(shots, shares / shares.sum()))
+        samples = ((distinct[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
+        answers.append((samples, counts, each.job.polynomial.energy(samples)))
     seconds = (started.seconds + perf_counter() - start) / len(started.jobs)
     return [
         Result(*answer, work_seconds=seconds, circuit=each.figures)
@@ -242,11 +255,13 @@ def _results(started: Started) -> list[Result]:
     ]
 
 
-def _counted(states: Int32[np.ndarray, " s"], n: int) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
-    """Distinct ones in their order, and how often each is there."""
+def _counted(states: Int[np.ndarray, " s"], n: int) -> Counts:
     if n <= COUNTED:
-        found = np.bincount(states)
-        distinct = np.flatnonzero(found)
-        return distinct, found[distinct]
+        return _tallied(np.bincount(states))
     distinct, counts = np.unique(states.astype(np.int64), return_counts=True)
     return distinct, counts.astype(np.int64)
+
+
+def _tallied(found: Int64[np.ndarray, " N"]) -> Counts:
+    distinct = np.flatnonzero(found)
+    return distinct, found[distinct]

@@ -1,8 +1,9 @@
 """The peers' side of `benchmarks.backends`, run by an interpreter of their own (`peers.txt`). Imports nothing of ours.
 
 A request is a line of JSON, and so is its answer:
-    {"peer": "aer", "setting": {...}, "circuits": [{"n", "edges", "gammas", "betas"}, ...], "shots": 1024}
+    {"peer": "aer", "setting": {...}, "circuits": [{"n", "edges", "gammas", "betas"}, ...], "shots": 1024, "turn": 0.1}
     {"seconds": of the whole batch, "energy": the mean of all samples}
+`turn`: seconds in which it is run again and again; the fastest counts.
 A circuit is QAOA's for max-cut, built and transpiled before the clock starts; what is timed is its run, until the
 samples are there as an array.
 """
@@ -120,9 +121,12 @@ def answer(request: dict[str, Any]) -> dict[str, float]:
     """To one request."""
     circuits = request["circuits"]
     run = prepared(request["peer"], json.dumps(request["setting"]), json.dumps(circuits), request["shots"])
-    start = perf_counter()
-    samples = run()
-    seconds = perf_counter() - start
+    samples: list[np.ndarray] = []
+    seconds, until = float("inf"), perf_counter() + request["turn"]
+    while not samples or perf_counter() < until:
+        start = perf_counter()
+        samples = run()
+        seconds = min(seconds, perf_counter() - start)
     energies = [
         1 - 2 * (samples[k][:, i] != samples[k][:, j]).mean()
         for k, each in enumerate(circuits)
