@@ -73,13 +73,15 @@ def stack(
     return joined([dense(kernel, qubits or qubits_of(kernels[0]), dtype) for kernel in kernels], rows)
 
 
-def dense(kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32) -> Stack:
-    """One kernel, without the axis k."""
+def dense(
+    kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32, whole: bool = False
+) -> Stack:
+    """One kernel, without the axis k. `whole`: with the array of higher terms even where there are none."""
     core, folded = fold(kernel)
     h, J = np.zeros(qubits, dtype), np.zeros((qubits, qubits), dtype)
     h[: core.n] = core.h
     J[core.rows, core.cols] = core.J
-    if not core.higher:
+    if not core.higher and not whole:
         return Stack(h, J, np.asarray(folded))
     higher = np.zeros(2**qubits, dtype)
     for terms in core.higher:

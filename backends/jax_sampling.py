@@ -1,4 +1,4 @@
-"""Samples of QAOA circuits: one program from kernels and angles to the states that are drawn, on one device or several.
+"""Samples of QAOA circuits: from kernels and angles to the states that are drawn, on one device or several.
 
 Several devices share the jobs, or the amplitudes of one job whose state is more than one of them holds.
 """
@@ -36,8 +36,12 @@ def sample(
     `devices`: that share the k rows, which they must divide; or `across`: that share each state. Powers of two. The
     program is compiled for each shape.
     """
-    program = _over_amplitudes(across, stack.higher is not None) if across > 1 else _over_jobs(devices)
-    found: Int32[Array, "k s"] = program(stack, ansatz, gammas, betas, uniforms)
+    found: Int32[Array, "k s"]
+    if across > 1:
+        found = _over_amplitudes(across, stack.higher is not None)(stack, ansatz, gammas, betas, uniforms)
+    else:  # two programs: the first, quick to compile, has a form with higher terms and one without
+        costs = _costs_over_jobs(devices)(stack)
+        found = _sample_over_jobs(devices)(costs, stack.folded, ansatz, gammas, betas, uniforms)
     return found
 
 
@@ -48,7 +52,7 @@ def shares(
     betas: Float[np.ndarray, "k p"],
     devices: int = 1,
 ) -> Float[Array, "k N"]:
-    """Probabilities of all states of each kernel, to draw from elsewhere; else as `sample`."""
+    """Probabilities of all states of each kernel, to draw from elsewhere, by one program; else as `sample`."""
     found: Float[Array, "k N"] = _shares_over_jobs(devices)(stack, ansatz, gammas, betas)
     return found
 
@@ -59,18 +63,26 @@ def _shares_over_jobs(devices: int) -> Callable[..., Any]:
 
 
 @cache
-def _over_jobs(devices: int) -> Callable[..., Any]:
-    def rows(stack: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
-        return drawn(_shares(stack, ansatz, gammas, betas), uniforms)
+def _costs_over_jobs(devices: int) -> Callable[..., Any]:
+    return jax.jit(divided(jax_costs.costs_of, devices, SHARE, SHARE))
+
+
+@cache
+def _sample_over_jobs(devices: int) -> Callable[..., Any]:
+    def rows(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
+        return drawn(_shares_of(costs, folded, ansatz, gammas, betas), uniforms)
 
     return jax.jit(divided(rows, devices, SHARE, SHARE))
 
 
 def _shares(stack: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:
-    costs = jax_costs.costs_of(stack)
+    return _shares_of(jax_costs.costs_of(stack), stack.folded, ansatz, gammas, betas)
+
+
+def _shares_of(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:
     found: Float[Array, "k N"]
     if ansatz is None:
-        found = jax_qaoa.probabilities(costs, stack.folded, gammas, betas)
+        found = jax_qaoa.probabilities(costs, folded, gammas, betas)
     else:
         found = jax_constrained.probabilities(costs, ansatz, gammas, betas)
     return found

@@ -132,7 +132,7 @@ class JaxStatevector(Backend):
         shots = 0 if qubits <= SMALL and across == 1 else _shots(job.shots)
         shape = Shape(qubits, len(job.gammas), shots, constrained, devices, across)
         dtype = np.float64 if self._double else np.float32
-        return Prepared(shape, job, jax_costs.dense(job.polynomial, qubits, dtype), figures(job))
+        return Prepared(shape, job, jax_costs.dense(job.polynomial, qubits, dtype, not shots), figures(job))
 
     def estimate(self, job: Job) -> Estimate:
         """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit."""
