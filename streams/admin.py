@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -75,7 +76,7 @@ async def create_topics(settings: Settings) -> list[str]:
             for name, code, *_ in response.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
                     raise BrokerError(f"cannot create topic {name}: {for_code(code).__name__}", place=settings.broker)
-        for row in await _describe(client, settings):
+        for row in await _once_made(client, settings, missing):
             if row["joined"] and row["partitions"] != settings.topics.partitions:
                 raise BrokerError(
                     f"topic {row['topic']} has {row['partitions']} partitions, not {settings.topics.partitions}",
@@ -88,6 +89,19 @@ async def show_topics(settings: Settings) -> list[dict[str, Any]]:
     """Every topic: name, partitions (0: not there), retention in seconds, key, schema."""
     async with admin(settings) as client:
         return await _describe(client, settings)
+
+
+async def _once_made(client: AIOKafkaAdminClient, settings: Settings, made: Sequence[Topic]) -> list[dict[str, Any]]:
+    """Every topic, when the broker that answers has heard of those just made: the cluster tells it a little later. The
+    last answer, if it has not within `PATIENCE`."""
+    expected = {topic_name(settings, topic.name): partitions_of(settings, topic) for topic in made}
+    until = time.monotonic() + PATIENCE
+    while True:
+        rows = await _describe(client, settings)
+        late = any(row["partitions"] < expected.get(row["topic"], 0) for row in rows)
+        if not late or time.monotonic() > until:
+            return rows
+        await asyncio.sleep(0.1)
 
 
 async def _describe(client: AIOKafkaAdminClient, settings: Settings) -> list[dict[str, Any]]:

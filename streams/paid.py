@@ -63,9 +63,17 @@ class ExecutePaid:
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def start(self) -> None:
-        """The backends there are, and the journal up to its end."""
+        """The backends there are, and the journal up to its end. Raises BackendError."""
+        from qmosaic.backends.remote import RemoteBackend  # with Cirq: only this stage pays for it
+
         for name in self._settings.paid.backends:
-            backend: Any = create(name)
+            backend = create(name)
+            if not isinstance(backend, RemoteBackend):
+                raise BackendError(
+                    f"{name} is none that is paid for, or wraps one",
+                    place="paid.backends",
+                    remedy="Name backends of clouds here, as they are; the others run in execute.",
+                )
             backend.limits = self._settings.paid.limits
             self._backends[name] = backend
         await self._journal.start()

@@ -301,3 +301,9 @@ def test_paid_backends_run_in_their_stage_or_nowhere(vendor: IonqServer) -> None
     assert "execute.paid" not in [child.stage for child in Supervisor(Settings(), list(STAGES)).children]
     with pytest.raises(BackendError, match=r"paid\.backends"):
         warm_execute([NAME], "")
+
+
+@pytest.mark.parametrize("name", ["cirq.statevector", f"zne({NAME})"])
+async def test_only_backends_of_clouds_can_be_paid_for(vendor: IonqServer, name: str) -> None:
+    with pytest.raises(BackendError, match=r"none that is paid for"):
+        await ExecutePaid(Settings(paid=PaidSettings((name,), LIMITS)), PAID).start()
