@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import factorial
+from operator import add, mul
 from typing import Any
 
 import jax
@@ -129,8 +130,8 @@ def evolved(
 def begun(cost: Float[Array, " N"], gamma: Float[Array, ""], across: int = 1) -> Parts:
     """S* |+>, after the first phase."""
     q = log2(len(cost) * across)
-    left, right = _weights(q, across)
-    ones = (left[:, None] + right).ravel()
+    left, right = _ones(q)
+    ones = _by_halves(add, left, right, across)
     cos, sin = phase(ones / 4 - gamma * cost / (2 * np.pi))
     scale = 2.0 ** (-q / 2)
     return cos * scale, sin * scale
@@ -159,8 +160,8 @@ def flipped(parts: Parts, across: int = 1) -> Parts:
     """
     real, imag = parts
     q = log2(len(real) * across)
-    left, right = (1 - 2 * (ones % 2) for ones in _weights(q, across))
-    parity = (left[:, None] * right).ravel() * (1.0 if q % 4 > 1 else -1.0)
+    left, right = (1 - 2 * (ones % 2) for ones in _ones(q))
+    parity = _by_halves(mul, left, right, across) * (1.0 if q % 4 > 1 else -1.0)
     other_real, other_imag = (real, imag) if q % 2 else (-imag, real)
     return parity * jax_spread.reverse(other_real, across), parity * jax_spread.reverse(other_imag, across)
 
@@ -252,9 +253,15 @@ def halves(q: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     )
 
 
-def _weights(q: int, across: int) -> Any:
-    """Ones among these bits. Of large states behind a barrier: XLA would compute what follows from them when it
-    compiles, and keep constants as long as the state."""
-    left, right = (jnp.asarray(bits.sum(1), jnp.float32) for bits in halves(q))
-    weights = jax_spread.own(left, across), right
-    return weights if q < BLOCK + 4 else jax.lax.optimization_barrier(weights)  # type: ignore[no-untyped-call]
+def _ones(q: int) -> list[np.ndarray[Any, Any]]:
+    """How many of these bits are 1."""
+    return [bits.sum(1).astype(np.float32) for bits in halves(q)]
+
+
+def _by_halves(combine: Any, left: Any, right: Any, across: int) -> Any:
+    """Of all states, from something of their left and of their right bits. A constant of the program; of large states
+    behind a barrier, else XLA would make constants as long as the state of it."""
+    if across == 1 and len(left) * len(right) < 2 ** (BLOCK + 4):
+        return combine(left[:, None], right).ravel()
+    left, right = jax.lax.optimization_barrier((jnp.asarray(left), jnp.asarray(right)))  # type: ignore[no-untyped-call]
+    return combine(jax_spread.own(left, across)[:, None], right).ravel()
