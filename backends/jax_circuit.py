@@ -130,9 +130,8 @@ def _factors(index: Any, masks: Any, numbers: Any) -> tuple[Any, Any]:
     """D and O of a step for these states; 1 and 0 where it does not act."""
     odd = (jax.lax.population_count(index & masks[1]) & 1).astype(bool)
     on = (index & masks[2]) == masks[2]
-    return tuple(
-        jnp.where(on, jnp.where(odd, numbers[k + 1], numbers[k]), otherwise) for k, otherwise in ((0, 1), (2, 0))
-    )  # type: ignore[return-value]
+    even_d, odd_d, even_o, odd_o = numbers
+    return jnp.where(on, jnp.where(odd, odd_d, even_d), 1), jnp.where(on, jnp.where(odd, odd_o, even_o), 0)
 
 
 def _by_pieces(psi: Any, masks: Any, numbers: Any) -> Any:

@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float
 from qmosaic.backends import jax_spread
 from qmosaic.backends.jax_spread import log2
 
+_barrier: Any = jax.lax.optimization_barrier  # JAX leaves it without types
 GROUP = 4
 """Qubits per mixer matrix: 16x16 was the fastest of 8 to 64 on CPUs."""
 BLOCK = 17
@@ -263,5 +264,5 @@ def _by_halves(combine: Any, left: Any, right: Any, across: int) -> Any:
     behind a barrier, else XLA would make constants as long as the state of it."""
     if across == 1 and len(left) * len(right) < 2 ** (BLOCK + 4):
         return combine(left[:, None], right).ravel()
-    left, right = jax.lax.optimization_barrier((jnp.asarray(left), jnp.asarray(right)))  # type: ignore[no-untyped-call]
+    left, right = _barrier((jnp.asarray(left), jnp.asarray(right)))
     return combine(jax_spread.own(left, across)[:, None], right).ravel()
