@@ -1,8 +1,9 @@
 """Gradients of QAOA's expectation value in all angles, by the adjoint method (Jones and Gacon 2020, arXiv:2009.02823).
 
 With psi the final state and lambda = C psi, both are taken back through the circuit, and every derivative is an inner
-product on the way: 2 Re <lambda| -i B |psi> at a mixer, B its sum of X, and 2 Re <lambda| -i C |psi> at a phase. No
-state is kept. A mixer commutes with B and a phase with C, so it doesn't matter on which side of them one looks.
+product on the way: 2 Re <lambda| -i B |psi> at a mixer, B its sum of X, and 2 Re <lambda| -i C |psi> at a phase. A
+mixer commutes with B and a phase with C, so it doesn't matter on which side of them one looks. Each layer's psi is
+kept from the way forward if that is not too much memory, and else psi is taken back, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from qmosaic.backends.jax_qaoa import (
     apply,
     begun,
     chunk,
-    evolved,
     flipped,
     groups,
     mixed,
@@ -32,6 +32,8 @@ from qmosaic.backends.jax_spread import log2
 
 SHORT = 2**9
 """Amplitudes."""
+KEPT = 2**24
+"""Amplitudes of all layers' states together."""
 
 
 def expectations_and_gradients(
@@ -53,19 +55,31 @@ def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any
 def _expectation_and_gradient(
     cost: Float[Array, " N"], folded: Bool[Array, ""], gammas: Float[Array, " p"], betas: Float[Array, " p"]
 ) -> tuple[Float[Array, ""], tuple[Float[Array, " p"], Float[Array, " p"]]]:
-    real, imag = psi = evolved(cost, folded, gammas, betas)
+    psi, after = begun(cost, gammas[0]), []
+    for layer in range(len(gammas)):
+        if layer:
+            psi = phased(psi, cost, gammas[layer])
+        psi = mixed(psi, folded, betas[layer])
+        after.append(psi)
+    real, imag = psi
     value = jnp.dot(real * real + imag * imag, cost, precision="highest")
     other = (cost * real, cost * imag)
     by_gamma, by_beta = [], []
     for layer in reversed(range(len(gammas))):
-        by_beta.append(2 * (_turning(other, psi) + jnp.where(folded, _inner(other, flipped(psi)), 0.0)))
-        other = mixed(other, folded, -betas[layer])
-        # the state before the first mixer is known: cheaper to make again than to take back
-        psi = mixed(psi, folded, -betas[layer]) if layer else begun(cost, gammas[0])
-        real, imag = psi
-        by_gamma.append(2 * _inner(other, (cost * imag, -cost * real)))
+        slope = _turning(other, psi) - jnp.where(folded, _inner(flipped(other), psi), 0.0)
+        by_beta.append(2 * slope)
+        back = -betas[layer] + 0 * slope  # not before the slope is known: fewer arrays at once
+        other = mixed(other, folded, back)
         if layer:
-            psi, other = (phased(state, cost, -gammas[layer]) for state in (psi, other))
+            other = phased(other, cost, -gammas[layer])
+            if gammas.size * cost.size <= KEPT:
+                psi = after[layer - 1]
+            else:
+                psi = phased(mixed(psi, folded, back), cost, -gammas[layer])
+            real, imag = psi
+        else:
+            real, imag = begun(cost, gammas[0])
+        by_gamma.append(2 * jnp.dot(other[0] * imag - other[1] * real, cost, precision="highest"))
     return value, (jnp.stack(by_gamma[::-1]), jnp.stack(by_beta[::-1]))
 
 

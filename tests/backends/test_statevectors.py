@@ -1,9 +1,11 @@
 """JAX and Cirq against whole matrices, and what each does besides sampling."""
 
 from dataclasses import replace
+from functools import partial
 
 import cirq
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -134,6 +136,16 @@ def test_expectations_and_gradients(n: int, layers: int, fields: bool) -> None:
                 step[which, layer] = 1e-4
                 slope = (expectation(angles + step) - expectation(angles - step)) / 2e-4
                 assert slopes[which][0, place, layer] == pytest.approx(slope, abs=1e-4)
+
+
+@pytest.mark.parametrize("fields", [False, True])
+def test_gradients_of_states_taken_back_and_kept(fields: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(random_kernel(6, seed=1, fields=fields), layers=3)
+    stack = jax_costs.stack([job.polynomial], rows=1)
+    row = jax_costs.costs_of(stack)[0], jnp.asarray(stack.folded[0]), jnp.asarray(job.gammas), jnp.asarray(job.betas)
+    kept = jax_adjoint._expectation_and_gradient(*row)
+    monkeypatch.setattr(jax_adjoint, "KEPT", 0)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), jax_adjoint._expectation_and_gradient(*row), kept)
 
 
 def test_chunks_do_not_change_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
