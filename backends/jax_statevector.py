@@ -24,6 +24,7 @@ from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations,
 from qmosaic.backends.estimates import state_vector
 from qmosaic.backends.jax_costs import Stack
 from qmosaic.backends.qaoa_circuit import figures, held
+from qmosaic.codecs.arrays import bits_of
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.kernels import size_of
@@ -215,22 +216,26 @@ class Started(NamedTuple):
 
 def _started(shape: Shape, jobs: Sequence[Prepared]) -> Started:
     start = perf_counter()
-    stack = jax_costs.joined([each.kernel for each in jobs], shape.rows)
-    dtype = stack.h.dtype.type
-    gammas, betas = angles = np.zeros((2, shape.rows, shape.layers), dtype)
-    uniforms = np.zeros((shape.rows, shape.shots, 2), dtype)
-    generators = [np.random.default_rng(each.job.seed) for each in jobs]
-    for row, (each, generator) in enumerate(zip(jobs, generators, strict=True)):
+    rows, shots = shape.rows, shape.shots
+    stack = jax_costs.joined([each.kernel for each in jobs], rows)
+    gammas, betas = angles = np.zeros((2, rows, shape.layers), stack.h.dtype)
+    for row, each in enumerate(jobs):
         angles[:, row] = each.job.gammas, each.job.betas
-        if shape.shots:
-            uniforms[row, : each.job.shots] = generator.random((each.job.shots, 2), dtype)
-    polynomials = [each.job.polynomial for each in jobs] if shape.held else []
-    ansatz = jax_constrained.ansatz(polynomials, shape.rows, shape.qubits) if shape.held else None
-    if shape.shots:
-        found = jax_sampling.sample(stack, ansatz, gammas, betas, uniforms, shape.devices, shape.across)
-    else:
+    ansatz = None
+    if shape.held:
+        ansatz = jax_constrained.ansatz([each.job.polynomial for each in jobs], rows, shape.qubits)
+    if not shots:
         found = jax_sampling.shares(stack, ansatz, gammas, betas, shape.devices)
+        return Started(shape, jobs, _generators(jobs), found, perf_counter() - start)
+    uniforms, generators = np.zeros((rows, shots, 2), stack.h.dtype), _generators(jobs)
+    for row, (each, generator) in enumerate(zip(jobs, generators, strict=True)):
+        uniforms[row, : each.job.shots] = generator.random((each.job.shots, 2), uniforms.dtype)
+    found = jax_sampling.sample(stack, ansatz, gammas, betas, uniforms, shape.devices, shape.across)
     return Started(shape, jobs, generators, found, perf_counter() - start)
+
+
+def _generators(jobs: Sequence[Prepared]) -> list[np.random.Generator]:
+    return [np.random.default_rng(each.job.seed) for each in jobs]
 
 
 def _results(started: Started) -> list[Result]:
@@ -247,7 +252,7 @@ def _results(started: Started) -> list[Result]:
             shares = row.reshape(2 ** (n - folded), -1).sum(axis=1, dtype=np.float64)
             shares = np.concatenate([shares, shares[::-1]]) if folded else shares
             distinct, counts = _tallied(generator.multinomial(shots, shares / shares.sum()))
-        samples = ((distinct[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
+        samples = bits_of(distinct, n)
         answers.append((samples, counts, each.job.polynomial.energy(samples)))
     seconds = (started.seconds + perf_counter() - start) / len(started.jobs)
     return [

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Integer, Shaped, UInt8
 
 Dtype = Literal["<f8", "<f4", "<i8", "<i4", "|u1", "|i1"]
 _WIRE: dict[np.dtype[Any], Dtype] = {
@@ -42,6 +42,13 @@ def unpack(packed: Packed) -> Any:
     if len(raw) != expected:
         raise ValueError(f"expected {expected} bytes for {packed.dtype}{list(packed.shape)}, got {len(raw)}")
     return np.frombuffer(raw, dtype=packed.dtype).reshape(packed.shape)
+
+
+def bits_of(states: Integer[np.ndarray, " k"], n: int) -> UInt8[np.ndarray, "k n"]:
+    """The n bits of each number, highest first."""
+    width = -(-n // 8)
+    octets = states.astype(">u8").view(np.uint8).reshape(len(states), 8)
+    return np.ascontiguousarray(np.unpackbits(octets[:, 8 - width :], axis=1)[:, 8 * width - n :])
 
 
 def pack_bits(bits: UInt8[np.ndarray, " n"]) -> Packed:

@@ -171,11 +171,13 @@ class SpinPolynomial:
 
     def energy(self, bits: Shaped[np.ndarray, "*batch n"]) -> Float64[np.ndarray, "*batch"]:
         """E of samples of 0/1 values, any number of leading axes."""
-        spins = 1.0 - 2.0 * np.asarray(bits, dtype=np.float64)
-        energy = (spins[..., self.rows] * spins[..., self.cols]) @ self.J + spins @ self.h + self.offset
+        bits = np.asarray(bits)
+        # a row for each variable: picking rows is picking memory, picking columns is not
+        spins = np.subtract(1, 2 * bits.reshape(-1, self.n).T.astype(np.int8), order="C")
+        energy = self.J @ (spins[self.rows] * spins[self.cols]) + self.h @ spins + self.offset
         for terms in self.higher:
-            energy = energy + spins[..., terms.index].prod(axis=-1) @ terms.values
-        return np.asarray(energy)
+            energy += terms.values @ spins[terms.index].prod(axis=1, dtype=np.int8)
+        return np.asarray(energy.reshape(bits.shape[:-1]))
 
     def feasible(self, bits: Shaped[np.ndarray, "*batch n"]) -> Bool[np.ndarray, "*batch"]:
         """Whether samples keep all constraints."""
