@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex, Float, Int64, UInt8
+from jaxtyping import Complex, Float, Float64, Int64, UInt8
 
 from qmosaic.backends.base import Figures, Result
 from qmosaic.codecs.circuit import Circuit, Operation
@@ -170,13 +170,22 @@ def draw(probabilities: Float[np.ndarray, " M"], shots: int, generator: np.rando
     for start, below, above in zip(starts, [0.0, *ends[:-1]], ends, strict=True):
         last = int(np.searchsorted(wanted, above)) if above < ends[-1] else shots
         if last > first:
-            running = np.cumsum(probabilities[start : start + BLOCK], dtype=np.float64)
-            shares = (wanted[first:last] - below) / (above - below) * running[-1]
-            # where rounding asks for more than there is: the last state that has a share
-            most = np.searchsorted(running, running[-1])
-            drawn.append(start + np.minimum(np.searchsorted(running, shares, side="right"), most))
+            shares = (wanted[first:last] - below) / (above - below)
+            drawn.append(start + inverted(probabilities[start : start + BLOCK], shares))
         first = last
     return np.unique(np.concatenate(drawn), return_counts=True)
+
+
+def inverted(probabilities: Float[np.ndarray, " M"], shares: Float64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+    """The states at which the running sum of the probabilities passes shares in [0, 1] of the whole; quickest where
+    these are sorted. Never a state of probability 0.
+    """
+    running = np.cumsum(probabilities, dtype=np.float64)
+    whole = running[-1]
+    found: Int64[np.ndarray, " k"] = np.searchsorted(
+        running, np.minimum(shares * whole, np.nextafter(whole, 0)), side="right"
+    )
+    return found
 
 
 def merged(rows: UInt8[np.ndarray, "k bits"], weights: Any) -> tuple[UInt8[np.ndarray, "d bits"], Any]:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Float64
 from scipy.linalg import hadamard
 
 from qmosaic.backends import jax_spread
 from qmosaic.backends.jax_qaoa import Tensor, apply, groups, halves
 from qmosaic.backends.qaoa_circuit import held
+from qmosaic.codecs.arrays import bits_of
 from qmosaic.codecs.model import Monomials, SpinPolynomial
 
 LEAST_QUBITS = 4
@@ -37,13 +38,15 @@ class Stack(NamedTuple):
     higher: Float[Tensor, "k N"] | None = None  # by the number of the state that has the term's variables 1
 
 
-def fold(kernel: SpinPolynomial) -> tuple[SpinPolynomial, bool]:
-    """A kernel without terms of odd order, with variable 0 fixed to x = 0 (s = +1), and True; any other as it is.
-
-    Those with held constraints stay as they are, too.
-    """
+def folds(kernel: SpinPolynomial) -> bool:
+    """Whether a kernel is folded: one of two variables or more, without terms of odd order or held constraints."""
     odd = kernel.h.any() or any(terms.order % 2 for terms in kernel.higher)
-    if kernel.n < 2 or odd or held(kernel):
+    return kernel.n > 1 and not odd and not held(kernel)
+
+
+def fold(kernel: SpinPolynomial) -> tuple[SpinPolynomial, bool]:
+    """A kernel that folds, with variable 0 fixed to x = 0 (s = +1), and True; any other as it is."""
+    if not folds(kernel):
         return kernel, False
     first = kernel.rows == 0
     h = np.zeros(kernel.n - 1)
@@ -60,7 +63,7 @@ def fold(kernel: SpinPolynomial) -> tuple[SpinPolynomial, bool]:
 
 def qubits_of(kernel: SpinPolynomial) -> int:
     """Qubits the state vector of a kernel takes here: its shape bucket, after folding and padding."""
-    return max(LEAST_QUBITS, fold(kernel)[0].n)
+    return max(LEAST_QUBITS, kernel.n - folds(kernel))
 
 
 def stack(
@@ -73,15 +76,29 @@ def stack(
     return joined([dense(kernel, qubits or qubits_of(kernels[0]), dtype) for kernel in kernels], rows)
 
 
-def dense(
-    kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32, whole: bool = False
-) -> Stack:
-    """One kernel, without the axis k. `whole`: with the array of higher terms even where there are none."""
+class Table(NamedTuple):
+    """A small kernel by the energies of all its states, offset included; `costs` is what the device needs of them."""
+
+    energies: Float64[np.ndarray, " M"]
+    costs: Float[np.ndarray, " N"]
+    folded: bool
+
+
+def tabulated(kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32) -> Table:
+    """In numpy."""
+    folded = folds(kernel)
+    energies = kernel.energy(bits_of(np.arange(2 ** (kernel.n - folded)), kernel.n))
+    costs = np.repeat(energies - kernel.offset, 2 ** (qubits - kernel.n + folded)).astype(dtype)
+    return Table(np.concatenate([energies, energies[::-1]]) if folded else energies, costs, folded)
+
+
+def dense(kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32) -> Stack:
+    """One kernel, without the axis k."""
     core, folded = fold(kernel)
     h, J = np.zeros(qubits, dtype), np.zeros((qubits, qubits), dtype)
     h[: core.n] = core.h
     J[core.rows, core.cols] = core.J
-    if not core.higher and not whole:
+    if not core.higher:
         return Stack(h, J, np.asarray(folded))
     higher = np.zeros(2**qubits, dtype)
     for terms in core.higher:

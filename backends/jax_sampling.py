@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
 from qmosaic.backends import jax_constrained, jax_costs, jax_qaoa
 from qmosaic.backends.jax_constrained import Ansatz
@@ -46,14 +46,15 @@ def sample(
 
 
 def shares(
-    stack: Stack,
+    costs: Float[Tensor, "k N"],
+    folded: Bool[Tensor, " k"],
     ansatz: Ansatz | None,
     gammas: Float[np.ndarray, "k p"],
     betas: Float[np.ndarray, "k p"],
     devices: int = 1,
 ) -> Float[Array, "k N"]:
-    """Probabilities of all states of each kernel, to draw from elsewhere, by one program; else as `sample`."""
-    found: Float[Array, "k N"] = _shares_over_jobs(devices)(stack, ansatz, gammas, betas)
+    """Probabilities of all states of each kernel, to draw from elsewhere; else as `sample`."""
+    found: Float[Array, "k N"] = _shares_over_jobs(devices)(costs, folded, ansatz, gammas, betas)
     return found
 
 
@@ -70,16 +71,12 @@ def _costs_over_jobs(devices: int) -> Callable[..., Any]:
 @cache
 def _sample_over_jobs(devices: int) -> Callable[..., Any]:
     def rows(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
-        return drawn(_shares_of(costs, folded, ansatz, gammas, betas), uniforms)
+        return drawn(_shares(costs, folded, ansatz, gammas, betas), uniforms)
 
     return jax.jit(divided(rows, devices, SHARE, SHARE))
 
 
-def _shares(stack: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:
-    return _shares_of(jax_costs.costs_of(stack), stack.folded, ansatz, gammas, betas)
-
-
-def _shares_of(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:
+def _shares(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:
     found: Float[Array, "k N"]
     if ansatz is None:
         found = jax_qaoa.probabilities(costs, folded, gammas, betas)

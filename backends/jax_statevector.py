@@ -21,8 +21,9 @@ from jaxtyping import Int, Int64
 
 from qmosaic.backends import jax_circuit, jax_constrained, jax_costs, jax_sampling, jax_spread
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Result, check
+from qmosaic.backends.circuits import inverted
 from qmosaic.backends.estimates import state_vector
-from qmosaic.backends.jax_costs import Stack
+from qmosaic.backends.jax_costs import Stack, Table
 from qmosaic.backends.qaoa_circuit import figures, held
 from qmosaic.codecs.arrays import bits_of
 from qmosaic.codecs.circuit import Circuit
@@ -35,10 +36,8 @@ SPIN_BYTES, HELD_BYTES, CIRCUIT_BYTES = 22, 40, 22
 """Bytes an amplitude that a process grew by, in complex64."""
 
 
-SMALL = 8
-"""Qubits up to which probabilities are fetched and drawn from in numpy: a draw for each state, not for each shot."""
-Counts = tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]
-"""Distinct states in their order, and how often each was seen."""
+SMALL = 12
+"""Qubits up to which energies of all states come from numpy, and samples are drawn there: fewer steps on the device."""
 COUNTED = 16
 """Qubits up to which samples are counted in an array of all states."""
 
@@ -53,6 +52,12 @@ class Shape(NamedTuple):
     held: bool = False  # constraints, by the program of `jax_constrained`; an even number of qubits then
     devices: int = 1
     across: int = 1
+    double: bool = False
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Of what the program computes with."""
+        return np.float64 if self.double else np.float32
 
     @property
     def rows(self) -> int:
@@ -67,11 +72,11 @@ class Shape(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A job with the shape it runs in, and its kernel as arrays."""
+    """A job with the shape it runs in, and its kernel as arrays: a table where the shape has no shots."""
 
     shape: Shape
     job: Job
-    kernel: Stack
+    kernel: Stack | Table
     figures: Figures
 
 
@@ -131,9 +136,9 @@ class JaxStatevector(Backend):
         across = self._across(job)
         devices = 1 if across > 1 else self._devices
         shots = 0 if qubits <= SMALL and across == 1 else _shots(job.shots)
-        shape = Shape(qubits, len(job.gammas), shots, constrained, devices, across)
-        dtype = np.float64 if self._double else np.float32
-        return Prepared(shape, job, jax_costs.dense(job.polynomial, qubits, dtype, not shots), figures(job))
+        shape = Shape(qubits, len(job.gammas), shots, constrained, devices, across, self._double)
+        kernel = (jax_costs.dense if shots else jax_costs.tabulated)(job.polynomial, qubits, shape.dtype)
+        return Prepared(shape, job, kernel, figures(job))
 
     def estimate(self, job: Job) -> Estimate:
         """Bytes as measured, seconds to an order of magnitude. Raises BackendError for what does not fit."""
@@ -183,7 +188,6 @@ class JaxStatevector(Backend):
             jax_circuit.warm_up(1, most, self._double)
         for constrained in (False, True):
             for qubits in range(jax_costs.LEAST_QUBITS, most + 1 + constrained, 1 + constrained):
-                # the programs of small kernels take higher terms whether there are any or not
                 for higher in [{}] if qubits <= SMALL else [{}, {tuple(range(qubits)): 1.0}]:
                     kernel = SpinPolynomial.of(
                         qubits,
@@ -216,21 +220,26 @@ class Started(NamedTuple):
 
 def _started(shape: Shape, jobs: Sequence[Prepared]) -> Started:
     start = perf_counter()
-    rows, shots = shape.rows, shape.shots
-    stack = jax_costs.joined([each.kernel for each in jobs], rows)
-    gammas, betas = angles = np.zeros((2, rows, shape.layers), stack.h.dtype)
+    rows, shots, dtype = shape.rows, shape.shots, shape.dtype
+    gammas, betas = angles = np.zeros((2, rows, shape.layers), dtype)
     for row, each in enumerate(jobs):
         angles[:, row] = each.job.gammas, each.job.betas
     ansatz = None
     if shape.held:
         ansatz = jax_constrained.ansatz([each.job.polynomial for each in jobs], rows, shape.qubits)
-    if not shots:
-        found = jax_sampling.shares(stack, ansatz, gammas, betas, shape.devices)
-        return Started(shape, jobs, _generators(jobs), found, perf_counter() - start)
-    uniforms, generators = np.zeros((rows, shots, 2), stack.h.dtype), _generators(jobs)
-    for row, (each, generator) in enumerate(zip(jobs, generators, strict=True)):
-        uniforms[row, : each.job.shots] = generator.random((each.job.shots, 2), uniforms.dtype)
-    found = jax_sampling.sample(stack, ansatz, gammas, betas, uniforms, shape.devices, shape.across)
+    if shots:
+        uniforms, generators = np.zeros((rows, shots, 2), dtype), _generators(jobs)
+        for row, (each, generator) in enumerate(zip(jobs, generators, strict=True)):
+            uniforms[row, : each.job.shots] = generator.random((each.job.shots, 2), dtype)
+        stack = jax_costs.joined([each.kernel for each in jobs if isinstance(each.kernel, Stack)], rows)
+        found = jax_sampling.sample(stack, ansatz, gammas, betas, uniforms, shape.devices, shape.across)
+    else:
+        costs, folded = np.zeros((rows, 2**shape.qubits), dtype), np.zeros(rows, bool)
+        for row, each in enumerate(jobs):
+            if isinstance(each.kernel, Table):
+                costs[row], folded[row] = each.kernel.costs, each.kernel.folded
+        found = jax_sampling.shares(costs, folded, ansatz, gammas, betas, shape.devices)
+        generators = _generators(jobs)  # while the device works
     return Started(shape, jobs, generators, found, perf_counter() - start)
 
 
@@ -242,18 +251,21 @@ def _results(started: Started) -> list[Result]:
     start = perf_counter()
     shape, answers = started.shape, []
     for each, generator, row in zip(started.jobs, started.generators, np.asarray(started.found), strict=False):
-        n, shots, folded = each.job.polynomial.n, each.job.shots, bool(each.kernel.folded)
-        if shape.shots:
-            states = row[:shots] >> (shape.qubits - n + folded)
-            if folded:  # variable 0 was held at 0: half of the shots belong to the complement
-                states = np.where(generator.integers(2, size=shots), 2**n - 1 - states, states)
-            distinct, counts = _counted(states, n)
-        else:
-            shares = row.reshape(2 ** (n - folded), -1).sum(axis=1, dtype=np.float64)
+        kernel, shots, folded = each.job.polynomial, each.job.shots, int(each.kernel.folded)
+        free = shape.qubits - kernel.n + folded  # qubits that pad it
+        if isinstance(each.kernel, Table):
+            shares = row.reshape(-1, 2**free).sum(axis=1, dtype=np.float64)
             shares = np.concatenate([shares, shares[::-1]]) if folded else shares
-            distinct, counts = _tallied(generator.multinomial(shots, shares / shares.sum()))
-        samples = bits_of(distinct, n)
-        answers.append((samples, counts, each.job.polynomial.energy(samples)))
+            distinct, counts = _counted(inverted(shares, np.sort(generator.random(shots))), kernel.n)
+            samples, energies = bits_of(distinct, kernel.n), each.kernel.energies[distinct]
+        else:
+            states = row[:shots] >> free
+            if folded:  # variable 0 was held at 0: half of the shots belong to the complement
+                states ^= generator.integers(2, size=shots, dtype=bool) * states.dtype.type(2**kernel.n - 1)
+            distinct, counts = _counted(states, kernel.n)
+            samples = bits_of(distinct, kernel.n)
+            energies = kernel.energy(samples)
+        answers.append((samples, counts, energies))
     seconds = (started.seconds + perf_counter() - start) / len(started.jobs)
     return [
         Result(*answer, work_seconds=seconds, circuit=each.figures)
@@ -261,13 +273,11 @@ def _results(started: Started) -> list[Result]:
     ]
 
 
-def _counted(states: Int[np.ndarray, " s"], n: int) -> Counts:
-    if n <= COUNTED:
-        return _tallied(np.bincount(states))
-    distinct, counts = np.unique(states.astype(np.int64), return_counts=True)
-    return distinct, counts.astype(np.int64)
-
-
-def _tallied(found: Int64[np.ndarray, " N"]) -> Counts:
-    distinct = np.flatnonzero(found)
-    return distinct, found[distinct]
+def _counted(states: Int[np.ndarray, " s"], n: int) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+    """Distinct states in their order, and how often each was seen."""
+    if n > COUNTED:
+        distinct, counts = np.unique(states.astype(np.int64), return_counts=True)
+        return distinct, counts.astype(np.int64)
+    counts = np.bincount(states)
+    distinct = np.flatnonzero(counts)
+    return distinct, counts[distinct]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from math import prod
 from typing import Any
 
 import msgspec
@@ -173,7 +174,7 @@ class SpinPolynomial:
         """E of samples of 0/1 values, any number of leading axes."""
         bits = np.asarray(bits)
         # a row for each variable: picking rows is picking memory, picking columns is not
-        spins = np.subtract(1, 2 * bits.reshape(-1, self.n).T.astype(np.int8), order="C")
+        spins = np.subtract(1, 2 * bits.reshape(prod(bits.shape[:-1]), self.n).T.astype(np.int8), order="C")
         energy = self.J @ (spins[self.rows] * spins[self.cols]) + self.h @ spins + self.offset
         for terms in self.higher:
             energy += terms.values @ spins[terms.index].prod(axis=1, dtype=np.int8)
