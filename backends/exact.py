@@ -23,7 +23,7 @@ from scipy.linalg import hadamard
 from qmosaic.backends import elimination
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Job, Result, check
 from qmosaic.backends.estimates import refuse_memory
-from qmosaic.codecs.arrays import bits_of
+from qmosaic.codecs.arrays import bits_of_states
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import SpinPolynomial
 
@@ -95,7 +95,7 @@ def feasible(kernel: SpinPolynomial, head: Sequence[int] = ()) -> Bool[np.ndarra
 def _halves(n: int) -> tuple[int, Any, Any]:
     """The size of the left half of n bits, and all states of both."""
     a = n // 2
-    return a, bits_of(np.arange(2**a), a), bits_of(np.arange(2 ** (n - a)), n - a)
+    return a, bits_of_states(np.arange(2**a), a), bits_of_states(np.arange(2 ** (n - a)), n - a)
 
 
 def _heads(kernel: SpinPolynomial) -> product[tuple[int, ...]]:
@@ -202,6 +202,6 @@ def _enumerated(kernel: SpinPolynomial) -> UInt8[np.ndarray, "k n"]:
     found: list[Any] = []
     for head, low in zip(heads, least, strict=True):
         if low <= bound and sum(map(len, found)) < MAX_OPTIMA:
-            bits = bits_of(np.flatnonzero(block(head)[0] <= bound)[:MAX_OPTIMA], kernel.n - len(head))
+            bits = bits_of_states(np.flatnonzero(block(head)[0] <= bound)[:MAX_OPTIMA], kernel.n - len(head))
             found.append(np.c_[np.tile(np.array(head, np.uint8), (len(bits), 1)), bits])
     return np.concatenate(found)[:MAX_OPTIMA]

@@ -27,6 +27,7 @@ from qmosaic.backends.base import Answer, Capabilities, Health, Job, Usage, chec
 from qmosaic.backends.paid import NotAccepted, Status, Unclear
 from qmosaic.backends.remote import Http, RemoteBackend, Secret, price, secret
 from qmosaic.backends.sampled import Compiled
+from qmosaic.codecs.arrays import bits_of_states
 from qmosaic.codecs.errors import BackendError
 
 URL = "https://api.ionq.co"
@@ -175,7 +176,7 @@ class Ionq(RemoteBackend):
         else:
             counts = np.rint(probabilities * shots)
         seen = counts > 0
-        rows = sampled.rows_of_states([int(state) for state in states], qubits, big_endian=False)
+        rows = bits_of_states(np.array([int(state) for state in states], np.int64), qubits)[:, ::-1]
         return rows[seen], counts[seen].astype(np.int64)
 
     async def _cost(self, http: Http, path: str, prepared: Compiled) -> float:

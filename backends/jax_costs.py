@@ -8,6 +8,7 @@ their coefficients, whatever the order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,6 @@ from scipy.linalg import hadamard
 from qmosaic.backends import jax_spread
 from qmosaic.backends.jax_qaoa import Tensor, apply, groups, halves
 from qmosaic.backends.qaoa_circuit import held
-from qmosaic.codecs.arrays import bits_of
 from qmosaic.codecs.model import Monomials, SpinPolynomial
 
 LEAST_QUBITS = 4
@@ -85,11 +85,23 @@ class Table(NamedTuple):
 
 
 def tabulated(kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32) -> Table:
-    """In numpy."""
-    folded = folds(kernel)
-    energies = kernel.energy(bits_of(np.arange(2 ** (kernel.n - folded)), kernel.n))
-    costs = np.repeat(energies - kernel.offset, 2 ** (qubits - kernel.n + folded)).astype(dtype)
-    return Table(np.concatenate([energies, energies[::-1]]) if folded else energies, costs, folded)
+    """In numpy, by the Walsh-Hadamard transform of all coefficients."""
+    n, folded = kernel.n, folds(kernel)
+    bit = 1 << np.arange(n)[::-1]
+    coefficients = np.zeros(2**n)
+    coefficients[bit] = kernel.h
+    coefficients[bit[kernel.rows] + bit[kernel.cols]] = kernel.J
+    for terms in kernel.higher:
+        coefficients[bit[terms.index].sum(axis=1)] = terms.values
+    left, right = _hadamard(n // 2), _hadamard(n - n // 2)
+    costs = (left @ coefficients.reshape(len(left), -1) @ right).ravel()
+    kept = costs[: 2 ** (n - folded)]
+    return Table(costs + kernel.offset, np.repeat(kept, 2 ** (qubits - n + folded)).astype(dtype), folded)
+
+
+@cache
+def _hadamard(qubits: int) -> Float64[np.ndarray, "d d"]:
+    return np.asarray(hadamard(2**qubits), np.float64)
 
 
 def dense(kernel: SpinPolynomial, qubits: int, dtype: type[np.floating[Any]] = np.float32) -> Stack:

@@ -25,7 +25,7 @@ from qmosaic.backends.circuits import inverted
 from qmosaic.backends.estimates import state_vector
 from qmosaic.backends.jax_costs import Stack, Table
 from qmosaic.backends.qaoa_circuit import figures, held
-from qmosaic.codecs.arrays import bits_of
+from qmosaic.codecs.arrays import bits_of_states
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.kernels import size_of
@@ -137,6 +137,12 @@ class JaxStatevector(Backend):
         devices = 1 if across > 1 else self._devices
         shots = 0 if qubits <= SMALL and across == 1 else _shots(job.shots)
         shape = Shape(qubits, len(job.gammas), shots, constrained, devices, across, self._double)
+        if job.polynomial.scale > float(np.finfo(shape.dtype).max):
+            raise BackendError(
+                f"coefficients as large as {job.polynomial.scale:g}",
+                place="job.kernel",
+                remedy="Divide them all by a number, or choose jax.statevector/complex128.",
+            )
         kernel = (jax_costs.dense if shots else jax_costs.tabulated)(job.polynomial, qubits, shape.dtype)
         return Prepared(shape, job, kernel, figures(job))
 
@@ -257,13 +263,13 @@ def _results(started: Started) -> list[Result]:
             shares = row.reshape(-1, 2**free).sum(axis=1, dtype=np.float64)
             shares = np.concatenate([shares, shares[::-1]]) if folded else shares
             distinct, counts = _counted(inverted(shares, np.sort(generator.random(shots))), kernel.n)
-            samples, energies = bits_of(distinct, kernel.n), each.kernel.energies[distinct]
+            samples, energies = bits_of_states(distinct, kernel.n), each.kernel.energies[distinct]
         else:
             states = row[:shots] >> free
             if folded:  # variable 0 was held at 0: half of the shots belong to the complement
                 states ^= generator.integers(2, size=shots, dtype=bool) * states.dtype.type(2**kernel.n - 1)
             distinct, counts = _counted(states, kernel.n)
-            samples = bits_of(distinct, kernel.n)
+            samples = bits_of_states(distinct, kernel.n)
             energies = kernel.energy(samples)
         answers.append((samples, counts, energies))
     seconds = (started.seconds + perf_counter() - start) / len(started.jobs)

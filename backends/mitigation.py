@@ -24,6 +24,7 @@ angles of gates, do not grow by 3 and 5, and leave a value too low or too high.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
@@ -34,7 +35,7 @@ import msgspec
 import numpy as np
 
 from qmosaic.backends import confusion
-from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Health, Job, Placed, Usage, run_sync
+from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Health, Job, Placed, Usage, run_async
 from qmosaic.backends.circuits import is_final, measured, unmeasured
 from qmosaic.backends.confusion import Confusion
 from qmosaic.codecs.circuit import Circuit, Operation, inverse
@@ -90,11 +91,11 @@ class Wrapper(Backend):
         """That of the inner backend."""
         self.inner.close()
 
-    def _answers(self, parts: Sequence[Any]) -> list[Answer]:
+    async def _answers(self, parts: Sequence[Any]) -> list[Answer]:
         """The inner backend's, in batches no larger than it wants."""
         size = max(1, self.inner.capabilities.batch)
         batches = (parts[start : start + size] for start in range(0, len(parts), size))
-        return [answer for batch in batches for answer in run_sync(self.inner, batch)]
+        return [answer for batch in batches for answer in await run_async(self.inner, batch)]
 
 
 class Readout(Wrapper):
@@ -105,6 +106,10 @@ class Readout(Wrapper):
     def __init__(self, inner: Backend) -> None:
         """Raises BackendError for a backend that takes no circuits."""
         super().__init__(inner)
+        if "readout(" in inner.name:
+            raise BackendError(
+                "readout errors would be put right twice", place=self.name, remedy="Leave one readout(…) out."
+            )
         if not {"circuit", "clifford"} & inner.capabilities.sizes.keys():
             raise BackendError(
                 f"{inner.name} takes no circuits, so how it reads qubits cannot be measured",
@@ -115,16 +120,16 @@ class Readout(Wrapper):
 
     def prepare(self, job: Job) -> Prepared:
         """Raises BackendError, besides, for measurements in the middle and for more than can be inverted."""
-        prepared = self.inner.prepare(job)
+        prepared = self.inner.prepare(self._nominal(job))
         if message := _too_much(job):
             raise BackendError(f"{self.name}: {message}", place="job", remedy=f"Ask for less, or {self.inner.name}.")
         return Prepared(job, (prepared,), self.inner.placed(job).last)
 
-    def run(self, batch: Sequence[Prepared]) -> list[Answer]:
+    async def run(self, batch: Sequence[Prepared]) -> list[Answer]:
         """The calibrations that are missing run first; they are in the usage of the first answer."""
-        spent = self._calibrate({each.on for each in batch})
-        answers = self._answers([self._part(each) for each in batch])
-        found = [self._corrected(each, answer) for each, answer in zip(batch, answers, strict=True)]
+        spent = await self._calibrate({each.on for each in batch})
+        answers = await self._answers([await asyncio.to_thread(self._part, each) for each in batch])
+        found = await asyncio.to_thread(lambda: list(map(self._corrected, batch, answers)))
         if spent:
             found[0] = _with_work(found[0], [found[0], *spent])
         return found
@@ -132,7 +137,8 @@ class Readout(Wrapper):
     def estimate(self, job: Job) -> Estimate:
         """With the calibration, unless one holds."""
         on = self.inner.placed(job).last
-        return _summed(self.inner.estimate(each) for each in (job, *([] if self._holds(on) else _calibration(on))))
+        calibration = [] if self._holds(on) else _calibration(on)
+        return _summed(map(self.inner.estimate, (self._nominal(job), *calibration)))
 
     def close(self) -> None:
         """Forgets the calibrations."""
@@ -142,9 +148,10 @@ class Readout(Wrapper):
     def _holds(self, on: tuple[int, ...]) -> bool:
         return on in self._known and monotonic() - self._known[on][0] < CALIBRATION_SECONDS
 
-    def _calibrate(self, places: set[tuple[int, ...]]) -> list[Answer]:
+    async def _calibrate(self, places: set[tuple[int, ...]]) -> list[Answer]:
         wanted = sorted(on for on in places if not self._holds(on))
-        answers = self._answers([self.inner.prepare(job) for on in wanted for job in _calibration(on)])
+        jobs = [job for on in wanted for job in _calibration(on)]
+        answers = await self._answers([await asyncio.to_thread(self.inner.prepare, job) for job in jobs])
         for on, zeros, ones in zip(wanted, answers[::2], answers[1::2], strict=True):
             self._known[on] = monotonic(), Confusion.of(zeros, ones)
         return answers
@@ -152,12 +159,13 @@ class Readout(Wrapper):
     def _part(self, prepared: Prepared) -> Any:
         """What is run: of a circuit with observables, one with others."""
         job, parts, on = prepared
-        if not _observed(job):
-            return parts[0]
-        _, found = self._known[on]
-        observables = tuple(found.observables(job.circuit.observables))
-        circuit = msgspec.structs.replace(job.circuit, observables=observables, variational=False)
-        return self.inner.prepare(replace(job, kernel=circuit))
+        return self.inner.prepare(_put_right(job, self._known[on][1])) if _observed(job) else parts[0]
+
+    def _nominal(self, job: Job) -> Job:
+        """As large as what is run, before anything is known of the flips."""
+        if _too_much(job) or not _observed(job):
+            return job
+        return _put_right(job, Confusion(np.tile([[0.01], [0.02]], size_of(job.kernel)), CALIBRATION_SHOTS))
 
     def _corrected(self, prepared: Prepared, answer: Answer) -> Answer:
         job = prepared.job
@@ -186,9 +194,9 @@ class ZeroNoise(Wrapper):
         """Raises BackendError for what the inner backend refuses."""
         return Prepared(job, tuple(self.inner.prepare(each) for each in self._scaled(job)))
 
-    def run(self, batch: Sequence[Prepared]) -> list[Answer]:
+    async def run(self, batch: Sequence[Prepared]) -> list[Answer]:
         """All circuits of all jobs, in batches of the inner backend's size."""
-        answers = iter(self._answers([part for each in batch for part in each.parts]))
+        answers = iter(await self._answers([part for each in batch for part in each.parts]))
         return [_extrapolated([next(answers) for _ in each.parts]) for each in batch]
 
     def estimate(self, job: Job) -> Estimate:
@@ -209,6 +217,12 @@ class ZeroNoise(Wrapper):
 
 def _observed(job: Job) -> bool:
     return isinstance(job.kernel, Circuit) and bool(job.kernel.observables)
+
+
+def _put_right(job: Job, found: Confusion) -> Job:
+    """With the observables to measure instead of the job's."""
+    observables = tuple(found.observables(job.circuit.observables))
+    return replace(job, kernel=msgspec.structs.replace(job.circuit, observables=observables, variational=False))
 
 
 def _calibration(on: tuple[int, ...]) -> list[Job]:

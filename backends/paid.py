@@ -38,6 +38,7 @@ from qmosaic.codecs.events import PaidState, Submitted
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled", "unknown"]
 """What a vendor says of a job; unknown: a word that it did not use before."""
+WITHDRAWN = "nobody waits for it"
 T = TypeVar("T")
 
 
@@ -174,7 +175,7 @@ class _Overtaken(Exception):  # noqa: N818 - not an error: another worker was fi
 
 class PaidJob:
     """One job at one vendor, until `deadline` (seconds since the epoch). What it knows is in the journal: an instance
-    may be thrown away at any await, and another one goes on."""
+    may be thrown away at any await, and another one goes on. `backend`: its name there, if not the vendor's."""
 
     def __init__(
         self,
@@ -186,10 +187,11 @@ class PaidJob:
         deadline: float,
         limits: Limits,
         clock: Clock = WALL,
+        backend: str = "",
     ) -> None:
         self._vendor, self._prepared, self._id, self._job = vendor, prepared, client_id, job
         self._journal, self._deadline, self._limits, self._clock = journal, deadline, limits, clock
-        self._writer = uuid4().hex
+        self._writer, self._backend = uuid4().hex, backend or vendor.name
         self.vendor_id = ""
         """The vendor's id, as soon as `run` knows it."""
 
@@ -205,6 +207,17 @@ class PaidJob:
                     return await self._finish(last)
                 await self._place(last)
 
+    async def begin(self) -> None:
+        """Write down that it is to be sent, if nothing is written yet."""
+        with suppress(_Overtaken):
+            if await self._journal.last(self._id) is None:
+                await self._write("planned", None)
+
+    async def ended_badly(self) -> BackendError | None:
+        """What `run` would raise at once, if it is known by now that it will."""
+        last = await self._journal.last(self._id)
+        return self._ended(last) if last is not None and last.state in ("failed", "cancelled") else None
+
     async def withdraw(self) -> None:
         """See to it that the vendor does not run it, whatever was done so far. Raises JobUnknown."""
         while True:
@@ -215,9 +228,9 @@ class PaidJob:
                 if not last.vendor_id:
                     vendor_id = await self._reconcile(last)
                     state: PaidState = "failed" if vendor_id is None else "submitted"
-                    await self._write(state, last, "nobody waits for it", vendor_id=vendor_id or "")
+                    await self._write(state, last, WITHDRAWN, vendor_id=vendor_id or "")
                 else:
-                    await self._cancel(last, "nobody waits for it")
+                    await self._cancel(last, WITHDRAWN)
 
     async def _place(self, last: Submitted | None) -> None:
         """One step towards the vendor's id: find out whether the job is there, or send it."""
@@ -344,7 +357,7 @@ class PaidJob:
             client_id=self._id,
             revision=last.revision + 1 if last else 1,
             writer=self._writer,
-            backend=self._vendor.name,
+            backend=self._backend,
             job=self._job,
             state=state,
             at=self._clock.now(),

@@ -65,28 +65,36 @@ def names() -> list[str]:
 
 def create(name: str) -> Backend:
     """A new instance. Raises BackendError for an unknown name or argument, or one that does not load."""
-    wrapper, inner = _unwrapped(name)
+    inner = innermost(name)
     try:
-        if wrapper:
-            wrapped: Backend = _load(WRAPPERS[wrapper].place)(create(inner))
-            return wrapped
-        base, slash, argument = name.partition("/")
+        base, slash, argument = inner.partition("/")
         kind, arguments = _class(base), (argument,) if slash else ()
-        _check_arguments(name, kind, arguments)
-        made: Backend = kind(*arguments)
-        return made
+        _check_arguments(inner, kind, arguments)
+        return wrapped(name, kind(*arguments))
     except ImportError as error:
-        extra = {**BUILT_IN, **WRAPPERS}.get(wrapper or name.partition("/")[0], Entry("classical", "", "")).extra
+        extra = BUILT_IN.get(inner.partition("/")[0], Entry("classical", "", "")).extra
         remedy = f"Install it: pip install 'qmosaic[{extra}]'." if extra else "Install what it needs."
         raise BackendError(f"backend {name!r} cannot be imported: {error}", place=name, remedy=remedy) from error
 
 
+def innermost(name: str) -> str:
+    """What all the wrappers of a name wrap."""
+    wrapper, inner = _unwrapped(name)
+    return innermost(inner) if wrapper else name
+
+
+def wrapped(name: str, inner: Backend) -> Backend:
+    """A backend in the wrappers of a name, whatever this wraps. Raises BackendError."""
+    wrapper, rest = _unwrapped(name)
+    if not wrapper:
+        return inner
+    made: Backend = _load(WRAPPERS[wrapper].place)(wrapped(rest, inner))
+    return made
+
+
 def target_of(name: str) -> Target:
     """The class of targets a backend belongs to; its module is imported only where it is another package's."""
-    wrapper, inner = _unwrapped(name)
-    if wrapper:
-        return target_of(inner)
-    base = name.partition("/")[0]
+    base = innermost(name).partition("/")[0]
     if base in BUILT_IN:
         return BUILT_IN[base].target
     found: Target = _class(base).capabilities.target

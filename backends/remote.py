@@ -12,22 +12,25 @@ import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
 
-from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job
-from qmosaic.backends.paid import Limits, Memory, NotAccepted, PaidJob, Status, Unclear
+from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job, Placed
+from qmosaic.backends.paid import WITHDRAWN, Journal, Limits, Memory, NotAccepted, PaidJob, Status, Unclear
 from qmosaic.backends.sampled import Compiled, Counted
-from qmosaic.codecs.errors import BackendError, OverBudget
+from qmosaic.codecs.errors import BackendError, JobUnknown, OverBudget
 
 T = TypeVar("T")
 WAIT_SECONDS = 3600.0
 """How long `run` waits for its jobs."""
 HEALTH_SECONDS = 5.0
+COMPILING = RLock()
+"""One circuit at a time: compilers take a core, and backends are for one thread."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,38 +91,18 @@ class RemoteBackend(Backend):
 
         Raises BackendError. What happened is known to this process alone: where it may be killed, let a worker run it.
         """
-        journal, deadline = Memory(), time.time() + WAIT_SECONDS
-        jobs = [PaidJob(self, prepared, f"qm-{uuid4().hex}", "", journal, deadline, self.limits) for prepared in batch]
-        tasks = [asyncio.create_task(job.run()) for job in jobs]
+        own = Journaled(self, f"qm-{uuid4().hex}", "", Memory(), time.time() + WAIT_SECONDS)
         try:
-            return list(await asyncio.gather(*tasks))
+            return await own.run(batch)
+        except BackendError as error:
+            raise await own.given_up(error) from error
         except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            with suppress(BackendError):
-                await asyncio.gather(*(job.withdraw() for job in jobs))
+            await own.withdraw()
             raise
 
     def estimate(self, job: Job) -> Estimate:
         """Dollars by `price` (0: none is set); seconds are up to the vendor's queue, which `health` tells."""
         return Estimate(0.0, cost=self.price.of(self.prepare(job)))
-
-    def check_cost(self, job: Job, most: float) -> None:
-        """Raises OverBudget for a job that costs more than `most` dollars by its estimate, or nobody knows what."""
-        cost = self.estimate(job).cost
-        if cost <= 0:
-            raise OverBudget(
-                f"what a job on {self.name} costs is not known, and at most ${most:g} may be spent on one",
-                place="paid.max_cost_usd",
-                remedy=f"Set its price, {self.price_variable}.",
-            )
-        if not cost <= most:  # neither where one of them is no number
-            raise OverBudget(
-                f"a job on {self.name} costs about ${cost:g}, and at most ${most:g} may be spent on one",
-                place="paid.max_cost_usd",
-                remedy="Ask for fewer shots, or raise the limit.",
-            )
 
     def health(self) -> Health:
         """Asks the vendor, for some seconds at most."""
@@ -127,6 +110,105 @@ class RemoteBackend(Backend):
             return _in_thread(_bounded(self.status()))
         except (BackendError, NotAccepted, Unclear, TimeoutError) as error:
             return Health(False, str(error) or "no answer")
+
+
+class Journaled(Backend):
+    """A remote backend for one problem until its `deadline` (seconds since the epoch). Its jobs are under `client_id`,
+    `client_id-1`, … in a journal, so that whoever runs the same jobs in the same order goes on where the last one was.
+
+    `job`: of what they are, in the journal. `backend`: their name there, if not the vendor's.
+    """
+
+    def __init__(
+        self, vendor: RemoteBackend, client_id: str, job: str, journal: Journal, deadline: float, backend: str = ""
+    ) -> None:
+        self.name, self.capabilities = vendor.name, vendor.capabilities
+        self._vendor, self._id = vendor, client_id
+        self._job = partial(PaidJob, job=job, journal=journal, deadline=deadline, limits=vendor.limits, backend=backend)
+        self._jobs: list[PaidJob] = []
+
+    @property
+    def vendor_ids(self) -> str:
+        """The vendor's ids, with spaces between them, as far as they are known."""
+        return " ".join(job.vendor_id for job in self._jobs if job.vendor_id)
+
+    def prepare(self, job: Job) -> Any:
+        """The vendor's, for one thread at a time."""
+        with COMPILING:
+            return self._vendor.prepare(job)
+
+    def estimate(self, job: Job) -> Estimate:
+        """The vendor's, for one thread at a time."""
+        with COMPILING:
+            return self._vendor.estimate(job)
+
+    def placed(self, job: Job) -> Placed:
+        """The vendor's, for one thread at a time."""
+        with COMPILING:
+            return self._vendor.placed(job)
+
+    def health(self) -> Health:
+        """The vendor's."""
+        return self._vendor.health()
+
+    async def run(self, batch: Sequence[Any]) -> list[Answer]:
+        """All jobs at once. Where one fails, or failed before, the others are as they are: see `given_up`.
+
+        Raises BackendError, and what the journal raises.
+        """
+        jobs = []
+        for prepared in batch:
+            count = len(self._jobs)
+            jobs.append(self._job(self._vendor, prepared, f"{self._id}-{count}" if count else self._id))
+            self._jobs.append(jobs[-1])
+        if len(jobs) > 1:
+            await jobs[0].begin()  # who looks at the first sees that something is under way
+        bad = [error for error in await asyncio.gather(*(job.ended_badly() for job in jobs)) if error is not None]
+        if bad:  # the first to fail, not one that was withdrawn because of it
+            raise next((error for error in bad if WITHDRAWN not in error.message), bad[0])
+        tasks = [asyncio.create_task(job.run()) for job in jobs]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def withdraw(self) -> list[JobUnknown]:
+        """See to it that the vendor runs none of its jobs; what it cannot be had of. Raises what the journal raises."""
+        ended = await asyncio.gather(*(job.withdraw() for job in self._jobs), return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException) and not isinstance(error, JobUnknown):
+                raise error
+        return [error for error in ended if isinstance(error, JobUnknown)]
+
+    async def given_up(self, error: BackendError) -> BackendError:
+        """Withdraw its jobs because of an error; the error to tell: JobUnknown where one of them may still run.
+
+        Raises what the journal raises.
+        """
+        left = await self.withdraw()
+        if not left or isinstance(error, JobUnknown):
+            return error
+        also = "; ".join(each.message for each in left)
+        return JobUnknown(f"{error.message}; and besides: {also}", place=self._id, remedy=left[0].remedy)
+
+
+def check_cost(backend: Backend, job: Job, most: float, price_variable: str) -> None:
+    """Raises OverBudget for a job that costs more than `most` dollars by its estimate, or nobody knows what."""
+    cost = backend.estimate(job).cost
+    if cost <= 0:
+        raise OverBudget(
+            f"what a job on {backend.name} costs is not known, and at most ${most:g} may be spent on one",
+            place="paid.max_cost_usd",
+            remedy=f"Set its price, {price_variable}.",
+        )
+    if not cost <= most:  # neither where one of them is no number
+        raise OverBudget(
+            f"a job on {backend.name} costs about ${cost:g}, and at most ${most:g} may be spent on one",
+            place="paid.max_cost_usd",
+            remedy="Ask for fewer shots, or raise the limit.",
+        )
 
 
 async def _bounded(work: Awaitable[T]) -> T:

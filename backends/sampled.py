@@ -166,10 +166,3 @@ def answer_of(made: Compiled, found: Sequence[Counts], usage: Usage) -> Answer:
     out[:, bits] = rows[:, qubits]
     distinct, summed = merged(out, counts)
     return Result(distinct, summed, np.zeros(len(distinct)), usage.device_seconds, made.figures, usage)
-
-
-def rows_of_states(states: Sequence[int], n: int, big_endian: bool) -> UInt8[np.ndarray, "k n"]:
-    """Numbers of states as rows; the first qubit the most significant, or the least."""
-    numbers = np.array(states, dtype=np.int64)
-    places = np.arange(n)[::-1] if big_endian else np.arange(n)
-    return (numbers[:, None] >> places & 1).astype(np.uint8)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from qmosaic.backends.base import Backend, Job, Result, run_sync
+from qmosaic.codecs.arrays import bits_of_states
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.model import Linear, SpinPolynomial
 
@@ -66,7 +67,7 @@ def refusal(backend: Backend, job: Job) -> BackendError:
 
 def states(n: int) -> np.ndarray:
     """All 2^n states in the order of their numbers, bit 0 first, uint8 (2^n, n)."""
-    return ((np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1).astype(np.uint8)
+    return bits_of_states(np.arange(2**n), n)
 
 
 def dense_probabilities(job: Job) -> Float64[np.ndarray, " states"]:

@@ -44,8 +44,9 @@ def unpack(packed: Packed) -> Any:
     return np.frombuffer(raw, dtype=packed.dtype).reshape(packed.shape)
 
 
-def bits_of(states: Integer[np.ndarray, " k"], n: int) -> UInt8[np.ndarray, "k n"]:
-    """The n bits of each number, highest first."""
+def bits_of_states(states: Integer[np.ndarray, " k"], n: int) -> UInt8[np.ndarray, "k n"]:
+    """The n <= 64 bits of each number, highest first."""
+    assert n <= 64
     width = -(-n // 8)
     octets = states.astype(">u8").view(np.uint8).reshape(len(states), 8)
     return np.ascontiguousarray(np.unpackbits(octets[:, 8 - width :], axis=1)[:, 8 * width - n :])

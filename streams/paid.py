@@ -4,6 +4,9 @@ A job is picked up where the journal says the last worker left it. Long waits ar
 has as many jobs under way as the stage's `concurrency` says. Stopping a worker leaves its jobs at the vendors, for the
 next one.
 
+Backends may be wrapped (`zne(ionq/qpu.forte-1)`): each run that a wrapper needs for a problem is a job of its own at
+the vendor, sent once, too.
+
 With a limit of money, a job whose estimate is over it is refused before anything of it is written or sent. What is
 under way already goes on, for it may be paid for.
 """
@@ -20,9 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from qmosaic.backends.base import Job
-from qmosaic.backends.paid import PaidJob
-from qmosaic.backends.registry import create
+from qmosaic.backends.base import Job, run_async
+from qmosaic.backends.registry import create, innermost, wrapped
 from qmosaic.codecs import events
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
 from qmosaic.codecs.events import Answer, BackendStatus, Failure, JobEvent, UsageInfo
@@ -67,15 +69,16 @@ class ExecutePaid:
         from qmosaic.backends.remote import RemoteBackend  # with Cirq: only this stage pays for it
 
         for name in self._settings.paid.backends:
-            backend = create(name)
+            backend = create(innermost(name))
             if not isinstance(backend, RemoteBackend):
                 raise BackendError(
-                    f"{name} is none that is paid for, or wraps one",
+                    f"{name} is none that is paid for",
                     place="paid.backends",
-                    remedy="Name backends of clouds here, as they are; the others run in execute.",
+                    remedy="Name backends of clouds here; the others run in execute.",
                 )
             backend.limits = self._settings.paid.limits
             self._backends[name] = backend
+            wrapped(name, backend)  # it may not be fit for it
         await self._journal.start()
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
@@ -85,11 +88,10 @@ class ExecutePaid:
     async def _one(self, event: JobEvent) -> list[events.Proposal]:
         job, name = job_of(event), event.route.backend
         try:
-            backend = self._backends.get(name)
-            if backend is None:
+            vendor = self._backends.get(name)
+            if vendor is None:
                 raise BackendError(f"{name} is not in paid.backends", place="paid.backends")
-            prepared = await self._compiling(backend.prepare, job)
-            found = await self._paid(event, job, backend, prepared)
+            found = await self._paid(event, job, vendor)
         except BackendError as error:
             found = _failed(error)
         return [] if found is None else [proposal_of(event, found)]
@@ -97,30 +99,37 @@ class ExecutePaid:
     async def _compiling(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._compiler, work, *given)
 
-    async def _paid(self, event: JobEvent, job: Job, backend: RemoteBackend, prepared: Any) -> Answer | Failure | None:
+    async def _paid(self, event: JobEvent, job: Job, vendor: RemoteBackend) -> Answer | Failure | None:
         """The answer, or why there is none; None where the same problem and attempt are under way with another kernel
         or backend: a hop before this one was repeated, and what came of it first is what is paid for.
 
-        Raises OverBudget.
+        Raises BackendError for what the vendor's backend refuses, or what costs too much.
         """
-        paid, of = self._settings.paid, client_id(self._settings.namespace, event)
+        from qmosaic.backends.remote import Journaled, check_cost
+
+        paid, of, name = self._settings.paid, client_id(self._settings.namespace, event), event.route.backend
         while True:
+            own = Journaled(vendor, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
+            backend = wrapped(name, own)  # of this problem alone: so are its calibrations
+            prepared = await self._compiling(backend.prepare, job)
             try:
                 last = await self._journal.last(of)
-                if last is not None and (last.backend, last.job) != (backend.name, event.kernel_digest):
+                if last is not None and (last.backend, last.job) != (name, event.kernel_digest):
                     log.warning("%s is under way as another job, on %s", event.ref.problem_id, last.backend)
                     return None
                 if last is None and paid.max_cost_usd:
-                    await self._compiling(backend.check_cost, job, paid.max_cost_usd)
-                deadline = event.ref.deadline_at
-                work = PaidJob(backend, prepared, of, event.kernel_digest, self._journal, deadline, paid.limits)
+                    await self._compiling(check_cost, backend, job, paid.max_cost_usd, vendor.price_variable)
                 try:
-                    return answer_of(job.kernel, await work.run())
+                    (found,) = await run_async(backend, [prepared])
+                    return answer_of(job.kernel, found)
                 except BackendError as error:
-                    return _failed(error, work.vendor_id)
+                    return _failed(await own.given_up(error), own.vendor_ids)
             except (KafkaError, TimeoutError) as error:
                 log.warning("the journal does not answer: %s", error)
                 await asyncio.sleep(paid.limits.ask_seconds)  # what was written is there when it answers again
+            except Exception:
+                await own.withdraw()  # nobody takes it up again
+                raise
 
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}

@@ -215,7 +215,7 @@ def test_the_qubits_that_are_calibrated_are_those_of_the_job(wrap: Callable[[Bac
     backend, exact = wrap(inner), expected(circuit)
     job = Job(circuit, 0, 1)
     (raw,) = inner.run([inner.prepare(job)])
-    (found,) = backend.run([backend.prepare(job)])
+    (found,) = run_sync(backend, [backend.prepare(job)])
     assert isinstance(raw, Expectations)
     assert isinstance(found, Expectations)
     ((on, (_, confusion)),) = backend._known.items()

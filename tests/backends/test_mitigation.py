@@ -94,6 +94,11 @@ def observed(n: int, seed: int, operations: int = 12) -> Circuit:
     return Circuit(n, 0, gates, observables(n, seed))
 
 
+def test_what_was_read_is_put_right_once() -> None:
+    with pytest.raises(BackendError, match="twice"):
+        create("readout(zne(readout(cirq.density)))")
+
+
 def test_names_nest_and_capabilities_are_the_inner_ones() -> None:
     backend = create("readout(zne(cirq.density/depolarizing=0.01,readout=0.02))")
     assert backend.name == "readout(zne(cirq.density/depolarizing=0.01,readout=0.02))"

@@ -108,6 +108,22 @@ def test_a_circuit_in_double_precision() -> None:
     np.testing.assert_allclose(values.values, (state.conj() @ matrix @ state).real, atol=1e-14)
 
 
+def test_coefficients_that_no_float_holds_are_refused() -> None:
+    kernel = SpinPolynomial.of(3, h=np.full(3, 1e38), rows=[0], cols=[1], J=[1e38])
+    with pytest.raises(BackendError, match="complex128"):
+        JaxStatevector().prepare(job_of(kernel))
+    JaxStatevector("complex128").prepare(job_of(kernel))
+
+
+def test_an_offset_costs_no_precision() -> None:
+    plain = random_kernel(5, seed=3)
+    offset = replace(plain, offset=1e17)
+    backend = JaxStatevector()
+    found = run_sync(backend, [backend.prepare(job_of(kernel, shots=1000)) for kernel in (plain, offset)])
+    one, other = (each.counts.tolist() for each in found if isinstance(each, Result))
+    assert one == other
+
+
 def test_a_precision_that_is_not_there() -> None:
     with pytest.raises(BackendError, match="complex256"):
         JaxStatevector("complex256")

@@ -19,12 +19,14 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from qmosaic.backends.base import Job
 from qmosaic.backends.paid import Limits
 from qmosaic.backends.testing import asymmetric_job
 from qmosaic.codecs import events
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import JobEvent, Proposal, Ref, Route, Submitted, UsageInfo
-from qmosaic.codecs.kernels import pack_kernel
+from qmosaic.codecs.kernels import pack_kernel, size_of
 from qmosaic.streams.names import topic_name
 from qmosaic.streams.paid import ExecutePaid, client_id
 from qmosaic.streams.pool import warm_execute
@@ -39,6 +41,7 @@ from tests.vendors.server import KEY, Point
 pytestmark = pytest.mark.broker
 
 NAME = "ionq/simulator"
+MITIGATED = f"zne({NAME})"
 UNPRICED = "aqt/default/simulator"
 PRICE = '{"task": 1, "shot": 0.001}'
 WORKER = "execute.paid-0"
@@ -49,6 +52,11 @@ LIMITS = Limits(
     poll_seconds=0.05,
     ask_seconds=0.05,
     grace_seconds=5.0,
+)
+
+
+CORRELATED = Job(
+    Circuit(2, 0, (Operation("h", (0,)), Operation("cx", (0, 1))), (PauliSum(2, ("ZZ",), (1.0,)),)), 1000, 1
 )
 
 
@@ -67,7 +75,7 @@ def running(broker: str, vendor: IonqServer, tmp_path_factory: pytest.TempPathFa
         broker,
         directory,
         spans_dir=str(directory / "spans"),
-        paid=PaidSettings((NAME, UNPRICED), LIMITS, max_cost_usd=10.0),
+        paid=PaidSettings((NAME, MITIGATED, UNPRICED), LIMITS, max_cost_usd=10.0),
     )
     with pipeline(settings, [PAID]) as up:
         yield up
@@ -84,9 +92,11 @@ def undisturbed(vendor: IonqServer) -> Iterator[None]:
     vendor.endless = vendor.drops = False
 
 
-def event_of(problem: str, seconds: float = 60.0, backend: str = NAME, shots: int = 1000) -> JobEvent:
+def event_of(
+    problem: str, seconds: float = 60.0, backend: str = NAME, shots: int = 1000, job: Job | None = None
+) -> JobEvent:
     """A job for the stage, as route makes it."""
-    job, now = asymmetric_job(), time.time()
+    job, now = job or asymmetric_job(), time.time()
     ref = Ref(
         problem_id=problem,
         partition=0,
@@ -108,7 +118,7 @@ def event_of(problem: str, seconds: float = 60.0, backend: str = NAME, shots: in
         route=Route(target="quantum", backend=backend, reason="rule", rule=""),
         kernel=pack_kernel(job.kernel),
         kernel_digest="asymmetric",
-        size=3,
+        size=size_of(job.kernel),
         gammas=job.gammas.tolist(),
         betas=job.betas.tolist(),
     )
@@ -221,6 +231,23 @@ async def test_killed_at_every_step_it_is_sent_once(running: Pipeline, vendor: I
     assert len(vendor.jobs) == 1
 
 
+async def test_killed_in_the_middle_of_a_wrappers_jobs_each_is_sent_once(running: Pipeline, vendor: IonqServer) -> None:
+    problem, vendor.held = uuid4().hex, {"polling"}
+    async with reading(running.settings, "proposals") as proposed:
+        await send(running.settings, event_of(problem, backend=MITIGATED, job=CORRELATED))
+        async with asyncio.timeout(30):
+            while len(vendor.jobs) < 3:
+                await asyncio.sleep(0.05)
+        kill(running)
+        vendor.held.clear()
+        found = await proposal(proposed, problem)
+    assert found.answer is not None, found.failure
+    assert found.answer.values == pytest.approx([1.0])
+    assert found.answer.usage is not None
+    assert sorted(found.answer.usage.vendor_job_id.split()) == sorted(job.id for job in vendor.jobs)
+    assert len({job.name for job in vendor.jobs}) == len(vendor.jobs) == 3
+
+
 async def test_long_waits_do_not_hold_up_others(running: Pipeline, vendor: IonqServer) -> None:
     vendor.held = {"polling"}
     problems = [uuid4().hex for _ in range(12)]
@@ -242,12 +269,17 @@ async def test_long_waits_do_not_hold_up_others(running: Pipeline, vendor: IonqS
 
 @pytest.mark.parametrize(
     ("backend", "shots", "told"),
-    [(NAME, 9001, r"about \$10\.001, and at most \$10 "), (UNPRICED, 1000, r"not known.*QMOSAIC_AQT_PRICE")],
+    [
+        (NAME, 9001, r"about \$10\.001, and at most \$10 "),
+        (MITIGATED, 2500, r"about \$10\.5"),
+        (UNPRICED, 1000, r"not known.*QMOSAIC_AQT_PRICE"),
+    ],
 )
 async def test_what_costs_too_much_is_not_sent(
     running: Pipeline, vendor: IonqServer, backend: str, shots: int, told: str
 ) -> None:
-    refused, taken = event_of(uuid4().hex, backend=backend, shots=shots), event_of(uuid4().hex, shots=9000)
+    job = CORRELATED if backend == MITIGATED else None
+    refused, taken = event_of(uuid4().hex, backend=backend, shots=shots, job=job), event_of(uuid4().hex, shots=9000)
     async with (
         reading(running.settings, "proposals") as proposed,
         reading(running.settings, "jobs.submitted") as written,
@@ -303,7 +335,7 @@ def test_paid_backends_run_in_their_stage_or_nowhere(vendor: IonqServer) -> None
         warm_execute([NAME], "")
 
 
-@pytest.mark.parametrize("name", ["cirq.statevector", f"zne({NAME})"])
+@pytest.mark.parametrize("name", ["cirq.statevector", "zne(cirq.density)"])
 async def test_only_backends_of_clouds_can_be_paid_for(vendor: IonqServer, name: str) -> None:
     with pytest.raises(BackendError, match=r"none that is paid for"):
         await ExecutePaid(Settings(paid=PaidSettings((name,), LIMITS)), PAID).start()

@@ -16,7 +16,7 @@ import pytest
 from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
 from qmosaic.backends.paid import Limits, Memory, PaidJob
 from qmosaic.backends.registry import create
-from qmosaic.backends.remote import Price, RemoteBackend
+from qmosaic.backends.remote import Price, RemoteBackend, check_cost
 from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel, refusal
 from qmosaic.backends.testing_circuits import expected
 from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
@@ -131,14 +131,14 @@ class Faults:
     ) -> None:
         job, backend = Job(THREE_BASES, 30, 1), self.make()
         with pytest.raises(OverBudget, match="not known") as refused:
-            backend.check_cost(job, 1e9)
+            check_cost(backend, job, 1e9, backend.price_variable)
         assert backend.price_variable in refused.value.remedy
         monkeypatch.setenv(backend.price_variable, '{"task": 2}')
         backend = self.make()
-        backend.check_cost(job, 6.0)
+        check_cost(backend, job, 6.0, backend.price_variable)
         for most in (5.99, -1.0, float("nan")):
             with pytest.raises(OverBudget, match=r"costs about \$6"):
-                backend.check_cost(job, most)
+                check_cost(backend, job, most, backend.price_variable)
         assert vendor.requests == []
 
     @pytest.mark.parametrize(("first", "values"), [(0, [3.0, 3.0, 4.0]), (2, [4.0])])
