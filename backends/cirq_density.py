@@ -280,7 +280,7 @@ class CirqDensity(Backend):
         observables, n = job.circuit.observables, job.circuit.qubits
         if job.shots == 0:
             how, numbers = measurement.plan(observables), np.arange(2**n)
-            found = measurement.means(how.paulis, numbers, lambda flips: rho[numbers ^ flips, numbers])
+            found = measurement.means(how.paulis, 0, len(numbers), lambda flips: rho[numbers ^ flips, numbers])
             damped = [(1 - 2 * self.noise.readout) ** (n - pauli.count("I")) for pauli in how.paulis]
             values = how.constants + how.weights @ (found / np.trace(rho).real * damped)
             return values, np.zeros(len(values))

@@ -168,8 +168,10 @@ class Ionq(RemoteBackend):
     def _counts(self, shares: Any, shots: int, qubits: int, generator: np.random.Generator) -> sampled.Counts:
         if not isinstance(shares, dict) or not shares:
             raise Unclear("no probabilities")
-        # bit i of a state's number is qubit i
-        states = sorted(shares, key=int)
+        try:
+            states = sorted(shares, key=int)  # bit i of a state's number is qubit i
+        except ValueError:
+            raise Unclear("probabilities of what are no states") from None
         probabilities = np.array([shares[state] for state in states], dtype=np.float64)
         if self._target == "simulator":
             counts = generator.multinomial(shots, probabilities / probabilities.sum())

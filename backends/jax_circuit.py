@@ -1,10 +1,6 @@
-"""Circuits as state vectors in JAX. Nothing compiles for a circuit: its gates are data.
+"""Circuits as state vectors in JAX. Nothing compiles for a circuit: its gates are data (`jax_steps`). For a number of
+qubits one program applies any list of steps, and one for each group of qubits a matrix.
 
-Every gate of a `Circuit`, and every rotation about a Pauli string, has the form
-
-    psi'[j] = D[p] psi[j] + O[p] psi[j ^ x]   where all bits of c are 1 in j, else psi[j];   p = parity of j & z
-
-for bit masks x, z, c and complex numbers D, O. One program for a number of qubits applies any list of them.
 Measurements and resets in the middle are followed in branches, outside of the program (`Branches`).
 In complex64, or in complex128 (`double`) where JAX is told so; `across`: devices that share a state (`jax_spread`).
 """
@@ -15,27 +11,34 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Complex, Complex128, Float, Float64, UInt8
+from jaxtyping import Complex, Float, Float64, UInt8
 
 from qmosaic.backends import jax_spread, measurement
 from qmosaic.backends.base import Expectations, Job, Result
 from qmosaic.backends.circuits import draw, final, marginal, merged, probabilities, result_of, rows_of, unmeasured
 from qmosaic.backends.jax_spread import SHARE, WHOLE, divided
-from qmosaic.codecs.circuit import Circuit, Operation, unitary
+from qmosaic.backends.jax_steps import GROUP, Step, Turn, steps
+from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
 
 State = Complex[jax.Array, " N"]
 BLOCK = 256
 """Steps of one call."""
-SIZES = (6, 10, 14)
+AHEAD = 64
+"""Calls that are given out before one is waited for."""
+SIZES = (6, 8, 10, 12, 14)
 """Numbers of qubits that programs are compiled for, and each above."""
 PIECE = 16
 """Qubits whose amplitudes are turned together on a CPU: they stay in a cache, and memory is one state."""
+LONG = 2**12
+"""Amplitudes in a row."""
+APART = 22
+"""Qubits up to which a matrix makes a new state on a CPU; from there on it does its work in place."""
 MAX_BRANCHES = 8192
 """Branches of one circuit."""
 MAX_WAITING_BYTES = 2**30
@@ -44,65 +47,9 @@ NEVER = 1e-9
 """A result that is less likely is an effect of rounding."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step, as above; index 0 of `d` and `o` is for an even parity."""
-
-    x: int
-    z: int
-    c: int
-    d: tuple[complex, complex]
-    o: tuple[complex, complex]
-
-
 def size(qubits: int) -> int:
     """The number of qubits a circuit is run with: the additional ones stay |0>."""
     return next((each for each in SIZES if each >= qubits), qubits)
-
-
-def steps(operations: Sequence[Operation], n: int) -> list[Step]:
-    """Gates as steps; those on one qubit are multiplied together until another needs that qubit."""
-    out: list[Step] = []
-    waiting: dict[int, Complex128[np.ndarray, "2 2"]] = {}
-
-    def flush(qubits: Sequence[int]) -> None:
-        there = [qubit for qubit in qubits if qubit in waiting]
-        out.extend(_single(waiting.pop(qubit), 1 << (n - 1 - qubit)) for qubit in there)
-
-    for operation in operations:
-        if operation.gate in ("barrier", "gphase", "id"):
-            continue
-        if len(operation.qubits) == 1 and operation.gate != "rotation":
-            matrix = unitary(operation)
-            (qubit,) = operation.qubits
-            waiting[qubit] = matrix @ waiting[qubit] if qubit in waiting else matrix
-            continue
-        flush(operation.qubits)
-        out.append(_step(operation, [1 << (n - 1 - qubit) for qubit in operation.qubits]))
-    flush(list(waiting))
-    return out
-
-
-def _single(matrix: Complex128[np.ndarray, "2 2"], bit: int, control: int = 0) -> Step:
-    (a, b), (c, d) = matrix.tolist()
-    return Step(bit if b or c else 0, bit, control, (a, d), (b, c))
-
-
-def _step(operation: Operation, bits: list[int]) -> Step:
-    gate = operation.gate
-    if gate in ("swap", "iswap", "cswap"):
-        *controls, a, b = bits
-        return Step(a | b, a | b, sum(controls), (1, 0), (0, 1j if gate == "iswap" else 1))
-    if gate in ("rxx", "ryy", "rzz", "rotation"):
-        letters = operation.pauli or gate[1:].upper()
-        x = sum(bit for bit, letter in zip(bits, letters, strict=True) if letter in "XY")
-        z = sum(bit for bit, letter in zip(bits, letters, strict=True) if letter in "YZ")
-        angle = operation.params[0] / 2
-        turned = -1j * np.sin(angle) * (-1j) ** letters.count("Y")
-        if not x:
-            return Step(0, z, 0, (np.cos(angle) + turned, np.cos(angle) - turned), (0, 0))
-        return Step(x, z, 0, (np.cos(angle), np.cos(angle)), (turned, -turned))
-    return _single(unitary(operation)[-2:, -2:], bits[-1], sum(bits[:-1]))  # all others are controlled
 
 
 @cache
@@ -171,31 +118,99 @@ def _weigher(across: int) -> Callable[..., Any]:
     return jax.jit(divided(weights, across, (SHARE, WHOLE), WHOLE))
 
 
+@partial(jax.jit, static_argnums=2, donate_argnums=0)
+def _turned(psi: State, matrix: Any, group: int) -> State:
+    """A matrix on a group of bits; of what no cache holds in place, a piece at a time."""
+    d, after = len(matrix), 2 ** (GROUP * group)
+    if len(psi) <= 2**APART or jax.default_backend() != "cpu":
+        apart: State = _product(matrix, psi.reshape(-1, d, after)).ravel()
+        return apart
+    width = min(after, 2**PIECE // d)
+    across = 2**PIECE // (d * width)
+    whole = psi.reshape(-1, d, after)
+    columns = after // width
+
+    def piece(k: Any, whole: Any) -> Any:
+        place = k // columns * across, 0, k % columns * width
+        part = jax.lax.dynamic_slice(whole, place, (across, d, width))
+        return jax.lax.dynamic_update_slice(whole, _product(matrix, part), place)
+
+    turned: State = jax.lax.fori_loop(0, len(psi) // 2**PIECE, piece, whole).ravel()
+    return turned
+
+
+def _product(matrix: Any, part: Any) -> Any:
+    before, d, after = part.shape
+    if after < LONG or jax.default_backend() != "cpu":
+        return jnp.einsum("ed,bda->bea", matrix, part, precision="highest")
+    # XLA's real products are twice as fast there
+    real, imag = matrix.real, matrix.imag
+    both = jnp.broadcast_to(jnp.block([[real, -imag], [imag, real]]), (before, 2 * d, 2 * d))
+    parts = jnp.concatenate([part.real, part.imag], axis=1)
+    found = jnp.einsum("bed,bda->bea", both, parts, precision="highest")
+    return jax.lax.complex(found[:, :d], found[:, d:])
+
+
 def begin(qubits: int, double: bool = False, across: int = 1) -> State:
     """All qubits |0>."""
-    dtype = jnp.complex128 if double else jnp.complex64
-    return jnp.zeros(2 ** size(qubits), dtype, device=jax_spread.pieces(across)).at[0].set(1)
+    state: State = _zeros(across)(size(qubits), jnp.complex128 if double else jnp.complex64)
+    return state
+
+
+@cache
+def _zeros(across: int) -> Callable[..., State]:
+    def zeros(qubits: int, dtype: Any) -> State:
+        first: State = (jax_spread.numbers(2**qubits, 1) == 0).astype(dtype)
+        return first
+
+    return jax.jit(zeros, static_argnums=(0, 1), out_shardings=jax_spread.pieces(across))
 
 
 def _across(state: State) -> int:
     return len(state.devices())
 
 
-def advance(state: State, todo: Sequence[Step], going_on: Callable[[], bool] = lambda: True) -> State:
-    """The state after some steps; it takes the place of the old one. Raises TimeoutError when `going_on` says no."""
-    for start in range(0, len(todo), BLOCK):
+def plan(operations: Sequence[Operation], qubits: int, across: int = 1) -> list[Step | Turn]:
+    """Gates without measurements, for `advance`. States on several devices take one step at a time."""
+    return steps(operations, qubits, size(qubits), fused=across == 1)
+
+
+def advance(state: State, todo: Sequence[Step | Turn], going_on: Callable[[], bool] = lambda: True) -> State:
+    """The state after a plan; it takes the place of the old one. Raises TimeoutError when `going_on` says no."""
+    for calls, item in enumerate(_calls(todo)):
         if not going_on():
             raise TimeoutError
-        part = todo[start : start + BLOCK]
-        masks = np.zeros((BLOCK, 3), np.int32)
-        numbers = np.zeros((BLOCK, 4), state.dtype)
-        for k, each in enumerate(part):
-            masks[k] = each.x, each.z, each.c
-            numbers[k] = *each.d, *each.o
-        state = _program(_across(state))(state, len(part), masks, numbers)
-        if start:
+        if isinstance(item, Turn):
+            state = _turned(state, item.matrix.astype(state.dtype), item.group)
+        else:
+            state = _stepped(state, item)
+        if calls % AHEAD == AHEAD - 1:
             state.block_until_ready()  # else the clock would only see how fast work is given out
     return state
+
+
+def _calls(todo: Sequence[Step | Turn]) -> Iterator[Turn | list[Step]]:
+    """One after the other, steps together."""
+    waiting: list[Step] = []
+    for item in todo:
+        if waiting and (isinstance(item, Turn) or len(waiting) == BLOCK):
+            yield waiting
+            waiting = []
+        if isinstance(item, Turn):
+            yield item
+        else:
+            waiting.append(item)
+    if waiting:
+        yield waiting
+
+
+def _stepped(state: State, todo: Sequence[Step]) -> State:
+    masks = np.zeros((BLOCK, 3), np.int32)
+    numbers = np.zeros((BLOCK, 4), state.dtype)
+    for k, each in enumerate(todo):
+        masks[k] = each.x, each.z, each.c
+        numbers[k] = *each.d, *each.o
+    return _program(_across(state))(state, len(todo), masks, numbers)
 
 
 def final_state(
@@ -203,8 +218,13 @@ def final_state(
 ) -> Complex[np.ndarray, " N"]:
     """Of a circuit without measurements (they are passed over), qubit 0 the most significant."""
     gates = [each for each in circuit.operations if each.gate not in ("measure", "reset")]
-    state = advance(begin(circuit.qubits, double, across), steps(gates, circuit.qubits), going_on)
-    return np.asarray(state)[: 2**circuit.qubits]
+    return _reached(circuit.qubits, plan(gates, circuit.qubits, across), going_on, double, across)
+
+
+def _reached(
+    qubits: int, todo: Sequence[Step | Turn], going_on: Callable[[], bool], double: bool, across: int
+) -> Complex[np.ndarray, " N"]:
+    return np.asarray(advance(begin(qubits, double, across), todo, going_on))[: 2**qubits]
 
 
 @dataclass(frozen=True)
@@ -268,10 +288,10 @@ class Branches:
             if here in late:
                 ends.append((qubit, bit))
                 continue
-            state = advance(state, steps(todo, n), self.going_on)
+            state = advance(state, plan(todo, n, self.across), self.going_on)
             todo = []
             weight, state, known = self._divided(weight, here + 1, state, known, 1 << (n - 1 - qubit), bit)
-        state = advance(state, steps(todo, n), self.going_on)
+        state = advance(state, plan(todo, n, self.across), self.going_on)
         found = marginal(probabilities(np.asarray(state)[: 2**n]), [qubit for qubit, _ in ends])
         written = [bit for _, bit in ends]
         known = known[: self.circuit.bits].copy()
@@ -366,24 +386,33 @@ def distribution(
     return merged(np.concatenate(rows), np.concatenate(shares))
 
 
-def prepare(job: Job) -> Job:
-    """The job, if its circuit can be run. Raises BackendError."""
-    if job.circuit.observables:
-        unmeasured(job.circuit)
-    return job
+class Prepared(NamedTuple):
+    """A job whose kernel is a circuit, the devices that share its state, and the plan where it is known beforehand."""
+
+    job: Job
+    across: int
+    plan: Sequence[Step | Turn] | None = None
 
 
-def run(job: Job, double: bool = False, across: int = 1) -> Result | Expectations:
+def prepare(job: Job, across: int = 1) -> Prepared:
+    """Raises BackendError for a circuit that cannot be run."""
+    if not job.circuit.observables:
+        return Prepared(job, across)
+    return Prepared(job, across, plan(unmeasured(job.circuit).operations, job.circuit.qubits, across))
+
+
+def run(prepared: Prepared, double: bool = False) -> Result | Expectations:
     """The answer to a prepared job. Raises BackendError."""
-    start, circuit = perf_counter(), job.circuit
-    if circuit.observables:
-        return measurement.of_state(job, final_state(unmeasured(circuit), double=double, across=across), start)
-    rows, counts = sampled(circuit, job.shots, np.random.default_rng(job.seed), double, across)
-    return result_of(circuit, rows, counts, perf_counter() - start)
+    start, (job, across, todo) = perf_counter(), prepared
+    if todo is not None:
+        return measurement.of_state(job, _reached(job.circuit.qubits, todo, lambda: True, double, across), start)
+    rows, counts = sampled(job.circuit, job.shots, np.random.default_rng(job.seed), double, across)
+    return result_of(job.circuit, rows, counts, perf_counter() - start)
 
 
 def warm_up(least: int, most: int, double: bool = False) -> None:
     """Compile the programs of circuits of so many qubits."""
     for n in sorted({size(each) for each in range(least, most + 1)}):
-        state = advance(begin(n, double), [Step(0, 1, 0, (1, 1), (0, 0))])
+        whole = [Turn(group, np.eye(2 ** min(GROUP, n - GROUP * group))) for group in range(-(-n // GROUP))]
+        state = advance(begin(n, double), [Step(0, 1, 0, (1, 1), (0, 0)), *whole])
         np.asarray(_weigher(1)(state, np.int32(1)))

@@ -129,7 +129,7 @@ class JaxStatevector(Backend):
         """The job with the shape it runs in, or a job with a circuit of its own. Raises BackendError."""
         check(job, self.name, self.capabilities)
         if isinstance(job.kernel, Circuit):
-            return jax_circuit.prepare(job), self._across(job)
+            return jax_circuit.prepare(job, self._across(job))
         constrained = bool(held(job.polynomial))
         qubits = jax_costs.qubits_of(job.polynomial)
         qubits += qubits % 2 if constrained else 0
@@ -165,7 +165,7 @@ class JaxStatevector(Backend):
             needed = HELD_BYTES if held(job.polynomial) or job.polynomial.higher else SPIN_BYTES
         return needed * (1 + self._double)
 
-    def run(self, batch: Sequence[Prepared | tuple[Job, int]]) -> list[Result | Expectations]:
+    def run(self, batch: Sequence[Prepared | jax_circuit.Prepared]) -> list[Result | Expectations]:
         """QAOA jobs of one shape together, `Shape.rows` at a time; circuits one after the other."""
         places: dict[Shape, list[tuple[int, Prepared]]] = defaultdict(list)
         results: dict[int, Result | Expectations] = {}
@@ -175,8 +175,7 @@ class JaxStatevector(Backend):
                 if isinstance(prepared, Prepared):
                     places[prepared.shape].append((place, prepared))
                 else:
-                    job, across = prepared
-                    results[place] = jax_circuit.run(job, self._double, across)
+                    results[place] = jax_circuit.run(prepared, self._double)
             for shape, those in places.items():
                 for start in range(0, len(those), shape.rows):
                     part = those[start : start + shape.rows]

@@ -137,36 +137,76 @@ def exact(observables: tuple[PauliSum, ...], state: Complex[np.ndarray, " N"]) -
     how = plan(observables)
     found, norm = np.zeros(len(how.paulis)), 0.0
     for start in range(0, len(state), BLOCK):
-        numbers = np.arange(start, min(start + BLOCK, len(state)))
         own = state[start : start + BLOCK].conj()
         norm += float((own.real**2 + own.imag**2).sum(dtype=np.float64))
-        found += means(how.paulis, numbers, partial(_overlap, state, own, numbers))
+        found += means(how.paulis, start, len(own), partial(_overlap, state, own, start))
     return np.asarray(how.constants + how.weights @ (found / norm))
 
 
-def _overlap(state: Any, own: Any, numbers: Any, flips: int) -> Any:
-    return own * state[numbers ^ flips]
+def _overlap(state: Any, own: Any, start: int, flips: int) -> Any:
+    size = len(own)
+    first = start ^ (flips & -size)
+    other = state[first : first + size]
+    if low := flips & (size - 1):
+        right = 2 ** ((size.bit_length() - 1) // 2)
+        rows, columns = np.arange(size // right), np.arange(right)
+        other = other.reshape(-1, right)
+        other = other[rows ^ (low // right)] if low // right else other
+        other = (np.take(other, columns ^ (low % right), axis=1) if low % right else other).ravel()
+    return own * other
+
+
+class _Flipping(NamedTuple):
+    """The Pauli strings that flip the same qubits, those of `flips`: their places, the qubits whose parity is their
+    sign, and with which factor the real and the imaginary part of what they flip counts."""
+
+    flips: int
+    places: Int64[np.ndarray, " k"]
+    parities: Int64[np.ndarray, " k"]
+    factors: Float64[np.ndarray, "2 k"]
+
+
+@lru_cache(maxsize=64)
+def _by_flips(paulis: tuple[str, ...]) -> list[_Flipping]:
+    groups: dict[int, list[int]] = {}
+    for k, pauli in enumerate(paulis):
+        groups.setdefault(_mask(pauli, "XY"), []).append(k)
+    # <P> = sum_j rho[j^x, j] (-i)^#Y (-1)^(j·z)
+    parts = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+    return [
+        _Flipping(
+            flips,
+            np.array(those),
+            np.array([_mask(paulis[k], "YZ") for k in those]),
+            np.array([parts[paulis[k].count("Y") % 4] for k in those]).T,
+        )
+        for flips, those in groups.items()
+    ]
 
 
 def means(
-    paulis: Sequence[str], numbers: Int64[np.ndarray, " k"], overlap: Callable[[int], Shaped[np.ndarray, " k"]]
+    paulis: tuple[str, ...], start: int, size: int, overlap: Callable[[int], Shaped[np.ndarray, " size"]]
 ) -> Float64[np.ndarray, " paulis"]:
-    """What the states of these numbers add to the expectation value of each Pauli string, from `overlap(x)`:
-    rho[j ^ x, j] for all of them."""
-    by_flips: dict[int, list[int]] = {}
-    for k, pauli in enumerate(paulis):
-        by_flips.setdefault(_mask(pauli, "XY"), []).append(k)
-    found = np.zeros(len(paulis))
-    for flips, terms in by_flips.items():
-        # <P> = sum_j rho[j^x, j] (-i)^#Y (-1)^(j·z)
-        entries = overlap(flips)
-        for k in terms:
-            pauli = paulis[k]
-            phase = (1, -1j, -1, 1j)[pauli.count("Y") % 4]
-            odd = np.bitwise_count(numbers & _mask(pauli, "YZ")) & 1
-            parts = np.bincount(odd, (entries * phase).real, minlength=2)
-            found[k] = parts[0] - parts[1]
+    """What `size` states from `start` on (a power of two, and a multiple of it) add to the expectation value of each
+    Pauli string, from `overlap(x)`: rho[j ^ x, j] for all of them.
+
+    The signs of a state are those of the left half of its bits times those of the right half, so all strings with the
+    same flips are two matrix products.
+    """
+    found, right = np.zeros(len(paulis)), 2 ** ((size.bit_length() - 1) // 2)
+    for flips, places, parities, factors in _by_flips(paulis):
+        entries = overlap(flips).reshape(-1, right)
+        rows, columns = (_signs_of(n, parities // step) for n, step in ((len(entries), right), (right, 1)))
+        sign = 1.0 - 2.0 * (np.bitwise_count(start & parities) & 1)
+        for part, factor in zip((entries.real, entries.imag), factors, strict=True):
+            if factor.any():
+                found[places] += factor * sign * ((part.astype(np.float64) @ columns) * rows).sum(axis=0)
     return found
+
+
+def _signs_of(size: int, parities: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "size k"]:
+    """-1 where the parity of a number below `size` in a mask is odd."""
+    return np.asarray(1.0 - 2.0 * (np.bitwise_count(np.arange(size)[:, None] & parities) & 1))
 
 
 def _mask(pauli: str, letters: str) -> int:

@@ -8,6 +8,7 @@ Angles are in radians. Gates are those of OpenQASM 3's standard library (stdgate
 from __future__ import annotations
 
 from cmath import exp, pi
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -160,10 +161,16 @@ def _single(gate: str, params: tuple[float, ...]) -> Complex128[np.ndarray, "2 2
 
 
 def _rotation(pauli: str, angle: float) -> Complex128[np.ndarray, "d d"]:
+    product = _string(pauli)
+    return np.asarray(np.cos(angle / 2) * np.eye(len(product)) - 1j * np.sin(angle / 2) * product)
+
+
+@lru_cache(maxsize=128)
+def _string(pauli: str) -> Complex128[np.ndarray, "d d"]:
     product = np.eye(1, dtype=np.complex128)
     for letter in pauli:
         product = np.kron(product, PAULIS[letter])
-    return np.asarray(np.cos(angle / 2) * np.eye(len(product)) - 1j * np.sin(angle / 2) * product)
+    return product
 
 
 def _controlled(matrix: Complex128[np.ndarray, "d d"]) -> Complex128[np.ndarray, "e e"]:
