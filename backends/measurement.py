@@ -164,24 +164,38 @@ class _Flipping(NamedTuple):
     places: Int64[np.ndarray, " k"]
     parities: Int64[np.ndarray, " k"]
     factors: Float64[np.ndarray, "2 k"]
+    signs: list[Float64[np.ndarray, "half k"]] | None
+
+    def signs_of(self, halves: tuple[int, int]) -> list[Float64[np.ndarray, "half k"]]:
+        """-1 where the parity of a number of the left or of the right bits is odd, else 1; of so many numbers."""
+        if self.signs is not None:
+            return self.signs
+        return [
+            1.0 - 2.0 * (np.bitwise_count(np.arange(size)[:, None] & of) & 1)
+            for size, of in zip(halves, (self.parities // halves[1], self.parities), strict=True)
+        ]
 
 
 @lru_cache(maxsize=64)
-def _by_flips(paulis: tuple[str, ...]) -> list[_Flipping]:
+def _by_flips(paulis: tuple[str, ...], halves: tuple[int, int]) -> list[_Flipping]:
+    """With their signs, where these are few."""
     groups: dict[int, list[int]] = {}
     for k, pauli in enumerate(paulis):
         groups.setdefault(_mask(pauli, "XY"), []).append(k)
     # <P> = sum_j rho[j^x, j] (-i)^#Y (-1)^(j·z)
     parts = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
-    return [
+    found = [
         _Flipping(
             flips,
             np.array(those),
             np.array([_mask(paulis[k], "YZ") for k in those]),
             np.array([parts[paulis[k].count("Y") % 4] for k in those]).T,
+            None,
         )
         for flips, those in groups.items()
     ]
+    few = len(paulis) * sum(halves) <= 2**16
+    return [each._replace(signs=each.signs_of(halves)) for each in found] if few else found
 
 
 def means(
@@ -194,19 +208,15 @@ def means(
     same flips are two matrix products.
     """
     found, right = np.zeros(len(paulis)), 2 ** ((size.bit_length() - 1) // 2)
-    for flips, places, parities, factors in _by_flips(paulis):
-        entries = overlap(flips).reshape(-1, right)
-        rows, columns = (_signs_of(n, parities // step) for n, step in ((len(entries), right), (right, 1)))
-        sign = 1.0 - 2.0 * (np.bitwise_count(start & parities) & 1)
-        for part, factor in zip((entries.real, entries.imag), factors, strict=True):
+    halves = size // right, right
+    for each in _by_flips(paulis, halves):
+        entries = overlap(each.flips).reshape(halves)
+        rows, columns = each.signs_of(halves)
+        sign = 1.0 - 2.0 * (np.bitwise_count(start & each.parities) & 1)
+        for part, factor in zip((entries.real, entries.imag), each.factors, strict=True):
             if factor.any():
-                found[places] += factor * sign * ((part.astype(np.float64) @ columns) * rows).sum(axis=0)
+                found[each.places] += factor * sign * ((part.astype(np.float64) @ columns) * rows).sum(axis=0)
     return found
-
-
-def _signs_of(size: int, parities: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "size k"]:
-    """-1 where the parity of a number below `size` in a mask is odd."""
-    return np.asarray(1.0 - 2.0 * (np.bitwise_count(np.arange(size)[:, None] & parities) & 1))
 
 
 def _mask(pauli: str, letters: str) -> int:

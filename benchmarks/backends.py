@@ -4,7 +4,9 @@ QAOA, p = 2, max-cut on random 3-regular graphs (all different), 1024 shots: unt
 (a) `cirq.statevector`, prepare and run, of problems whose structure it has seen, against `cirq.Simulator().run` of
 the same circuits, built beforehand. (b) `jax.statevector`, its run with energies, against the best of cirq, qsimcirq,
 qiskit-aer and pennylane-lightning, each with its best setting, circuits built and transpiled beforehand, in an
-environment and a process of their own. (c) QAOA's gradient in evaluations of its value.
+environment and a process of their own. (c) QAOA's gradient in evaluations of its value. (d) Exact energies of an Ising
+chain in a transverse field after `DEPTH` layers of ry, rz and a chain of cx, one circuit at a time: `jax.statevector`,
+`cirq.statevector` and `qsim`, prepared beforehand, and the peers of (b).
 
 Contenders take turns of `TURN` seconds, never two at once, and the best run of each counts. Compilation and warm-up
 are left out and told on the way. What would take longer than `LIMIT` seconds is left out, and named. Max-cut folds to a
@@ -34,12 +36,15 @@ from qmosaic.backends import jax_adjoint, jax_costs, jax_qaoa
 from qmosaic.backends.base import Backend, Job, Result, run_sync
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
+from qmosaic.backends.registry import create
+from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.model import SpinPolynomial
 
 SHOTS, LAYERS = 1024, 2
 SIZES, BATCHES = (8, 12, 16, 20, 24), (1, 16, 256)
 LIMIT = 6.0
 """Seconds that a contender may be expected to take for one batch."""
+DEPTH = 4
 ROUNDS = 12
 TURN = 0.02
 """Seconds in which a contender runs its batch again and again: else small ones would be measured with cold caches."""
@@ -81,16 +86,8 @@ class Worker:
         """Seconds for the jobs, and the mean energy of all samples. Raises RuntimeError when no answer comes."""
         assert self._process.stdin
         assert self._process.stdout
-        circuits = [
-            {
-                "n": job.polynomial.n,
-                "edges": np.stack([job.polynomial.rows, job.polynomial.cols], axis=1).tolist(),
-                "gammas": job.gammas.tolist(),
-                "betas": job.betas.tolist(),
-            }
-            for job in jobs
-        ]
-        request = {"peer": peer, "setting": setting, "circuits": circuits, "shots": SHOTS, "turn": TURN}
+        circuits = list(map(described, jobs))
+        request = {"peer": peer, "setting": setting, "circuits": circuits, "shots": jobs[0].shots, "turn": TURN}
         timer = Timer(120, self._process.kill)
         timer.start()
         try:
@@ -102,6 +99,29 @@ class Worker:
             raise RuntimeError(f"{peer} ended, or did not answer for 120 s")
         found = json.loads(answer)
         return found["seconds"], found["energy"]
+
+
+def described(job: Job) -> dict[str, Any]:
+    """As `peer_worker` wants it."""
+    if isinstance(job.kernel, Circuit):
+        turns = [each.params[0] for each in job.kernel.operations if each.params]
+        return {"n": job.kernel.qubits, "angles": np.reshape(turns, (DEPTH, 2, job.kernel.qubits)).tolist()}
+    return {
+        "n": job.polynomial.n,
+        "edges": np.stack([job.polynomial.rows, job.polynomial.cols], axis=1).tolist(),
+        "gammas": job.gammas.tolist(),
+        "betas": job.betas.tolist(),
+    }
+
+
+def ansatz_of(n: int) -> Job:
+    """Layers of ry, rz and a chain of cx, and the energy of an Ising chain in a transverse field."""
+    rng, gates = np.random.default_rng(n), list[Operation]()
+    for _ in range(DEPTH):
+        gates += [Operation(name, (q,), (rng.uniform(-1, 1),)) for name in ("ry", "rz") for q in range(n)]
+        gates += [Operation("cx", (q, q + 1)) for q in range(n - 1)]
+    strings = ["I" * q + pauli + "I" * (n - q - len(pauli)) for pauli in ("ZZ", "X") for q in range(n + 1 - len(pauli))]
+    return Job(Circuit(n, 0, tuple(gates), (PauliSum(n, tuple(strings), (1.0,) * len(strings)),)), 0, 1)
 
 
 def jobs_of(n: int, count: int) -> list[Job]:
@@ -161,9 +181,70 @@ def against_cirq(sizes: Sequence[int], batches: Sequence[int]) -> list[Row]:
 
 
 def energy_of(results: Sequence[Any]) -> float:
-    """The mean of all samples."""
-    assert all(isinstance(each, Result) for each in results)
-    return float(np.mean([each.energies @ each.counts / SHOTS for each in results]))
+    """The mean of all samples, or of all values."""
+    found = [each.energies @ each.counts / SHOTS if isinstance(each, Result) else each.values for each in results]
+    return float(np.mean(found))
+
+
+def ours(backend: Backend, prepared: Sequence[Any], name: str, energies: dict[str, float]) -> float:
+    """Seconds of the fastest run of a turn."""
+    seconds, until = np.inf, perf_counter() + TURN
+    while seconds == np.inf or perf_counter() < until:
+        start = perf_counter()
+        results = run_sync(backend, prepared)
+        seconds = min(seconds, perf_counter() - start)
+    energies[name] = energy_of(results)
+    return float(seconds)
+
+
+def theirs(worker: Worker, jobs: Sequence[Job], energies: dict[str, float]) -> dict[str, Callable[[], float]]:
+    """The same of each peer and setting."""
+
+    def asked(peer: str, setting: dict[str, int]) -> float:
+        seconds, energies[peer] = worker.ask(peer, setting, jobs)
+        return seconds
+
+    return {
+        " ".join([peer, *(f"{key} {value}" for key, value in setting.items())]): partial(asked, peer, setting)
+        for peer, settings in SETTINGS.items()
+        for setting in settings
+    }
+
+
+def agree(energies: dict[str, float], most: float) -> None:
+    """Raises RuntimeError for energies further apart."""
+    if max(energies.values()) - min(energies.values()) > most:
+        raise RuntimeError(f"they disagree: {energies}")
+
+
+def best_of(found: dict[str, float], batch: int) -> dict[str, float]:
+    """Milliseconds a circuit of each peer, at its best setting."""
+    by_peer = {peer: [s for name, s in found.items() if name.split()[0] == peer] for peer in SETTINGS}
+    return {peer: min(seconds) / batch * 1e3 for peer, seconds in by_peer.items() if seconds}
+
+
+def values(sizes: Sequence[int]) -> list[Row]:
+    """(d)"""
+    rows = []
+    with Worker() as worker:
+        for n in sizes:
+            job, energies = ansatz_of(n), dict[str, float]()
+            calls = theirs(worker, [job], energies)
+            for name in ("jax.statevector", "cirq.statevector", "qsim"):
+                backend = create(name)
+                calls[f"our {name}"] = partial(ours, backend, [backend.prepare(job)], f"our {name}", energies)
+            for call in calls.values():
+                call()  # compile
+            found = turns(calls, {})
+            agree(energies, 1e-3)
+            shown = best_of(found, 1)
+            best = min(shown, key=lambda peer: shown[peer])
+            rows += [
+                Row(f"{n} qubits, {name.removeprefix('our ')}, {best}", seconds * 1e3, shown[best])
+                for name, seconds in found.items()
+                if name.startswith("our ")
+            ]
+    return rows
 
 
 def against_peers(sizes: Sequence[int], batches: Sequence[int]) -> tuple[list[Row], list[str]]:
@@ -181,37 +262,15 @@ def against_peers(sizes: Sequence[int], batches: Sequence[int]) -> tuple[list[Ro
                     first = timed(partial(run_sync, backend, prepared))
                     tell(f"(b) {n} qubits: compiled in {first:.1f} s")
                 energies: dict[str, float] = {}
-
-                def ours(prepared: Any = prepared, energies: Any = energies) -> float:
-                    seconds, until = np.inf, perf_counter() + TURN
-                    while seconds == np.inf or perf_counter() < until:
-                        start = perf_counter()
-                        results = run_sync(backend, prepared)
-                        seconds = min(seconds, perf_counter() - start)
-                    energies["jax"] = energy_of(results)
-                    return seconds
-
-                def theirs(peer: str, setting: Any, jobs: Any = jobs, energies: Any = energies) -> float:
-                    seconds, energies[peer] = worker.ask(peer, setting, jobs)
-                    return seconds
-
-                calls: dict[str, Callable[[], float]] = {"jax": ours}
-                for peer, settings in SETTINGS.items():
-                    for setting in settings:
-                        name = " ".join([peer, *(f"{key} {value}" for key, value in setting.items())])
-                        calls[name] = partial(theirs, peer, setting)
+                calls = {"jax": partial(ours, backend, prepared, "jax", energies)} | theirs(worker, jobs, energies)
                 expected = {name: seconds * batch for name, seconds in before.items()}
                 if expected.get("jax", 0.0) >= LIMIT:
                     tell(f"(b) left out, too slow: {n} qubits, batch of {batch}")
                     continue
                 found = turns(calls, expected)
                 before |= {name: seconds / batch for name, seconds in found.items()}
-                for peer, energy in energies.items():
-                    if abs(energy - energies["jax"]) > 1.0:
-                        raise RuntimeError(f"{peer} and jax disagree at {n} qubits: {energy} and {energies['jax']}")
-                mine = found.pop("jax")
-                by_peer = {peer: [s for name, s in found.items() if name.split()[0] == peer] for peer in SETTINGS}
-                shown = {peer: min(seconds) / batch * 1e3 for peer, seconds in by_peer.items() if seconds}
+                agree(energies, 1.0)
+                mine, shown = found.pop("jax"), best_of(found, batch)
                 line = ", ".join(
                     f"{peer} {shown[peer]:.2f}" if peer in shown else f"{peer} left out" for peer in SETTINGS
                 )
@@ -256,6 +315,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_table("(b) jax.statevector and the best peer", "jax, ms a circuit", "peer", rows)
     print_table("(a) cirq.statevector and bare Cirq", "ours, ms a circuit", "bare", against_cirq(sizes, batches))
     print_table("(c) gradients", "gradient, ms", "value", gradients(sizes[:4]))
+    print_table("(d) exact energies of circuits", "ours, ms", "peer", values(sizes[:4]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import cirq
 import jax
@@ -14,6 +15,7 @@ from qmosaic.backends.base import Backend, Expectations, Job, Result, run_sync
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_statevector import CirqStatevector
 from qmosaic.backends.jax_statevector import JaxStatevector
+from qmosaic.backends.jax_steps import Step, steps
 from qmosaic.backends.qaoa_circuit import held
 from qmosaic.backends.testing import dense_probabilities, job_of, random_kernel, random_polynomial, states
 from qmosaic.backends.testing_circuits import random_circuit
@@ -195,6 +197,34 @@ def test_circuits_are_run_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax_circuit, "PIECE", 3)
     np.testing.assert_allclose(jax_circuit.final_state(circuit), whole, atol=1e-6)
     jax_circuit._program.cache_clear()
+
+
+@pytest.mark.parametrize(("apart", "long"), [(22, 1), (0, 2**12), (0, 1)])
+def test_matrices_are_applied_in_place_and_in_real_arithmetic(
+    apart: int, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    state = jnp.asarray(rng.normal(size=(2**11, 2)).astype(np.float32).view(np.complex64).ravel())
+    program: Any = jax_circuit._turned
+    turned = program.__wrapped__
+    for group, qubits in enumerate((4, 4, 3)):
+        matrix = rng.normal(size=(2**qubits, 2**qubits, 2)).astype(np.float32).view(np.complex64)[..., 0]
+        whole = np.einsum("ed,bda->bea", matrix, np.asarray(state).reshape(-1, 2**qubits, 16**group)).ravel()
+        with monkeypatch.context() as patch:
+            for name, value in {"APART": apart, "LONG": long, "PIECE": 6}.items():
+                patch.setattr(jax_circuit, name, value)
+            np.testing.assert_allclose(turned(state, matrix, group), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [3, 6, 9])
+def test_gates_are_multiplied_together_within_groups_of_four(n: int) -> None:
+    circuit = random_circuit(n, 5, 80, measured=False)
+    plan = jax_circuit.plan(circuit.operations, n)
+    apart = steps(circuit.operations, n, jax_circuit.size(n), fused=False)
+    assert len(plan) < len(apart)
+    assert (n > 3) == any(isinstance(each, Step) for each in plan)
+    one, other = (np.asarray(jax_circuit.advance(jax_circuit.begin(n), todo)) for todo in (plan, apart))
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_job_over_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
