@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, Int64
 
-from qmosaic.backends import jax_circuit, jax_constrained, jax_costs, jax_sampling, jax_spread
+from qmosaic.backends import jax_circuit, jax_constrained, jax_costs, jax_gates, jax_sampling, jax_spread
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Expectations, Figures, Job, Result, check
 from qmosaic.backends.circuits import inverted
 from qmosaic.backends.estimates import state_vector
@@ -190,7 +190,7 @@ class JaxStatevector(Backend):
         """Compile, or load from the persistent cache, what jobs of the usual shapes need."""
         most, layers, shots = self._warm
         with jax.enable_x64(self._double):
-            jax_circuit.warm_up(1, most, self._double)
+            jax_gates.warm_up(1, most, self._double)
         for constrained in (False, True):
             for qubits in range(jax_costs.LEAST_QUBITS, most + 1 + constrained, 1 + constrained):
                 for higher in [{}] if qubits <= SMALL else [{}, {tuple(range(qubits)): 1.0}]:

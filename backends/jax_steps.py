@@ -1,4 +1,4 @@
-"""Gates of circuits as data for `jax_circuit`: what compiles no program.
+"""Gates of circuits as data for `jax_gates`: what compiles no program.
 
 Bits of a state's number stand in groups of four; gates within a group are multiplied together until one leads out of it
 (gate fusion, as in qsim, on fixed groups: a program for each). What leads out has the form

@@ -95,7 +95,7 @@ class RemoteBackend(Backend):
         try:
             return await own.run(batch)
         except BackendError as error:
-            raise await own.given_up(error) from error
+            raise await own.given_up(error) from None
         except BaseException:
             await own.withdraw()
             raise

@@ -87,9 +87,9 @@ def _values(circuit: Circuit, by_cirq: bool, going_on: Callable[[], bool]) -> tu
 
         name, state = "cirq.statevector", cirq_circuit.final_state(plain)
     else:
-        from qmosaic.backends import jax_circuit
+        from qmosaic.backends import jax_gates
 
-        name, state = "jax.statevector", jax_circuit.final_state(plain, going_on)
+        name, state = "jax.statevector", jax_gates.final_state(plain, going_on)
     return name, bundle({"values": measurement.exact(circuit.observables, state)})
 
 
@@ -103,6 +103,6 @@ def _with_counts(found: Bundle, rows: np.ndarray, counts: np.ndarray) -> Bundle:
 
 def warm_up(slow: bool) -> None:
     """Compile the JAX programs: of up to 14 qubits, or of the larger ones."""
-    from qmosaic.backends import jax_circuit
+    from qmosaic.backends import jax_gates
 
-    jax_circuit.warm_up(*((15, MAX_QUBITS) if slow else (1, 14)))
+    jax_gates.warm_up(*((15, MAX_QUBITS) if slow else (1, 14)))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmosaic.backends import estimates, jax_adjoint, jax_circuit, jax_constrained, jax_costs, jax_qaoa, jax_sampling
+from qmosaic.backends import estimates, jax_adjoint, jax_constrained, jax_costs, jax_gates, jax_qaoa, jax_sampling
 from qmosaic.backends.base import Backend, Expectations, Job, Result, run_sync
 from qmosaic.backends.cirq_qaoa import circuit_of
 from qmosaic.backends.cirq_statevector import CirqStatevector
@@ -192,11 +192,11 @@ def test_large_states_are_mixed_and_drawn_from_in_pieces(monkeypatch: pytest.Mon
 
 def test_circuits_are_run_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = random_circuit(6, 3, 60, measured=False)
-    whole = jax_circuit.final_state(circuit)
-    jax_circuit._program.cache_clear()
-    monkeypatch.setattr(jax_circuit, "PIECE", 3)
-    np.testing.assert_allclose(jax_circuit.final_state(circuit), whole, atol=1e-6)
-    jax_circuit._program.cache_clear()
+    whole = jax_gates.final_state(circuit)
+    jax_gates._program.cache_clear()
+    monkeypatch.setattr(jax_gates, "PIECE", 3)
+    np.testing.assert_allclose(jax_gates.final_state(circuit), whole, atol=1e-6)
+    jax_gates._program.cache_clear()
 
 
 @pytest.mark.parametrize(("apart", "long"), [(22, 1), (0, 2**12), (0, 1)])
@@ -205,25 +205,25 @@ def test_matrices_are_applied_in_place_and_in_real_arithmetic(
 ) -> None:
     rng = np.random.default_rng(0)
     state = jnp.asarray(rng.normal(size=(2**11, 2)).astype(np.float32).view(np.complex64).ravel())
-    program: Any = jax_circuit._turned
+    program: Any = jax_gates._turned
     turned = program.__wrapped__
     for group, qubits in enumerate((4, 4, 3)):
         matrix = rng.normal(size=(2**qubits, 2**qubits, 2)).astype(np.float32).view(np.complex64)[..., 0]
         whole = np.einsum("ed,bda->bea", matrix, np.asarray(state).reshape(-1, 2**qubits, 16**group)).ravel()
         with monkeypatch.context() as patch:
             for name, value in {"APART": apart, "LONG": long, "PIECE": 6}.items():
-                patch.setattr(jax_circuit, name, value)
+                patch.setattr(jax_gates, name, value)
             np.testing.assert_allclose(turned(state, matrix, group), whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("n", [3, 6, 9])
 def test_gates_are_multiplied_together_within_groups_of_four(n: int) -> None:
     circuit = random_circuit(n, 5, 80, measured=False)
-    plan = jax_circuit.plan(circuit.operations, n)
-    apart = steps(circuit.operations, n, jax_circuit.size(n), fused=False)
+    plan = jax_gates.plan(circuit.operations, n)
+    apart = steps(circuit.operations, n, jax_gates.size(n), fused=False)
     assert len(plan) < len(apart)
     assert (n > 3) == any(isinstance(each, Step) for each in plan)
-    one, other = (np.asarray(jax_circuit.advance(jax_circuit.begin(n), todo)) for todo in (plan, apart))
+    one, other = (np.asarray(jax_gates.advance(jax_gates.begin(n), todo)) for todo in (plan, apart))
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
