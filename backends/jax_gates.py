@@ -31,7 +31,7 @@ SIZES = (6, 8, 10, 12, 14)
 PIECE = 16
 """Qubits whose amplitudes are turned together on a CPU: they stay in a cache, and memory is one state."""
 LONG = 2**12
-"""Amplitudes in a row."""
+"""Numbers of the bits below a group from which on its matrix is applied in real arithmetic on a CPU."""
 APART = 22
 """Qubits up to which a matrix makes a new state on a CPU; from there on it does its work in place."""
 
@@ -101,14 +101,13 @@ def weights(state: State, bit: int) -> Float64[np.ndarray, " 2"]:
 
 @cache
 def _weigher(across: int) -> Callable[..., Any]:
-
-    def weights(state: State, bit: Any) -> Any:
+    def weigh(state: State, bit: Any) -> Any:
         each = jnp.real(state * state.conj())
         one = (jax_spread.numbers(len(state), across) & bit) != 0
         sums = jnp.stack([jnp.where(one, 0, each).sum(), jnp.where(one, each, 0).sum()])
         return jax_spread.total(sums, across)
 
-    return jax.jit(divided(weights, across, (SHARE, WHOLE), WHOLE))
+    return jax.jit(divided(weigh, across, (SHARE, WHOLE), WHOLE))
 
 
 @partial(jax.jit, static_argnums=2, donate_argnums=0)
@@ -119,13 +118,13 @@ def _turned(psi: State, matrix: Any, group: int) -> State:
         apart: State = _product(matrix, psi.reshape(-1, d, after)).ravel()
         return apart
     width = min(after, 2**PIECE // d)
-    across = 2**PIECE // (d * width)
+    rows = 2**PIECE // (d * width)
     whole = psi.reshape(-1, d, after)
     columns = after // width
 
     def piece(k: Any, whole: Any) -> Any:
-        place = k // columns * across, 0, k % columns * width
-        part = jax.lax.dynamic_slice(whole, place, (across, d, width))
+        place = k // columns * rows, 0, k % columns * width
+        part = jax.lax.dynamic_slice(whole, place, (rows, d, width))
         return jax.lax.dynamic_update_slice(whole, _product(matrix, part), place)
 
     turned: State = jax.lax.fori_loop(0, len(psi) // 2**PIECE, piece, whole).ravel()
@@ -218,7 +217,7 @@ def final_state(
 def reached(
     qubits: int, todo: Sequence[Step | Turn], going_on: Callable[[], bool], double: bool, across: int
 ) -> Complex[np.ndarray, " N"]:
-    """From |0>, by a plan."""
+    """The state to which a plan leads from |0>, as by `final_state`."""
     return np.asarray(advance(begin(qubits, double, across), todo, going_on))[: 2**qubits]
 
 

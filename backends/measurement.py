@@ -148,8 +148,8 @@ def _overlap(state: Any, own: Any, start: int, flips: int) -> Any:
     first = start ^ (flips & -size)
     other = state[first : first + size]
     if low := flips & (size - 1):
-        right = 2 ** ((size.bit_length() - 1) // 2)
-        rows, columns = np.arange(size // right), np.arange(right)
+        left, right = _halves(size)
+        rows, columns = np.arange(left), np.arange(right)
         other = other.reshape(-1, right)
         other = other[rows ^ (low // right)] if low // right else other
         other = (np.take(other, columns ^ (low % right), axis=1) if low % right else other).ravel()
@@ -207,8 +207,7 @@ def means(
     The signs of a state are those of the left half of its bits times those of the right half, so all strings with the
     same flips are two matrix products.
     """
-    found, right = np.zeros(len(paulis)), 2 ** ((size.bit_length() - 1) // 2)
-    halves = size // right, right
+    found, halves = np.zeros(len(paulis)), _halves(size)
     for each in _by_flips(paulis, halves):
         entries = overlap(each.flips).reshape(halves)
         rows, columns = each.signs_of(halves)
@@ -217,6 +216,12 @@ def means(
             if factor.any():
                 found[each.places] += factor * sign * ((part.astype(np.float64) @ columns) * rows).sum(axis=0)
     return found
+
+
+def _halves(size: int) -> tuple[int, int]:
+    """Numbers of the left and of the right half of the bits of numbers below a power of two."""
+    right = 2 ** ((size.bit_length() - 1) // 2)
+    return size // right, right
 
 
 def _mask(pauli: str, letters: str) -> int:

@@ -59,18 +59,24 @@ def qsim(circuits: list[Any], shots: int, threads: int, fusion: int) -> Run:
     return of_cirq(circuits, shots, QSimSimulator(QSimOptions(cpu_threads=threads, max_fused_gate_size=fusion)))
 
 
-def aer(circuits: list[Any], shots: int, fusion: int, experiments: int) -> Run:
-    """qiskit-aer: a batch is one call; `experiments`: circuits at once, else threads within one."""
-    from qiskit import QuantumCircuit, transpile
+def aer_simulator(fusion: int, experiments: int) -> Any:
+    """`experiments`: circuits at once, else threads within one."""
     from qiskit_aer import AerSimulator
 
-    simulator = AerSimulator(
+    return AerSimulator(
         method="statevector",
         precision="single",
         max_parallel_threads=2,
         max_parallel_experiments=experiments,
         fusion_max_qubit=fusion,
     )
+
+
+def aer(circuits: list[Any], shots: int, fusion: int, experiments: int) -> Run:
+    """qiskit-aer: a batch is one call."""
+    from qiskit import QuantumCircuit, transpile
+
+    simulator = aer_simulator(fusion, experiments)
     built = []
     for each in circuits:
         made = QuantumCircuit(each["n"])
@@ -156,15 +162,8 @@ def values_aer(circuits: list[Any], fusion: int, experiments: int) -> Run:
     """qiskit-aer."""
     from qiskit import QuantumCircuit, transpile
     from qiskit.quantum_info import SparsePauliOp
-    from qiskit_aer import AerSimulator
 
-    simulator = AerSimulator(
-        method="statevector",
-        precision="single",
-        max_parallel_threads=2,
-        max_parallel_experiments=experiments,
-        fusion_max_qubit=fusion,
-    )
+    simulator = aer_simulator(fusion, experiments)
     built = []
     for each in circuits:
         n, made = each["n"], QuantumCircuit(each["n"])

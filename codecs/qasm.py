@@ -44,10 +44,10 @@ class Compiled:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A gate that is defined by others: by the program, or by a library, whose gates are those of `GATES`."""
+    """A gate that is defined by others: by the program, or by the standard library (`standard`), from `GATES`."""
 
     definition: syntax.GateDef
-    library: bool
+    standard: bool
 
 
 class _Jumped(Exception):  # noqa: N818
@@ -203,7 +203,7 @@ class _Compiler(Values):
         known = self.gates.get(name)
         if len(self.scopes) > 1:
             raise QasmError("gates can only be defined outside of blocks", at, "Define it at the top.")
-        if known is not None and not known.library:
+        if known is not None and not known.standard:
             raise QasmError(f"the gate '{name}' is defined twice", at, "Choose another name.")
         formal = statement.parameters + statement.qubits
         if len(set(formal)) < len(formal) or not statement.qubits:
@@ -290,7 +290,7 @@ class _Compiler(Values):
             name: Variable("float", None, value, True)
             for name, value in zip(definition.parameters, arguments, strict=True)
         }
-        with self.called(scope, at, gate.library):
+        with self.called(scope, at, gate.standard):
             for statement in definition.body:
                 self.step(statement.at)
                 if isinstance(statement, syntax.Apply):

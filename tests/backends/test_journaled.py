@@ -15,7 +15,6 @@ from qmosaic.backends.paid import Memory, Status
 from qmosaic.backends.registry import innermost, wrapped
 from qmosaic.backends.remote import Journaled
 from qmosaic.backends.testing_circuits import expected
-from qmosaic.codecs.circuit import Circuit, PauliSum
 from qmosaic.codecs.errors import BackendError, JobUnknown
 from tests.vendors.aqt import AqtServer
 from tests.vendors.faults import THREE_BASES, made, serving
@@ -83,8 +82,9 @@ async def test_where_one_fails_and_another_cannot_be_cancelled() -> None:
             patch.setenv(variable, value)
         vendor.endless, vendor.held = True, {"received"}
         worker = asyncio.create_task(ran(f"zne({vendor.backend})", Memory()))
-        while sum(method == "POST" for method, _ in vendor.requests) < 3:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while sum(method == "POST" for method, _ in vendor.requests) < 3:
+                await asyncio.sleep(0.01)
         vendor.faults = [Fault("GET", "/", 403)]
         vendor.held = set()
         with pytest.raises(JobUnknown, match="may still run"):
@@ -104,18 +104,4 @@ async def test_an_error_that_nobody_expects_leaves_nothing_behind(vendor: IonqSe
         patch.setattr(backend, "poll", odd)
         with pytest.raises(ZeroDivisionError):
             await run_async(backend, [backend.prepare(JOB) for _ in range(3)])
-    # the one that cannot be asked for is told to stop, too, whatever it then says
-    assert [job.state for job in vendor.jobs][1:] == ["cancelled"] * 2
-
-
-async def test_what_readout_measures_is_what_it_was_estimated_at(
-    vendor: IonqServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("QMOSAIC_IONQ_PRICE", '{"task": 1}')
-    strings = ("YIYI", "IZXI", "XIIY", "ZXZI", "ZXYI", "YZYZ", "IXXX", "IIZZ")  # grouped otherwise, they take one more
-    circuit = Circuit(4, 0, THREE_BASES.operations, (PauliSum(4, strings, (1.0,) * 8),))
-    backend, job = wrapped(f"readout({NAME})", made(NAME)), Job(circuit, 600, 1)
-    cost = backend.estimate(job).cost
-    await run_async(backend, [backend.prepare(job)])
-    sent = sum(len(job.body["input"].get("circuits", [0])) for job in vendor.jobs)
-    assert sent <= cost < sent + 2
+    assert [job.state for job in vendor.jobs] == ["cancelled"] * 3
