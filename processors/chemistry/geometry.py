@@ -20,6 +20,22 @@ SYMBOLS = ("H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe 
 """The elements by atomic number, from 1."""
 MAX_ORBITALS = 200
 """The most basis functions: the integrals over them are n^4."""
+BASES = tuple(
+    name
+    for names in (
+        "sto-3g sto-6g minao ano ano-rcc 3-21g 4-31g dz dzp tzv tzp qzp adzp atzp aqzp",
+        "6-31g 6-31g* 6-31g** 6-31+g* 6-31+g** 6-31++g* 6-31++g**",
+        "6-31g(d) 6-31g(d,p) 6-31+g(d) 6-31+g(d,p) 6-31++g(d,p) 6-31g(2df,p) 6-31g(3df,3pd)",
+        "6-311g 6-311g* 6-311g** 6-311+g* 6-311+g** 6-311++g* 6-311++g** 6-311g(d) 6-311g(d,p)",
+        "6-311+g(d,p) 6-311++g(d,p) 6-311g(2df,2pd) 6-311++g(2d,2p) 6-311++g(3df,3pd)",
+        "cc-pvdz cc-pvtz cc-pvqz cc-pv5z aug-cc-pvdz aug-cc-pvtz aug-cc-pvqz aug-cc-pv5z cc-pcvdz cc-pcvtz cc-pcvqz",
+        "def2-svp def2-svpd def2-tzvp def2-tzvpd def2-tzvpp def2-tzvppd def2-qzvp def2-qzvpd def2-qzvpp def2-mtzvp",
+        "def2-mtzvpp pc-0 pc-1 pc-2 pc-3 pc-4 aug-pc-0 aug-pc-1 aug-pc-2 pcseg-0 pcseg-1 pcseg-2 pcseg-3",
+    )
+    for name in names.split()
+)
+"""The basis sets there are, as PySCF calls them. PySCF takes any text: as a file's name, or as a basis written out,
+whose numbers it evaluates as Python. So a text of an event reaches it only as one of these."""
 DEGENERATE = 1e-5
 """Orbitals whose energies are this close, in hartree, are one set."""
 
@@ -32,8 +48,28 @@ class GeometryError(ValueError):
         self.message, self.field, self.remedy = message, field, remedy
 
 
+def basis_named(text: str) -> str:
+    """The one of `BASES` that is meant, whatever its capitals, hyphens and blanks. Raises GeometryError."""
+    found = _BASES.get(_plain(text[: _LONGEST + 1])) if len(text) <= _LONGEST else None
+    if found is None:
+        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        raise GeometryError(f"no basis set {shown!r} is known here", "basis", f"Choose one of: {', '.join(BASES)}.")
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().translate(_IGNORED)
+
+
+_LONGEST = 40
+_IGNORED = str.maketrans("", "", "-_ ")
+_BASES = {_plain(name): name for name in BASES}
+
+
 def basis_functions(atoms: Sequence[Atom], basis: str) -> int:
-    """How many orbitals there will be. Raises GeometryError where PySCF, or an element in its basis set, is missing."""
+    """How many orbitals there will be, in one of `BASES`. Raises GeometryError where PySCF, or an element in its basis
+    set, is missing."""
+    basis = basis_named(basis)
     try:
         load = _loader()
     except ImportError:
@@ -52,7 +88,7 @@ def basis_functions(atoms: Sequence[Atom], basis: str) -> int:
             sizes[symbol] = 0
         if not sizes[symbol]:
             raise GeometryError(
-                f"no basis set {basis!r} for {symbol}", "basis", "Name one of PySCF's, such as sto-3g, 6-31g, cc-pvdz."
+                f"no basis set {basis!r} for {symbol}", "basis", "Choose another, such as sto-3g, 6-31g or cc-pvdz."
             )
     total = sum(sizes[atom[0]] for atom in atoms)
     if total > MAX_ORBITALS:
@@ -62,9 +98,13 @@ def basis_functions(atoms: Sequence[Atom], basis: str) -> int:
 
 @cache
 def _loader() -> Any:
-    from pyscf.gto.basis import load
+    """PySCF's loader of basis sets, once PySCF evaluates no text as Python any more: the second wall, see `BASES`."""
+    from pyscf.gto import basis, mole
+    from pyscf.gto.basis import parse_cp2k, parse_molpro, parse_nwchem, parse_nwchem_ecp
 
-    return load
+    for module in (mole, parse_nwchem, parse_nwchem_ecp, parse_cp2k, parse_molpro):
+        module.DISABLE_EVAL = True
+    return basis.load
 
 
 def integrals(
@@ -74,6 +114,8 @@ def integrals(
 
     Positions in angstrom. `frozen` orbitals are left doubly occupied, `chosen` ones are kept. Raises GeometryError.
     """
+    basis = basis_named(basis)
+    _loader()
     from pyscf import ao2mo, gto, lib, scf
 
     with lib.with_omp_threads(1):

@@ -317,9 +317,10 @@ def _qubit_electrons(found: Molecule, operator: PauliOperator) -> tuple[int, int
 
 def _geometry(found: Molecule) -> Read:
     atoms = _atoms(found.geometry)
-    basis, charge = found.basis or "sto-3g", found.charge or 0
+    charge = found.charge or 0
     protons = sum(geometry.SYMBOLS.index(symbol) + 1 for symbol, *_ in atoms)
     try:
+        basis = geometry.basis_named(found.basis if found.basis is not None else "sto-3g")
         orbitals = geometry.basis_functions(atoms, basis)
     except geometry.GeometryError as error:
         raise _wrong(error.message, f".{error.field}", error.remedy) from None
@@ -335,7 +336,7 @@ def _geometry(found: Molecule) -> Read:
         (spins[0] - len(frozen), spins[1] - len(frozen)),
         found.ansatz,
         found.taper,
-        _digest(found, "geometry", atoms, basis.lower(), charge, spins, frozen, chosen),
+        _digest(found, "geometry", atoms, basis, charge, spins, frozen, chosen),
         notes=_noted(frozen, chosen, orbitals),
     )
 

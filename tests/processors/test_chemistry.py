@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,5 +207,58 @@ def test_orbitals_of_a_geometry() -> None:
     assert frozen.two == pytest.approx(active(first, [0], [1, 2]).two, abs=1e-7)
     assert frozen.one == pytest.approx(active(first, [0], [1, 2]).one, abs=1e-7)
     assert frozen.core == pytest.approx(active(first, [0], [1, 2]).core, abs=1e-7)
-    with pytest.raises(geometry.GeometryError, match="no basis set 'sto-99g' for H"):
+    with pytest.raises(geometry.GeometryError, match="no basis set 'sto-99g' is known"):
         geometry.basis_functions(lih, "sto-99g")
+    with pytest.raises(geometry.GeometryError, match="no basis set 'cc-pcvdz' for H"):
+        geometry.basis_functions(lih, "cc-pcvdz")
+
+
+def test_every_named_basis_is_there() -> None:
+    pytest.importorskip("pyscf")
+    from qmosaic.processors.chemistry import geometry
+
+    for name in geometry.BASES:
+        assert geometry.basis_named(f" {name.upper().replace('-', '_')} ") == name
+        assert geometry.basis_functions([("C", 0.0, 0.0, 0.0)], name) > 0, name
+
+
+def basis_texts(folder: Path) -> list[str]:
+    """What PySCF takes for a basis besides its name: numbers to evaluate, in three dialects, and files."""
+    touch = f"__import__('pathlib').Path({str(folder / 'ran')!r}).touch()"
+    (folder / "mine.dat").write_text("H    S\n      1.0   1.0\nEND\n")
+    return [
+        f"H    S\n1.0,{touch}\n",
+        f"#BASIS SET: (1s) -> [1s]\nH S\n {touch} 1.0\n",
+        f"H nelec 0\nH ul\n2 1.0 {touch}\n#ECP",
+        f"H SZV-GTH\n1\n1 0 0 1 1\n{touch} 1.0\n",
+        str(folder / "mine.dat"),
+        "../../../../../../../../../../etc/passwd",
+        "sto-3g@1s",
+        "unc-sto-3g",
+        "sto-3g\n",
+        "",
+    ]
+
+
+def test_a_basis_is_a_name_of_the_list_and_no_program_or_path(tmp_path: Path) -> None:
+    pytest.importorskip("pyscf")
+    from qmosaic.processors.chemistry import geometry
+
+    hydrogen = [("H", 0.0, 0.0, 0.0)]
+    for text in basis_texts(tmp_path):
+        with pytest.raises(geometry.GeometryError, match="is known here"):
+            geometry.basis_functions(hydrogen, text)
+        with pytest.raises(geometry.GeometryError, match="is known here"):
+            geometry.integrals(hydrogen, text, 1, 0, 0, [], [0])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pyscf_evaluates_nothing_even_if_the_list_were_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyscf")
+    from qmosaic.processors.chemistry import geometry
+
+    monkeypatch.setattr(geometry, "basis_named", lambda text: text)
+    for text in basis_texts(tmp_path)[:4]:
+        with pytest.raises((geometry.GeometryError, ValueError, RuntimeError)):  # PySCF's own for what it cannot read
+            geometry.integrals([("H", 0.0, 0.0, 0.0)], text, 1, 0, 0, [], [0])
+    assert not (tmp_path / "ran").exists()

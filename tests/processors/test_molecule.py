@@ -344,6 +344,10 @@ def test_energies_are_not_maximised() -> None:
 
 GEOMETRY: list[tuple[dict[str, Any], str, str]] = [
     ({"geometry": "H 0 0 0; H 0 0 1", "basis": "sto-99g"}, ".basis", "no basis set"),
+    ({"geometry": "H 0 0 0; H 0 0 1", "basis": "H    S\n1.0,__import__('time').sleep(20)\n"}, ".basis", "no basis set"),
+    ({"geometry": "H 0 0 0; H 0 0 1", "basis": "/etc/hostname"}, ".basis", "no basis set"),
+    ({"geometry": "H 0 0 0; H 0 0 1", "basis": ""}, ".basis", "no basis set"),
+    ({"geometry": "H 0 0 0; H 0 0 1", "basis": "x" * 100_000}, ".basis", "no basis set"),
     ({"geometry": "H 0 0 0; H 0 0 1", "multiplicity": 2}, ".multiplicity", "does not fit"),
     ({"geometry": "H 0 0 0", "charge": 1}, ".charge", "0 electrons"),
     ({"geometry": "O 0 0 0; H 0 0 1; H 0 1 0", "basis": "cc-pvdz"}, ".active_orbitals", "48 qubits"),
