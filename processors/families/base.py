@@ -164,6 +164,12 @@ class Family(Protocol):
         """Validate and canonicalise. Expected errors are values, never exceptions."""
         ...
 
+    def light(self, problem: Problem) -> bool:
+        """Whether `parse`, `encode`, `quick` and `evaluate` take milliseconds at most. Told by a look at sizes and words,
+        before anything is checked; what is not light is admitted and judged in a process with limits of its own.
+        """
+        ...
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         """One for each task, in their order; a micro-batch of problems whose models are of one type.
 

@@ -195,6 +195,9 @@ class CircuitFamily:
         digest = sha256(f"qmosaic.circuit-problem/1 {circuit.digest} {names} {threshold}".encode()).hexdigest()[:32]
         return CircuitInstance(circuit, names, threshold, digest, notes)
 
+    def light(self, problem: Problem) -> bool:
+        return False
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families.circuit_reference import reduction
 

@@ -80,6 +80,9 @@ class IsingFamily:
         sense = problem.sense or "min"
         return IsingInstance(terms, sense, terms.digest(self.name, sense), terms.notes("couplings"))
 
+    def light(self, problem: Problem) -> bool:
+        return True
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)
 

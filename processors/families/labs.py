@@ -106,6 +106,9 @@ class LabsFamily:
             return Rejected("too_large", message, "$.problem.n", "Send a smaller n, or raise limits.couplings.")
         return LabsInstance(n)
 
+    def light(self, problem: Problem) -> bool:
+        return True
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import labs_reduce
 

@@ -79,6 +79,9 @@ class MaxCutFamily:
         sense = problem.sense or "max"
         return MaxCutInstance(terms, sense, terms.digest(self.name, sense), terms.notes("edges"))
 
+    def light(self, problem: Problem) -> bool:
+        return True
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)
 

@@ -228,6 +228,9 @@ class MoleculeFamily:
             return Rejected("invalid_event", "an energy is minimised", "$.sense", "Leave sense out, or send 'min'.")
         return _instance(problem.problem, limits)
 
+    def light(self, problem: Problem) -> bool:
+        return False
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.chemistry.reduction import reduced
 

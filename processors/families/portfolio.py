@@ -193,6 +193,9 @@ class PortfolioFamily:
         found = read(problem.problem, limits)
         return found if isinstance(found, Rejected) else PortfolioInstance(*found)
 
+    def light(self, problem: Problem) -> bool:
+        return True
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import portfolio_reduce
 

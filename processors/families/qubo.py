@@ -76,6 +76,9 @@ class QuboFamily:
         sense = problem.sense or "min"
         return QuboInstance(terms, sense, terms.digest(self.name, sense), terms.notes("terms"))
 
+    def light(self, problem: Problem) -> bool:
+        return True
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)
 

@@ -196,6 +196,9 @@ class RouteFamily:
         digest = _digest(called, distances, data.directed, start, fleet)
         return RouteInstance(called, distances, data.directed, start, fleet, digest)
 
+    def light(self, problem: Problem) -> bool:
+        return True
+
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import route_reduce
 
