@@ -33,6 +33,9 @@ RejectCode = Literal[
     "too_large",  # over a limit of the settings
     "deadline_past",  # the deadline was over when the event arrived
     "id_conflict",  # the id was used before, with other content
+    "unreadable",  # no Kafka client could read the batch of records: checksum, codec, lengths
+    "stage_failed",  # reading the problem raised an error that nobody expected
+    "worker_crashed",  # a worker died at it three times
 ]
 
 

@@ -45,7 +45,9 @@ OutcomeReason = Literal[
     "execution_failed",  # fallback: the backend failed the job
     "over_budget",  # fallback: the job costs more than may be spent on one, or nobody knows what; it was not sent
     "no_backend",  # fallback: no live worker takes the job
-    "stage_failed",  # fallback: a hop before execution failed on this problem
+    "stage_failed",  # fallback: a hop before execution, or the judgement of the answer, failed on this problem
+    "worker_crashed",  # fallback: a worker died at this problem three times
+    "overloaded",  # fallback: more problems waited than can be answered in time, this one certainly too late
 ]
 
 RouteReason = Literal[
@@ -246,7 +248,7 @@ class Failure(msgspec.Struct, frozen=True):
     """
 
     stage: str
-    reason: Literal["execution_failed", "over_budget", "no_backend", "stage_failed"]
+    reason: Literal["execution_failed", "over_budget", "no_backend", "stage_failed", "worker_crashed"]
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None
@@ -349,9 +351,12 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision, for whoever asks later: duplicates dropped, outcomes settled and why."""
+    """One decision, for whoever asks later: duplicates dropped, outcomes settled and why, records put aside.
 
-    event: Literal["settled", "rejected", "duplicate"]
+    `put_aside`: a record of an internal topic that fits no problem or nothing at all; `detail` says which.
+    """
+
+    event: Literal["settled", "rejected", "duplicate", "put_aside"]
     problem_id: str
     tenant: str
     partition: int
@@ -381,6 +386,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     original: str
     at: float
+    truncated: bool = False  # `original` is the beginning alone
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -403,14 +409,87 @@ def number(value: float) -> float | int:
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
 
 
+class Envelope(msgspec.Struct, frozen=True):
+    """What a problem event says of itself, read without looking into the problem: quick, however large it is."""
+
+    family: str = ""
+    priority: str = ""
+    deadline: float | str | None = None
+    id: str | None = None
+
+
+_envelopes = msgspec.json.Decoder(Envelope)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def envelope(data: bytes | None) -> Envelope | None:
+    """The envelope of a problem record; None where it has none that fits."""
+    try:
+        return _envelopes.decode((data or b"").removeprefix(BYTE_ORDER_MARK))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
 def claimed_id(data: bytes | None) -> str | None:
     """The id that a record gives itself, valid problem or not: its sender waits for an answer to that."""
     try:
-        loaded = orjson.loads(data or b"")
-    except orjson.JSONDecodeError:
+        claimed = _ids.decode((data or b"").removeprefix(BYTE_ORDER_MARK)).id
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    claimed = loaded.get("id") if isinstance(loaded, dict) else None
     return claimed if isinstance(claimed, str) and 1 <= len(claimed) <= 256 else None
+
+
+class _Id(msgspec.Struct):
+    id: Any = None
+
+
+class _Labels(msgspec.Struct):
+    labels: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_ids, _labels = msgspec.json.Decoder(_Id), msgspec.json.Decoder(_Labels)
+
+
+def labels_of(data: bytes) -> bytes:
+    """The labels of a valid problem event as they were written: JSON may grow by several times when it is rewritten."""
+    return bytes(_labels.decode(data.removeprefix(BYTE_ORDER_MARK)).labels)
+
+
+MAX_DEPTH = 100
+"""How deep lists and objects of an event may lie in each other. orjson reads 1,024 levels and writes 254."""
+
+
+def _nested(value: Any) -> list[tuple[str, Any]]:
+    """The lists and objects in a list or an object, with their keys."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [(str(key), inner) for key, inner in items if isinstance(inner, list | dict)]
+
+
+def too_deep(data: bytes, loaded: dict[str, Any]) -> str | None:
+    """The place of something that lies deeper than `MAX_DEPTH` in an event; None if nothing does."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return None
+    level: list[Any] = [loaded]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is list or type(inner) is dict
+        ]
+        if not level:
+            return None
+    path: list[str] = []  # of one of them: down to where nothing deep is left, and back
+    stack = [iter(_nested(loaded))]
+    while len(stack) <= MAX_DEPTH:
+        key, inner = next(stack[-1], (None, None))
+        if key is None:
+            stack.pop()
+            path.pop()
+            continue
+        path.append(key)
+        stack.append(iter(_nested(inner)))
+    return f"$.{'.'.join(path)}"
 
 
 def parse_problem(data: bytes | None, max_bytes: int) -> Problem | Rejected:
@@ -426,13 +505,15 @@ def parse_problem(data: bytes | None, max_bytes: int) -> Problem | Rejected:
             "$",
             "Send a smaller problem, or raise limits.event_bytes.",
         )
+    marked, data = len(data), data.removeprefix(BYTE_ORDER_MARK)
     try:
         data.decode()
     except UnicodeDecodeError as error:
+        start = error.start + marked - len(data)
         return Rejected(
             "not_utf8",
-            f"byte {error.start} is not UTF-8",
-            f"byte {error.start}",
+            f"byte {start} is not UTF-8",
+            f"byte {start}",
             "Encode the JSON text as UTF-8.",
         )
     try:
@@ -450,6 +531,13 @@ def parse_problem(data: bytes | None, max_bytes: int) -> Problem | Rejected:
             f"expected an object, got {type(loaded).__name__}",
             "$",
             'Send {"family": …, "problem": {…}}.',
+        )
+    if (deep := too_deep(data, loaded)) is not None:
+        return Rejected(
+            "invalid_event",
+            f"lists and objects lie deeper than {MAX_DEPTH} levels in each other",
+            deep,
+            "Send a flatter event.",
         )
     schema = loaded.get("schema", PROBLEM_SCHEMA)
     if schema != PROBLEM_SCHEMA:

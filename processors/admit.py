@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Problem, Ref, claimed_id, parse_problem
+from qmosaic.codecs.events import Envelope, Problem, Ref, claimed_id, envelope, parse_problem
 from qmosaic.processors.families.base import Instance, Limits
-from qmosaic.processors.families.registry import family, known
+from qmosaic.processors.families.registry import FAMILIES, family, known
+
+LIGHT_BYTES = 16 * 1024
+"""A record beyond this is never light."""
+BRIEF_BYTES = 2 * 1024
+"""A record up to this needs no look into its problem, in the families where size says it all."""
+BRIEF_FAMILIES = frozenset({"maxcut", "qubo", "ising", "labs", "portfolio", "route"})
+MESSAGE, PLACE, REMEDY = 500, 200, 500
+"""The most characters of a rejection's texts, which may quote what was sent."""
+LABEL_BYTES = 64 * 1024
+"""The labels of a rejected problem come back up to this; its original bytes hold them in any case."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +58,74 @@ class Admission:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An invalid one: which id its rejection carries, a digest of its bytes, and its labels if it had any."""
+    """An invalid one: which id its rejection carries, a digest of its bytes, its tenant and labels if it had any."""
 
     problem_id: str
     digest: str
     rejected: Rejected
-    problem: Problem | None
+    tenant: str = ""
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
+def is_light(value: bytes | None, limits: Limits) -> bool:
+    """Whether `admit` takes milliseconds at most, and whatever is done with the problem on an event loop later on."""
+    if value is None or len(value) > LIGHT_BYTES:
+        return value is None
+    said = envelope(value)
+    if said is None:
+        return True  # not one event at all: refused at the first look
+    if len(value) <= BRIEF_BYTES and said.family in BRIEF_FAMILIES:
+        return True
+    kind = FAMILIES.get(said.family)
+    if kind is None:
+        return False  # somebody else's family, or none: nothing is known of it
+    problem = parse_problem(value, limits.event_bytes)
+    return isinstance(problem, Rejected) or kind.light(problem)
+
+
+def refuse(record: Record, rejected: Rejected, problem: Problem | None = None) -> Refusal:
+    """The refusal of a record, under the id that it claims. Its texts are cut: they may quote what was sent."""
+    cut = Rejected(
+        rejected.code, _cut(rejected.message, MESSAGE), _cut(rejected.place, PLACE), _cut(rejected.remedy, REMEDY)
+    )
+    digest = sha256(record.value or b"").hexdigest()[:32]
+    problem_id = claimed_id(record.value) or record.default_id
+    if problem is None or len(record.value or b"") > LABEL_BYTES:
+        return Refusal(problem_id, digest, cut)
+    return Refusal(problem_id, digest, cut, problem.tenant[:128], problem.labels)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def admit_safely(record: Record, limits: Limits, defaults: Defaults) -> tuple[Admission | Refusal, Exception | None]:
+    """`admit`, and the error where a family raised one: then the record is refused, and the others go on."""
+    try:
+        return admit(record, limits, defaults), None
+    except Exception as error:  # noqa: BLE001 - of a family or a plug-in, on input from outside: anything may come
+        message = f"reading it raised {type(error).__name__}"
+        return refuse(record, Rejected("stage_failed", message, "$", "Report it with the event: this is a bug.")), error
 
 
 def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Refusal:
     """Validate one record. Pure: the deadline is judged by the record's own timestamp."""
     problem = parse_problem(record.value, limits.event_bytes)
-    raw_digest = sha256(record.value or b"").hexdigest()[:32]
     if isinstance(problem, Rejected):
-        return Refusal(claimed_id(record.value) or record.default_id, raw_digest, problem, None)
+        return refuse(record, problem)
     problem_id = problem.id or record.default_id
     wrong = _check_options(problem, limits)
     if wrong is not None:
-        return Refusal(claimed_id(record.value) or record.default_id, raw_digest, wrong, problem)
+        return refuse(record, wrong, problem)
     deadline_at = _deadline(problem.deadline, record.timestamp, limits, defaults)
     if isinstance(deadline_at, Rejected):
-        return Refusal(problem_id, raw_digest, deadline_at, problem)
+        return refuse(record, deadline_at, problem)
     kind = family(problem.family)
     instance = kind if isinstance(kind, Rejected) else kind.parse(problem, limits)
     if isinstance(instance, Rejected):
-        return Refusal(problem_id, raw_digest, instance, problem)
+        return refuse(record, instance, problem)
     if problem.shots == 0 and not known(problem.family).exact_shots:
-        return Refusal(problem_id, raw_digest, _no_shots(problem.family), problem)
+        return refuse(record, _no_shots(problem.family), problem)
     seed = problem.seed if problem.seed is not None else int(instance.digest[:8], 16) & 0x7FFFFFFF
     ref = Ref(
         problem_id=problem_id,
@@ -90,6 +142,12 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
         deadline_at=deadline_at,
     )
     return Admission(ref, problem, instance)
+
+
+def deadline_claimed(said: Envelope | None, timestamp: float, limits: Limits, defaults: Defaults) -> float:
+    """Until when a record wants its outcome (seconds since the epoch), before it is known to be a problem."""
+    found = _deadline(said.deadline if said else None, timestamp, limits, defaults)
+    return timestamp + defaults.deadline_seconds if isinstance(found, Rejected) else found
 
 
 def _check_options(problem: Problem, limits: Limits) -> Rejected | None:

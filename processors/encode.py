@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from qmosaic.codecs.events import Encoded
 from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
-from qmosaic.processors.admit import Admission, Defaults, Record, admit
+from qmosaic.processors.admit import Admission, Defaults, Record, admit_safely
 from qmosaic.processors.families.base import Limits
 
 
 def encode(records: Sequence[Record], limits: Limits, defaults: Defaults) -> list[Encoded | None]:
     """One event a record, None for an invalid one."""
-    admissions = [admit(record, limits, defaults) for record in records]
+    admissions = [admit_safely(record, limits, defaults)[0] for record in records]
     return [_encoded(admission) if isinstance(admission, Admission) else None for admission in admissions]
 
 

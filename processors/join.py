@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
@@ -26,9 +26,13 @@ Input = Literal["problems", "incumbents", "proposals"]
 REJECTED = "problems.rejected"
 INPUTS: tuple[Input, ...] = ("problems", "incumbents", "proposals")
 
-# An incumbent or a proposal may be read before its problem; if the problem never comes (its producer's
-# transaction was aborted), what waits for it is forgotten this long after its deadline.
+# An incumbent or a proposal may be read before its problem. If the problem never comes, what waits for it is let go
+# this long after it was read.
 ORPHAN_SECONDS = 60.0
+MOST_ARRIVED = 8
+"""Incumbents, and proposals, that are kept for one problem: each hop may run twice, not without end."""
+MOST_ORPHANS = 10_000
+"""Events kept that were read before their problem. Beyond, they are let go: a problem without them falls back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +45,10 @@ class Arrived:
 
 @dataclass(eq=False)
 class Open:
-    """A problem that is not settled yet."""
+    """A problem that is not settled yet. `admission` None: it is admitted again from its record when it is judged."""
 
-    admission: Admission
+    ref: Ref
+    admission: Admission | None
     record: Any
     incumbents: list[Arrived] = field(default_factory=list)
     proposals: list[Arrived] = field(default_factory=list)
@@ -64,6 +69,14 @@ class Reject:
     """A record to reject now."""
 
     refusal: Refusal
+    offset: int
+    record: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """A record whose time is over before anybody knew whether it is a problem at all."""
+
     offset: int
     record: Any
 
@@ -138,14 +151,16 @@ class Join:
         self.positions = dict(start)
         self._end = end
         self._open: dict[int, Open] = {}
+        self._reading: dict[int, Any] = {}  # records that somebody is still finding out about
         self._orphans: dict[int, list[tuple[Input, Arrived]]] = {}
+        self._orphaned: deque[tuple[float, int]] = deque()  # since when each of them waits, and for which problem
         self._deadlines: list[tuple[float, int]] = []
         # Records read that must be read again after a crash: offsets in order, and by problem.
         self._pending: dict[Input, OrderedDict[int, None]] = {name: OrderedDict() for name in INPUTS}
         self._needs: dict[int, list[tuple[Input, int]]] = {}
         # Terminal events in the order they were written, as `_LOGGED`; those of problems that are yet to be read again.
         self._log: deque[bytes] = deque()
-        self._ahead: set[int] = set()
+        self._ahead: dict[int, bytes] = {}  # offset → hash of the id
         self._topics: list[str] = []
         self._log_positions: dict[str, _Positions] = {}
         self._log_ends: dict[str, int] = dict(logs or {})
@@ -163,17 +178,52 @@ class Join:
         """How many problems wait for an answer."""
         return len(self._open)
 
-    def problem(self, offset: int, verdict: Admission | Refusal, record: Any) -> list[Decision | Reject | Duplicate]:
-        """A record of the problems topic was read."""
+    def waiting(self) -> Iterable[Open]:
+        """The problems that wait for an answer, in the order they came in."""
+        return self._open.values()
+
+    def reading(self, offset: int, deadline_at: float | None, record: Any) -> None:
+        """A record of the problems topic was read; `problem` will say what it is, at `deadline_at` it is `Unread`."""
         self.positions["problems"] = offset + 1
-        if offset in self._ahead:
-            self._ahead.discard(offset)
-            return []  # settled before the restart that made us read it again
+        self._reading[offset] = record
+        self._need(offset, "problems", offset)
+        if deadline_at is not None:
+            heapq.heappush(self._deadlines, (deadline_at, offset))
+
+    def is_read(self, offset: int) -> bool:
+        """Whether nobody needs to find out any more what a record is."""
+        return offset not in self._reading
+
+    @property
+    def ahead(self) -> Container[int]:
+        """Offsets of problems that are yet to be read, and settled already, as the terminal topics say."""
+        return self._ahead
+
+    def was_settled(self, offset: int, problem_id: str) -> bool:
+        """Whether a record of the problems topic was settled before the restart that made us read it again."""
+        if self._ahead.get(offset) != _hash(problem_id):
+            return False
+        del self._ahead[offset]
+        self.positions["problems"] = offset + 1
+        return True
+
+    def problem(
+        self, offset: int, verdict: Admission | Ref | Refusal, record: Any
+    ) -> list[Decision | Reject | Duplicate]:
+        """A record of the problems topic was read. `Ref`: it is a problem, to be admitted again when it is judged."""
+        if self._reading.pop(offset, None) is None:
+            self.positions["problems"] = offset + 1
+        ref = verdict.ref if isinstance(verdict, Admission) else verdict
+        if self.was_settled(offset, ref.problem_id):
+            self._release(offset)
+            return []
+        self._ahead.pop(offset, None)  # somebody said it was, of another problem
         orphans = self._orphans.pop(offset, [])
         if isinstance(verdict, Refusal):
             self._release(offset)
             return [self._reject(offset, verdict, record)]
-        problem_id, digest = verdict.ref.problem_id, verdict.ref.digest
+        assert isinstance(ref, Ref)
+        problem_id, digest = ref.problem_id, ref.digest
         key, content = _hash(problem_id), _hash(digest)
         known = self._ids.get(key)
         if known is not None:
@@ -181,22 +231,23 @@ class Join:
             known_content, first = _CLAIM.unpack(known)
             if known_content == content:
                 return [self._repeat(problem_id, offset, first)]
-            return [self._reject(offset, _conflict(verdict, first), record)]
+            labels = verdict.problem.labels if isinstance(verdict, Admission) else {}
+            return [self._reject(offset, _conflict(ref, labels, first), record)]
         self._ids[key] = _CLAIM.pack(content, offset)
         self._need(offset, "problems", offset)
-        one = self._open[offset] = Open(verdict, record)
-        heapq.heappush(self._deadlines, (verdict.ref.deadline_at, offset))
+        one = self._open[offset] = Open(ref, verdict if isinstance(verdict, Admission) else None, record)
+        heapq.heappush(self._deadlines, (ref.deadline_at, offset))
         for name, arrived in orphans:
             (one.incumbents if name == "incumbents" else one.proposals).append(arrived)
         return [*self._decide(one)]
 
-    def incumbent(self, offset: int, event: Incumbent, record: Any) -> list[Decision]:
-        """A record of the incumbents topic was read."""
-        return self._arrived("incumbents", offset, event.ref, Arrived(event, record))
+    def incumbent(self, offset: int, event: Incumbent, record: Any, now: float = 0.0) -> list[Decision]:
+        """A record of the incumbents topic was read, at `now`."""
+        return self._arrived("incumbents", offset, event.ref, Arrived(event, record), now)
 
-    def proposal(self, offset: int, event: Proposal, record: Any) -> list[Decision]:
-        """A record of the proposals topic was read."""
-        return self._arrived("proposals", offset, event.ref, Arrived(event, record))
+    def proposal(self, offset: int, event: Proposal, record: Any, now: float = 0.0) -> list[Decision]:
+        """A record of the proposals topic was read, at `now`."""
+        return self._arrived("proposals", offset, event.ref, Arrived(event, record), now)
 
     def skip(self, name: Input, offset: int) -> None:
         """A record that is none of ours was read: it could not be understood."""
@@ -204,23 +255,45 @@ class Join:
 
     def next_deadline(self) -> float | None:
         """When the earliest open problem's time is over, in seconds since the epoch."""
-        if len(self._deadlines) > 2 * len(self._open) + 64:  # those of settled problems may lie far ahead
-            self._deadlines = [one for one in self._deadlines if one[1] in self._open]
+        waits = (self._open, self._reading)
+        if len(self._deadlines) > 2 * sum(map(len, waits)) + 64:  # those of settled problems may lie far ahead
+            self._deadlines = [one for one in self._deadlines if any(one[1] in those for those in waits)]
             heapq.heapify(self._deadlines)
-        while self._deadlines and self._deadlines[0][1] not in self._open:
+        while self._deadlines and not any(self._deadlines[0][1] in those for those in waits):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
-    def due(self, now: float) -> list[Decision]:
-        """Problems whose time is over at `now`; what waits for a problem that never came is let go."""
-        out: list[Decision] = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            one = self._open[heapq.heappop(self._deadlines)[1]]
-            out.append(self._close(one, one.incumbents[-1] if one.incumbents else None, None, None))
-        for source, waiting in list(self._orphans.items()):
-            if waiting[0][1].event.ref.deadline_at + ORPHAN_SECONDS < now:
-                del self._orphans[source]
-                self._release(source)
+    def due(self, now: float, most: int | None = None) -> list[Decision | Unread]:
+        """Problems whose time is over at `now`, the earliest `most` of them."""
+        out: list[Decision | Unread] = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now and len(out) != most:
+            offset = heapq.heappop(self._deadlines)[1]
+            if offset in self._reading:
+                out.append(Unread(offset, self._reading[offset]))
+            else:
+                out.append(self.close(self._open[offset]))
+        return out
+
+    def close(self, one: Open) -> Decision:
+        """Decide an open problem now, with the incumbent there is."""
+        return self._close(one, one.incumbents[-1] if one.incumbents else None, None, None)
+
+    def let_go(self, now: float, ahead: range) -> list[Arrived]:
+        """Events of a problem that does not come any more: read `ORPHAN_SECONDS` ago, and it is not `ahead`, among the
+        offsets of the problems topic that are there and yet to be read."""
+        out: list[Arrived] = []
+        for _ in range(len(self._orphaned)):
+            since, source = self._orphaned[0]
+            if since + ORPHAN_SECONDS >= now:
+                break
+            self._orphaned.popleft()
+            if source not in self._orphans:
+                continue
+            if source in self._reading or source in ahead:
+                self._orphaned.append((now, source))
+                continue
+            out += [arrived for _, arrived in self._orphans.pop(source)]
+            self._release(source)
         return out
 
     def remember(self, entry: Settled) -> None:
@@ -241,7 +314,7 @@ class Join:
         number = self._topics.index(entry.topic)
         self._log.append(_LOGGED.pack(key, entry.offset, entry.at, entry.position, number))
         if entry.offset >= self.positions["problems"]:
-            self._ahead.add(entry.offset)
+            self._ahead[entry.offset] = _hash(entry.problem_id)
         self._release(entry.offset)
 
     def forget(self, before: float, most: int) -> None:
@@ -287,17 +360,28 @@ class Join:
         self._repeated[first] = offset
         return Duplicate(problem_id, offset, first)
 
-    def _arrived(self, name: Input, offset: int, ref: Ref, arrived: Arrived) -> list[Decision]:
+    def _arrived(self, name: Input, offset: int, ref: Ref, arrived: Arrived, now: float) -> list[Decision]:
         self.positions[name] = offset + 1
         one = self._open.get(ref.offset)
         if one is None:
-            if ref.offset >= self.positions["problems"] and ref.offset not in self._ahead:
-                self._orphans.setdefault(ref.offset, []).append((name, arrived))
-                self._need(ref.offset, name, offset)
+            if self._is_expected(ref.offset) and len(self._orphans) < MOST_ORPHANS:
+                if ref.offset not in self._orphans:
+                    self._orphaned.append((now, ref.offset))
+                waiting = self._orphans.setdefault(ref.offset, [])
+                if sum(other is name for other, _ in waiting) < MOST_ARRIVED:
+                    waiting.append((name, arrived))
+                    self._need(ref.offset, name, offset)
             return []  # else it is settled already, or about to be
+        there = one.incumbents if name == "incumbents" else one.proposals
+        if len(there) >= MOST_ARRIVED:
+            return []
         self._need(ref.offset, name, offset)
-        (one.incumbents if name == "incumbents" else one.proposals).append(arrived)
+        there.append(arrived)
         return self._decide(one)
+
+    def _is_expected(self, offset: int) -> bool:
+        """Whether the problem at an offset is yet to be read, or found out about."""
+        return offset in self._reading or (offset >= self.positions["problems"] and offset not in self._ahead)
 
     def _decide(self, one: Open) -> list[Decision]:
         """The decision, as soon as what is there suffices for one."""
@@ -316,24 +400,24 @@ class Join:
 
     def _close(self, one: Open, incumbent: Arrived | None, proposal: Arrived | None, cause: Arrived | None) -> Decision:
         # Out of `_open`, so that it is decided once; its records are needed until the outcome is in the log.
-        self._open.pop(one.admission.ref.offset, None)
+        self._open.pop(one.ref.offset, None)
         return Decision(one, incumbent, proposal, cause)
 
     def _need(self, source: int, name: Input, offset: int) -> None:
-        self._pending[name][offset] = None
-        self._needs.setdefault(source, []).append((name, offset))
+        if offset not in self._pending[name]:
+            self._pending[name][offset] = None
+            self._needs.setdefault(source, []).append((name, offset))
 
     def _release(self, source: int) -> None:
         for name, offset in self._needs.pop(source, ()):
             self._pending[name].pop(offset, None)
 
 
-def _conflict(verdict: Admission, first: int) -> Refusal:
-    ref = verdict.ref
+def _conflict(ref: Ref, labels: dict[str, Any], first: int) -> Refusal:
     rejected = Rejected(
         "id_conflict",
         f"the id {ref.problem_id!r} was used before, at offset {first}, with other content",
         "$.id",
         "Use a new id for a new problem; send the same content again to repeat one.",
     )
-    return Refusal(ref.problem_id, ref.digest, rejected, verdict.problem)
+    return Refusal(ref.problem_id, ref.digest, rejected, ref.tenant, labels)

@@ -5,23 +5,26 @@ incumbent goes out, else the family's quick answer. Imports neither JAX nor Cirq
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qmosaic.codecs.events import (
     Baseline,
+    Failure,
     Incumbent,
     Outcome,
     OutcomeReason,
     Proposal,
     Proposed,
+    Ref,
     Sense,
     Timing,
     Timings,
     number,
 )
-from qmosaic.processors.admit import Admission, Defaults, Record, admit
-from qmosaic.processors.families.base import Evaluation, Instance, Limits
+from qmosaic.processors.admit import Admission
+from qmosaic.processors.families.base import Evaluation, Instance
 
 # Two objectives closer than this, relative to their size, are equal: float64 sums differ by their order.
 TOLERANCE = 1e-9
@@ -47,11 +50,66 @@ def gain(sense: Sense, objective: float, baseline: float) -> float:
 ACCEPTED = frozenset({"improved", "equal", "verified", "unverified"})
 
 
-def settle_record(record: Record, limits: Limits, defaults: Defaults, **known: Any) -> Outcome:
-    """`settle` a problem from its record, which was admitted before: another process is given bytes, no instance."""
-    admission = admit(record, limits, defaults)
-    assert isinstance(admission, Admission)
-    return settle(admission, **known)
+def settle_safely(
+    admission: Admission, incumbent: Incumbent | None, proposal: Proposal | None, **known: Any
+) -> tuple[Outcome, list[Exception]]:
+    """`settle`, and what a family raised on the way: then the incumbent alone is judged, else nothing.
+
+    `known` is what `settle` takes besides.
+    """
+    errors: list[Exception] = []
+    failed = Failure("verify", "stage_failed", "judging it raised an error")
+    for last, answer in ((incumbent, proposal), (incumbent, None), (None, None)):
+        if errors and answer is None:
+            answer = Proposal(ref=admission.ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failed)
+        try:
+            return settle(admission, last, answer, **known), errors
+        except Exception as error:  # noqa: BLE001 - of a family or a plug-in, on claims from outside: anything may come
+            errors.append(error)
+    return unjudged(admission.ref, "stage_failed", labels=admission.problem.labels, **known), errors
+
+
+def unjudged(
+    ref: Ref,
+    reason: OutcomeReason,
+    *,
+    now: float,
+    queue: float,
+    trace_id: str,
+    versions: dict[str, str],
+    tick: Any,
+    labels: dict[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> Outcome:
+    """The fallback without a solution: nothing could be judged, or not in time."""
+    return Outcome(
+        problem_id=ref.problem_id,
+        family=ref.family,
+        status="fallback",
+        reason=reason,
+        sense="min",
+        objective=None,
+        solution=None,
+        feasible=False,
+        baseline=None,
+        improvement=None,
+        target=None,
+        backend=None,
+        route_reason=None,
+        circuit=None,
+        confidence=None,
+        timings=Timings(
+            {**ref.timings, "verify": Timing(round(max(queue, 0.0), 6), 0.0)}, round(now - ref.received_at, 6)
+        ),
+        attempts=0,
+        seed=ref.seed,
+        digest=ref.digest,
+        versions=versions,
+        trace_id=trace_id,
+        tenant=ref.tenant,
+        labels=labels or {},
+        notes=list(notes),
+    )
 
 
 def settle(
@@ -64,8 +122,10 @@ def settle(
     trace_id: str,
     versions: dict[str, str],
     tick: Any,
+    late: OutcomeReason = "deadline",
 ) -> Outcome:
-    """The outcome of a problem with what is known now; `proposal` None means that its time is over.
+    """The outcome of a problem with what is known now; `proposal` None means that its time is over, or as good as over,
+    for the reason `late`.
 
     `now`: seconds since the epoch; `queue`: seconds the deciding event waited; `tick`: a monotonic clock in
     seconds, for the work this takes. Never raises on what an event claims: a claim that does not fit is the
@@ -76,7 +136,9 @@ def settle(
     known = _incumbent(instance, incumbent)
     base, baseline = known or _quick(instance)
     reason: OutcomeReason
-    best, reason = base, "deadline" if incumbent is not None and (known or base is None) else "no_incumbent"
+    best, reason = base, late
+    if late == "deadline" and (incumbent is None or (known is None and base is not None)):
+        reason = "no_incumbent"
     accepted = False
     proposed: Proposed | None = None
     if proposal is None and known and incumbent is not None and incumbent.kernel_digest is None:

@@ -8,6 +8,8 @@ Heavy libraries are imported when a worker of that stage starts, and in no other
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -17,17 +19,20 @@ from typing import Protocol
 import msgspec
 
 from qmosaic.codecs import events
-from qmosaic.codecs.events import BackendStatus, Failure, Incumbent, JobEvent, Proposal, Reduced
+from qmosaic.codecs.events import BackendStatus, Encoded, Failure, Incumbent, JobEvent, Proposal, Reduced, envelope
 from qmosaic.codecs.kernels import Kind
-from qmosaic.processors.admit import Record
+from qmosaic.processors.admit import Record, deadline_claimed, is_light
 from qmosaic.processors.encode import encode
 from qmosaic.processors.execute import proposal_of
 from qmosaic.processors.route import route
 from qmosaic.streams import pool, processes
+from qmosaic.streams.beside import Beside, BesideError
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.records import Received, Send
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.status import StatusReader
+
+log = logging.getLogger("qmosaic.worker")
 
 # Of problems, encoded on the event loop: some 20 ms. A thread would have to take turns with the loop for Python's lock.
 INLINE_BYTES = 128 * 1024
@@ -36,13 +41,31 @@ LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 KERNELS = (16, 20)
 
 
+# The lanes of encode: what takes milliseconds, and what is encoded in a process beside.
+LIGHT, HEAVY = 0, 1
+RANKS = {b"high": 0, b"low": 2, "high": 0, "low": 2}
+
+
+class Look(msgspec.Struct, frozen=True, gc=False):
+    """A record at a first look: how much work it is, its class (0 goes first), and until when (seconds since the epoch)."""
+
+    size: int
+    rank: int
+    deadline_at: float
+
+
 class Handler(Protocol):
     """One stage's work. Made once a worker; `start` before it takes partitions, `stop` after the last batch."""
 
     async def start(self) -> None: ...
 
+    def look(self, record: Received) -> Look:
+        """What decides about a record's lane and turn. Microseconds, and no exceptions, whatever it is."""
+        ...
+
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        """What to send for a batch. Raises for what it does not know: the shell isolates the culprit.
+        """What to send for a batch. Raises for what it does not know: the shell isolates the culprit. BrokenProcessPool
+        where a process died at it: the shell tries it again, alone.
 
         `lane`: which of the stage's lanes it came through; each lane has one batch at a time, or as many as the
         stage's `concurrency` says.
@@ -56,18 +79,39 @@ class Handler(Protocol):
     async def stop(self) -> None: ...
 
 
+def looked(record: Received) -> Look:
+    """At a record of ours: its sender says it in headers. Without them it is small, and has its turn among the last."""
+    said = record.headers
+    try:
+        size, deadline_at = int(said.get("ce_size", b"0")), float(said.get("ce_deadline", b"inf"))
+    except ValueError:
+        size, deadline_at = 0, math.inf
+    return Look(size, RANKS.get(said.get("ce_priority", b""), 1), deadline_at if deadline_at == deadline_at else math.inf)
+
+
 class Encode:
     """problems → problems.encoded; what is not valid is left to verify."""
 
     def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
         self._limits, self._defaults = limits_of(settings), defaults_of(settings)
 
     async def start(self) -> None:
-        return None
+        beside = self._settings.beside
+        self._beside = Beside(beside.memory_bytes, beside.seconds)
+
+    def look(self, record: Received) -> Look:
+        # By what the event itself says: headers of strangers are theirs.
+        said = envelope(record.value)
+        deadline_at = deadline_claimed(said, record.timestamp, self._limits, self._defaults)
+        light = is_light(record.value, self._limits)
+        return Look(LIGHT if light else HEAVY, RANKS.get(said.priority, 1) if said else 1, deadline_at)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
-        if sum(len(m.value or b"") for m in batch) <= INLINE_BYTES:
+        if lane == HEAVY:
+            encoded = [await self._encode_beside(record) for record in records]
+        elif sum(len(m.value or b"") for m in batch) <= INLINE_BYTES:
             encoded = encode(records, self._limits, self._defaults)
         else:
             encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
@@ -77,11 +121,20 @@ class Encode:
             if event is not None
         ]
 
+    async def _encode_beside(self, record: Record) -> Encoded | None:
+        deadline_at = deadline_claimed(envelope(record.value), record.timestamp, self._limits, self._defaults)
+        try:
+            encoded = await self._beside.run(deadline_at, encode, [record], self._limits, self._defaults)
+        except BesideError as error:
+            log.warning("%s %s:%s is not encoded: %s", record.topic, record.partition, record.offset, error)
+            return None  # verify finds the same, and refuses it
+        return encoded[0]
+
     def status(self) -> None:
         return None
 
     async def stop(self) -> None:
-        return None
+        self._beside.stop()
 
 
 class Reduce:
@@ -110,14 +163,16 @@ class Reduce:
         # what these two have compiled, the last one finds in the cache
         await loop.run_in_executor(slowest, pool.warm_reduce, self._settings, True)
 
+    def look(self, record: Received) -> Look:
+        return looked(record)
+
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
         try:
             pairs = await self._run(values, lane)
         except BrokenProcessPool:
-            # The process died (killed, or out of memory); a new one gets one more chance at the batch.
             self._lanes[lane] = processes.background(1)
-            pairs = await self._run(values, lane)
+            raise
         out: list[Send] = []
         for cause, (incumbent, reduced) in enumerate(pairs):
             ref = incumbent.ref
@@ -149,6 +204,9 @@ class Route:
 
     async def start(self) -> None:
         await self._alive.start()
+
+    def look(self, record: Received) -> Look:
+        return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         policy, paid = self._settings.route, self._settings.paid.backends
@@ -208,14 +266,16 @@ class Execute:
         warmed = [loop.run_in_executor(lane, pool.warm_execute, self._backends, cache) for lane in self._lanes]
         self._sizes = (await asyncio.gather(*warmed))[0]
 
+    def look(self, record: Received) -> Look:
+        return looked(record)
+
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
         try:
             answered = await self._run(values, lane)
         except BrokenProcessPool:
-            # The pool's process died (killed, or out of memory); a new one gets one more chance at the batch.
             self._lanes[lane] = self._executor(lane)
-            answered = await self._run(values, lane)
+            raise
         return [proposal_send(events.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
 
     async def _run(self, values: Sequence[bytes], lane: int) -> list[bytes]:

@@ -29,7 +29,7 @@ from qmosaic.codecs import events
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
 from qmosaic.codecs.events import Answer, BackendStatus, Failure, JobEvent, UsageInfo
 from qmosaic.processors.execute import answer_of, job_of, proposal_of
-from qmosaic.streams.agents import proposal_send
+from qmosaic.streams.agents import Look, looked, proposal_send
 from qmosaic.streams.journal import KafkaJournal
 from qmosaic.streams.records import Received, Send
 from qmosaic.streams.settings import Settings
@@ -80,6 +80,9 @@ class ExecutePaid:
             self._backends[name] = backend
             wrapped(name, backend)  # it may not be fit for it
         await self._journal.start()
+
+    def look(self, record: Received) -> Look:
+        return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         found = [await self._one(events.decode(record.value or b"", JobEvent)) for record in batch]

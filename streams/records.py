@@ -10,10 +10,12 @@ from functools import cache
 from typing import Any, Protocol
 
 import msgspec
+from aiokafka import ConsumerRecord
 from aiokafka.helpers import create_ssl_context
 
 from qmosaic.codecs import events
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.store import Kept
 from qmosaic.streams.telemetry import Headers
 
 CONTENT_TYPE = "application/json"
@@ -29,6 +31,43 @@ class Received(msgspec.Struct, frozen=True, eq=False, gc=False):
     value: bytes | None
     headers: dict[str, bytes]
     received_at: float = msgspec.field(default_factory=time.time)
+    kept: Kept | None = None  # the value, where it is not held here
+
+
+def received_of(record: ConsumerRecord) -> Received:
+    """A record of aiokafka's."""
+    headers = {key: value for key, value in record.headers if value is not None}
+    return Received(record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, headers)
+
+
+CLOCK_SECONDS = 60.0
+"""Clocks of brokers and workers may be this far apart."""
+
+
+def fits(ref: events.Ref, record: Received, settings: Settings, partition: int | None, end: int | None) -> str | None:
+    """What is wrong with the `ref` of an internal event, or None: numbers and times of a problem that can be.
+
+    `partition`: of problems, where the record's topic is joined with it; `end`: of that partition, where it is known.
+    """
+    if not 0 <= ref.partition < settings.topics.partitions or partition not in (None, ref.partition):
+        return f"it is about partition {ref.partition}"
+    if not 0 <= ref.offset < 2**63 or (end and ref.offset > end + AHEAD):
+        return f"there is no problem at offset {ref.offset} yet"
+    if not 0 <= ref.shots <= settings.limits.shots or not 0 <= ref.seed < 2**31:
+        return "shots or seed are out of range"
+    now = record.received_at + CLOCK_SECONDS
+    if (
+        not ref.received_at <= min(now, ref.deadline_at)
+        or not ref.deadline_at <= now + settings.limits.deadline_seconds
+    ):
+        return "its times cannot be"
+    if len(ref.problem_id) > 512 or len(ref.tenant) > 128:
+        return "its names are too long"
+    return None
+
+
+AHEAD = 10_000
+"""How far an internal event may be ahead of what is known of the problems' end: that is asked a moment before."""
 
 
 class Send(msgspec.Struct, frozen=True, eq=False):
@@ -140,3 +179,8 @@ def record_bytes(settings: Settings) -> int:
     """The largest record there can be: an event at the limit as a packed model, and room for the rest."""
     packed = settings.limits.couplings * 24 + settings.limits.variables * 16
     return max(settings.limits.event_bytes, packed) + 1024 * 1024
+
+
+def written_bytes(settings: Settings) -> int:
+    """The largest value a record may be written with; what is around it has room besides."""
+    return record_bytes(settings) - 64 * 1024

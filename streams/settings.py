@@ -94,12 +94,22 @@ class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_cost_usd: float = 0.0
 
 
+class BesideSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What admitting or judging one large problem may take, in a process beside encode and verify: memory, and seconds
+    of a processor. Beyond, it is refused, or its incumbent goes out."""
+
+    memory_bytes: int = 384 * 1024 * 1024
+    seconds: float = 10.0
+
+
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`margin_seconds` before the deadline the fallback is written; a repeated id is known that long."""
+    """`margin_seconds` before the deadline the fallback is written; a repeated id is known that long. `held_bytes` of
+    large open problems are held in memory, the others in a file."""
 
     margin_seconds: float = 0.25
     repeat_window_seconds: float = 3600.0
     repeat_window_ids: int = 200_000
+    held_bytes: int = 32 * 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     execute: ExecuteSettings = ExecuteSettings()
     paid: PaidSettings = PaidSettings()
     verify: VerifySettings = VerifySettings()
+    beside: BesideSettings = BesideSettings()
 
     @property
     def compilation_cache(self) -> Path:

@@ -68,18 +68,23 @@ TOPICS: tuple[Topic, ...] = (
 class Stage:
     """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
 
-    `batch`: the most records a micro-batch takes. `lanes`: what is up to so large (variables, qubits) shares a
+    `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables, qubits) shares a
     lane, larger ones use the next, so that a long run does not hold up the short ones behind it. `concurrency`:
-    batches that a lane works on at once.
+    batches that a lane works on at once. `keeps_late`: what is too late is worked on all the same.
     """
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     handler: Callable[[Settings, str], Handler] | None
-    batch: int = 256
+    batch: int | tuple[int, ...] = 256
     lanes: tuple[int, ...] = ()
     concurrency: int = 1
+    keeps_late: bool = False
+
+    def most(self, lane: int) -> int:
+        """The most records of a micro-batch of a lane."""
+        return self.batch if isinstance(self.batch, int) else self.batch[lane]
 
 
 def _execute(target: Target, batch: int) -> Stage:
@@ -93,7 +98,14 @@ PAID = "execute.paid"
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("encode", ("problems",), ("problems.encoded",), agents.Encode),
+        Stage(
+            "encode",
+            ("problems",),
+            ("problems.encoded",),
+            agents.Encode,
+            batch=(256, 1),
+            lanes=(agents.LIGHT,),
+        ),
         Stage(
             "reduce",
             ("problems.encoded",),
@@ -118,6 +130,7 @@ STAGES: dict[str, Stage] = {
             ExecutePaid,
             batch=1,
             concurrency=256,
+            keeps_late=True,  # it may be paid for
         ),
         Stage(
             "verify",

@@ -12,17 +12,14 @@ import asyncio
 import json
 import logging
 import time
-from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mode
 import msgspec
-import orjson
 from aiokafka import (
     AIOKafkaConsumer,
     AIOKafkaProducer,
@@ -36,49 +33,102 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from opentelemetry.trace import SpanContext, SpanKind
 
 from qmosaic.codecs import events
-from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, Proposal, Rejection
-from qmosaic.processors.admit import Record, admit
+from qmosaic.codecs.errors import RejectCode, Rejected
+from qmosaic.codecs.events import AuditEntry, Incumbent, OutcomeReason, Proposal, Ref
+from qmosaic.processors.admit import Record, Refusal, admit_safely, deadline_claimed, is_light, refuse
 from qmosaic.processors.families.base import QUICK
-from qmosaic.processors.join import INPUTS, REJECTED, Decision, Duplicate, Input, Join, Reject, Settled
-from qmosaic.processors.verify import settle, settle_record
-from qmosaic.streams import pacing, processes
+from qmosaic.processors.join import INPUTS, Decision, Duplicate, Input, Join, Reject, Settled
+from qmosaic.processors.overload import AnswerRate, SettleRate, hopeless
+from qmosaic.processors.terminal import (
+    REJECTED,
+    TERMINAL,
+    Verdict,
+    admit_record,
+    judge,
+    judge_record,
+    outcome_verdict,
+    rejected_entry,
+    rejection_verdict,
+    settled_entry,
+)
+from qmosaic.processors.verify import unjudged
+from qmosaic.streams import crashes, pacing
+from qmosaic.streams.beside import Beside, BesideError
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
+from qmosaic.streams.crashes import Notebook
 from qmosaic.streams.names import group_id, topic_name, transactional_id
-from qmosaic.streams.records import Received, connection, headers_of, kind_of, place_of, producing, record_bytes
+from qmosaic.streams.records import (
+    Received,
+    connection,
+    fits,
+    headers_of,
+    kind_of,
+    place_of,
+    producing,
+    received_of,
+    record_bytes,
+    written_bytes,
+)
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.store import Kept, Store
 from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.versions import VERSIONS
 
 log = logging.getLogger("qmosaic.verify")
 
-ACCEPTED, FALLBACK = "outcomes.accepted", "outcomes.fallback"
-TERMINAL = (ACCEPTED, FALLBACK, REJECTED)
 CONNECT_SECONDS = 30.0
 REBUILD_SECONDS = 30.0  # fence and rebuild all partitions of an assignment
 TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
 JUDGING_MS = 20  # how long to wait for records while something large is being judged
 OFFSET_SECONDS = 1.0  # an idle partition's offsets are committed that often
-ORIGINAL_BYTES = 8 * 1024 * 1024  # of a rejected record, kept in its rejection
+TRIAGE_SECONDS = 0.25  # so often the open problems are looked through for those that get no answer in time
+TRIAGE_SHARE = 0.5  # of the time, spent on settling these
+BESIDE_SECONDS = 1.0  # before its deadline, what is judged beside is settled: it may have to wait for others
+
+
+BESIDE_REASONS: dict[str, OutcomeReason] = {"worker_crashed": "worker_crashed", "deadline_past": "deadline"}
 
 
 @dataclass(eq=False)
 class Owned:
-    """One partition: its state, its fenced producer, what is still being judged, and what was committed last."""
+    """One partition: its state, its fenced producer, what was found out beside the rounds, and what was committed last.
+
+    `beside`: the decisions that are being judged beside; `found`: what came of work beside, for the next round.
+    """
 
     join: Join
     producer: AIOKafkaProducer
     committed: dict[Input, int] = field(default_factory=dict)
     committed_at: float = 0.0
-    judging: list[tuple[Decision, asyncio.Task[Outcome]]] = field(default_factory=list)
+    beside: dict[int, Decision] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A decision and the verdict on it, from beside."""
+
+    decision: Decision
+    verdict: Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class PutAside:
+    """A record of an internal topic that is not believed."""
+
+    record: Received
+    why: str
+
+
+Found = Decision | Reject | Duplicate | Judged | PutAside
 
 
 @dataclass(frozen=True, eq=False)
 class _Write:
     """One terminal event of a transaction."""
 
-    topic: str
-    event: Outcome | Rejection
+    verdict: Verdict
     entry: Settled
     audit: AuditEntry
     spans: tuple[Span, ...]
@@ -97,14 +147,20 @@ class Verifier(mode.Service):
         self._limits, self._defaults = limits_of(settings), defaults_of(settings)
         self._lock = asyncio.Lock()  # a rebalance waits for the transactions under way, and they for it
         self._epoch = 0
+        self._most = written_bytes(settings)
+        self._store = Store(settings.verify.held_bytes, Path(settings.data_dir))
+        self._crashes = Notebook(Path(settings.data_dir) / "crashes", "verify", instance)
+        self._answers, self._settles = AnswerRate(), SettleRate()
+        self._triage_at = 0.0
+        self._running: set[asyncio.Task[None]] = set()
 
     # -- life -----------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
         """Connect; partitions come by rebalance."""
         common = connection(self.settings)
-        self._beside = processes.background(1)
-        self._beside.submit(time.time)  # starts the process now: a deadline does not wait for it
+        beside = self.settings.beside
+        self._beside = Beside(beside.memory_bytes, beside.seconds)
         self.admin = AIOKafkaAdminClient(**common)
         self.rebuilder = AIOKafkaConsumer(
             **common,
@@ -141,7 +197,8 @@ class Verifier(mode.Service):
         for client in clients:
             await closing(client.stop(), 5, "stopping a client")
         await closing(self.admin.close(), 5, "stopping a client")
-        self._beside.shutdown(wait=False, cancel_futures=True)
+        self._beside.stop()
+        self._crashes.close()
 
     @mode.Service.task
     async def _work(self) -> None:
@@ -163,7 +220,9 @@ class Verifier(mode.Service):
 
     def _patience(self) -> int:
         """How long to wait for records: until the next deadline, half a second at most."""
-        if any(owned.judging for owned in self.owned.values()):
+        if any(owned.found for owned in self.owned.values()):
+            return 0
+        if self._running:
             return JUDGING_MS
         deadlines = [d for owned in self.owned.values() if (d := owned.join.next_deadline()) is not None]
         if not deadlines:
@@ -174,85 +233,265 @@ class Verifier(mode.Service):
     # -- one round: read, join, judge, settle -----------------------------------------------------------------
 
     async def _round(self, batches: dict[TopicPartition, list[ConsumerRecord]]) -> None:
-        found: dict[int, list[Decision | Reject | Duplicate]] = defaultdict(list)
+        found: dict[int, list[Found]] = defaultdict(list)
         # Incumbents before proposals, and problems before both: fewer have to wait for their problem.
         for name in INPUTS:
             for partition, records in batches.items():
                 owned = self.owned.get(partition.partition)
                 if self.topics[partition.topic] == name and owned is not None:
-                    found[partition.partition] += await self._join(owned.join, name, records)
+                    found[partition.partition] += await self._join(owned, name, [received_of(r) for r in records])
         now = time.time()
+        answered = sum(isinstance(item, Decision) for items in found.values() for item in items)
         for number, owned in self.owned.items():
-            found[number] += owned.join.due(now + self.settings.verify.margin_seconds)
-        await asyncio.gather(*(self._settle(number, self.owned[number], found[number]) for number in found))
+            answered += sum(isinstance(item, Judged) for item in owned.found)
+            found[number] += owned.found
+            owned.found = []
+            found[number] += self._due(number, owned, now)
+        self._answers.add(answered, now)
+        overloaded = self._triage(found, now)
+        ends = sum(not isinstance(item, Duplicate | PutAside) for items in found.values() for item in items)
+        await asyncio.gather(
+            *(self._settle(number, self.owned[number], items, overloaded) for number, items in found.items())
+        )
+        self._settles.add(ends, time.time() - now)
 
-    async def _join(
-        self, join: Join, name: Input, records: Sequence[ConsumerRecord]
-    ) -> list[Decision | Reject | Duplicate]:
-        received = [_received(record) for record in records]
-        out: list[Decision | Reject | Duplicate] = []
+    async def _join(self, owned: Owned, name: Input, received: Sequence[Received]) -> list[Found]:
+        join, out = owned.join, list[Found]()
         if name == "problems":
-            verdicts = await asyncio.to_thread(
-                lambda: [admit(_record(r), self._limits, self._defaults) for r in received]
-            )
-            for record, verdict in zip(received, verdicts, strict=True):
-                out += join.problem(record.offset, verdict, record)
+            suspects = [record for record in received if self._crashes.is_suspect(record)]
+            others = [record for record in received if record not in suspects] if suspects else received
+            for batch in (others, *([one] for one in suspects)):
+                out += await self._admit(owned, batch)
             return out
         for record in received:
-            try:
-                if name == "incumbents":
-                    out += join.incumbent(record.offset, events.decode(record.value or b"", Incumbent), record)
-                else:
-                    out += join.proposal(record.offset, events.decode(record.value or b"", Proposal), record)
-            except (msgspec.ValidationError, orjson.JSONDecodeError) as error:
-                log.error("%s %s:%s is not an event of ours: %s", name, record.partition, record.offset, error)
+            event = self._believed(join, name, record)
+            if isinstance(event, PutAside):
                 join.skip(name, record.offset)
+                out.append(event)
+            elif isinstance(event, Incumbent):
+                out += join.incumbent(record.offset, event, record, record.received_at)
+            else:
+                out += join.proposal(record.offset, event, record, record.received_at)
         return out
 
-    async def _settle(self, number: int, owned: Owned, found: Sequence[Decision | Reject | Duplicate]) -> None:
+    def _believed(self, join: Join, name: Input, record: Received) -> Incumbent | Proposal | PutAside:
+        """An event of an internal topic, as far as it fits: nobody has signed it."""
+        kind: type[Incumbent] | type[Proposal] = Incumbent if name == "incumbents" else Proposal
+        try:
+            event = events.decode(record.value or b"", kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return PutAside(record, f"it is not an event of ours: {error}"[:300])
+        problems = TopicPartition(topic_name(self.settings, "problems"), record.partition)
+        wrong = fits(event.ref, record, self.settings, record.partition, self.consumer.highwater(problems))
+        return event if wrong is None else PutAside(record, wrong)
+
+    async def _admit(self, owned: Owned, received: Sequence[Received]) -> list[Found]:
+        """What records of the problems topic are. What may take long to find out is found out beside."""
+        join, out, light = owned.join, list[Found](), list[Received]()
+        for record in received:
+            if record.offset in join.ahead and join.was_settled(record.offset, _claimed(record)):
+                continue
+            refusal = self._refused(record)
+            if refusal is not None:
+                out += join.problem(record.offset, refusal, record)
+            elif is_light(record.value, self._limits):
+                join.reading(record.offset, None, record)
+                light.append(record)
+            else:
+                self._admit_beside(owned, record)
+        with self._crashes.holding(light):
+            verdicts = await asyncio.to_thread(
+                lambda: [admit_safely(_record(record), self._limits, self._defaults) for record in light]
+            )
+        for record, (verdict, error) in zip(light, verdicts, strict=True):
+            if error is not None:
+                self._say(record, "admitting", error)
+            out += join.problem(record.offset, verdict, record)
+        return out
+
+    def _refused(self, record: Received) -> Refusal | None:
+        """The refusal of a record that nobody should look into."""
+        if self._crashes.is_culprit(record):
+            return _refusal(record, "worker_crashed", f"a worker died {crashes.MOST} times while it read or judged it")
+        return None
+
+    def _admit_beside(self, owned: Owned, record: Received) -> None:
+        deadline_at = deadline_claimed(events.envelope(record.value), record.timestamp, self._limits, self._defaults)
+        kept = self._store.put(record.value or b"")
+        light = msgspec.structs.replace(record, value=None, kept=kept)
+        owned.join.reading(record.offset, deadline_at - self._early(deadline_at, record), light)
+        self._go(self._admitted_beside(owned, light, deadline_at))
+
+    async def _admitted_beside(self, owned: Owned, record: Received, deadline_at: float) -> None:
+        verdict: Ref | Refusal
+        whole = _whole(record)
+        try:
+            verdict = await self._beside.run(deadline_at, admit_record, _record(whole), self._limits, self._defaults)
+        except BesideError as error:
+            if error.code == "deadline_past":
+                return  # the clock refuses it
+            code: RejectCode = "worker_crashed" if error.code == "worker_crashed" else "too_large"
+            verdict = _refusal(whole, code, f"reading it: {error.message}")
+        except Exception as error:  # noqa: BLE001 - of a family or a plug-in, on input from outside: anything may come
+            self._say(record, "admitting", error)
+            verdict = _refusal(whole, "stage_failed", f"reading it raised {type(error).__name__}")
+        if not owned.join.is_read(record.offset):
+            owned.found += owned.join.problem(record.offset, verdict, record)
+
+    def _go(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _early(self, deadline_at: float, record: Received) -> float:
+        """How long before its deadline (and the margin) a problem is settled that is judged beside."""
+        return min(BESIDE_SECONDS, 0.2 * max(deadline_at - record.timestamp, 0.0))
+
+    def _due(self, number: int, owned: Owned, now: float) -> list[Found]:
+        """What the clock decides."""
+        join, out = owned.join, list[Found]()
+        margin = self.settings.verify.margin_seconds
+        for item in join.due(now + margin):
+            if isinstance(item, Decision):
+                out.append(item)
+                continue
+            refusal = _refusal(_whole(item.record), "too_large", "it was not read by its deadline")
+            out += join.problem(item.offset, refusal, item.record)
+        for source, decision in list(owned.beside.items()):
+            if decision.open.ref.deadline_at <= now + margin:
+                del owned.beside[source]
+                verdict = self._unjudged(decision, "deadline", "it could not be judged by its deadline")
+                out.append(Judged(decision, verdict))
+        problems = TopicPartition(topic_name(self.settings, "problems"), number)
+        ahead = range(join.positions["problems"], self.consumer.highwater(problems) or 0)
+        out += [PutAside(gone.record, "its problem never came") for gone in join.let_go(now, ahead)]
+        return out
+
+    def _triage(self, found: dict[int, list[Found]], now: float) -> set[int]:
+        """Close open problems that get no answer in time; the identities of these decisions."""
+        if now < self._triage_at:
+            return set()
+        waiting = [one for owned in self.owned.values() for one in owned.join.waiting()]
+        margin = self.settings.verify.margin_seconds
+        given_up = hopeless(waiting, now + margin, self._answers.best, self._settles.rate)
+        most = max(1, int(self._settles.rate * TRIAGE_SECONDS * TRIAGE_SHARE))
+        out = set()
+        for one in given_up[:most]:
+            decision = self.owned[one.ref.partition].join.close(one)
+            found[one.ref.partition].append(decision)
+            out.add(id(decision))
+        self._triage_at = now + max(TRIAGE_SECONDS, 20 * (time.time() - now))  # a twentieth of the time at most
+        return out
+
+    async def _settle(self, number: int, owned: Owned, found: Sequence[Found], overloaded: set[int]) -> None:
         """Write what was decided in one transaction, or only the offsets, when it is time for them."""
         now = time.time()
         floors = owned.join.floors()
-        found = [item for item in found if not self._judge_beside(owned, item)]
-        judged = [(decision, task.result()) for decision, task in owned.judging if task.done()]
-        owned.judging = [pair for pair in owned.judging if not pair[1].done()]
-        if not found and not judged and (floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS):
-            return
+        judged = [(item.decision, item.verdict) for item in found if isinstance(item, Judged)]
         decisions = [item for item in found if isinstance(item, Decision)]
-        outcomes = await asyncio.to_thread(lambda: [self._judge(decision) for decision in decisions])
-        judged += zip(decisions, outcomes, strict=True)
-        writes = [self._outcome(number, decision, outcome) for decision, outcome in judged]
-        writes += [self._rejection(number, item) for item in found if isinstance(item, Reject)]
-        audits = [self._duplicate(number, item) for item in found if isinstance(item, Duplicate)]
+        here = [item for item in decisions if not self._judge_beside(owned, item, id(item) in overloaded)]
+        rejects = [item for item in found if isinstance(item, Reject)]
+        others = [item for item in found if isinstance(item, Duplicate | PutAside)]
+        if not (judged or here or rejects or others) and (
+            floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS
+        ):
+            return
+        suspects = [item for item in here if self._crashes.is_suspect(item.open.record)]
+        together = [item for item in here if item not in suspects] if suspects else here
+        for batch in (together, *([one] for one in suspects)):
+            judged += await self._judged_here(batch, overloaded)
+        writes = [self._outcome(number, decision, verdict) for decision, verdict in judged]
+        writes += [self._rejection(number, item) for item in rejects]
+        audits = [
+            self._duplicate(number, item) if isinstance(item, Duplicate) else self._put_aside(number, item)
+            for item in others
+        ]
         await bounded(self._transact(number, owned, writes, audits), TRANSACTION_SECONDS, "a transaction")
 
-    def _judge_beside(self, owned: Owned, item: Decision | Reject | Duplicate) -> bool:
+    async def _judged_here(self, decisions: Sequence[Decision], overloaded: set[int]) -> list[tuple[Decision, Verdict]]:
+        if not decisions:
+            return []
+
+        def work() -> list[Verdict]:
+            return [self._judge(decision, id(decision) in overloaded) for decision in decisions]
+
+        with self._crashes.holding(decision.open.record for decision in decisions):
+            verdicts = await asyncio.to_thread(work)
+        return list(zip(decisions, verdicts, strict=True))
+
+    def _judge(self, decision: Decision, overloaded: bool) -> Verdict:
+        assert decision.open.admission is not None
+        verdict = judge(
+            decision.open.admission,
+            decision.incumbent.event if decision.incumbent else None,
+            decision.proposal.event if decision.proposal else None,
+            self._most,
+            **self._known(decision, overloaded),
+        )
+        if verdict.error:
+            self._say(decision.open.record, "judging", verdict.error)
+        return verdict
+
+    def _judge_beside(self, owned: Owned, decision: Decision, overloaded: bool) -> bool:
         """Judge a large problem while rounds go on, so that no small one waits for it; a later round settles it.
 
         In a process: in a thread it would take turns with the loop for Python's lock. Until then its records hold the
         floors: whoever owns the partition next decides it again.
         """
-        if not isinstance(item, Decision) or item.open.admission.instance.size <= QUICK:
+        admission = decision.open.admission
+        if admission is not None and admission.instance.size <= QUICK:
             return False
-        owned.judging.append((item, asyncio.create_task(self._judged_beside(item))))
+        owned.beside[decision.open.ref.offset] = decision
+        self._go(self._judged_beside(owned, decision, overloaded))
         return True
 
-    async def _judged_beside(self, decision: Decision) -> Outcome:
-        used = self._beside
-        judge = partial(
-            settle_record,
-            _record(decision.open.record),
-            self._limits,
-            self._defaults,
-            **self._known(decision),
-        )
+    async def _judged_beside(self, owned: Owned, decision: Decision, overloaded: bool) -> None:
+        """Judge it all; if that takes too much, the incumbent alone; if that does, nothing."""
+        record, ref = _whole(decision.open.record), decision.open.ref
+        incumbent = decision.incumbent.record.value if decision.incumbent else None
+        proposal = decision.proposal.record.value if decision.proposal else None
+        known = self._known(decision, overloaded)
+        verdict = None
+        for answer in dict.fromkeys((proposal, None)):
+            why, note, verdict = await self._tried_beside(ref, record, incumbent, answer, known)
+            if verdict is not None:
+                break
+            self._say(record, "judging", note)
+            known = {**known, "late": why}
+        if verdict is None:
+            verdict = self._unjudged(decision, why, note)
+        elif verdict.error:
+            self._say(record, "judging", verdict.error)
+        if owned.beside.pop(ref.offset, None) is not None:  # else the clock was first
+            owned.found.append(Judged(decision, verdict))
+
+    async def _tried_beside(
+        self, ref: Ref, record: Received, incumbent: bytes | None, proposal: bytes | None, known: dict[str, Any]
+    ) -> tuple[OutcomeReason, str, Verdict | None]:
+        """The verdict, or why there is none: an outcome's reason, and a note."""
+        given = (_record(record), self._limits, self._defaults, incumbent, proposal, self._most, known)
         try:
-            return await asyncio.get_running_loop().run_in_executor(used, judge)
-        except BrokenProcessPool:
-            # The process died (killed, or out of memory). The next one gets a new one, this one has waited enough.
-            if self._beside is used:
-                self._beside = processes.background(1)
-            return await asyncio.to_thread(self._judge, decision)
+            return "deadline", "", await self._beside.run(ref.deadline_at, judge_record, *given)
+        except BesideError as error:
+            return BESIDE_REASONS.get(error.code, "stage_failed"), f"judging it: {error.message}", None
+        except Exception as error:  # noqa: BLE001 - of a family or a plug-in, on claims from outside: anything may come
+            return "stage_failed", f"judging it raised {type(error).__name__}", None
+
+    def _unjudged(self, decision: Decision, reason: OutcomeReason, note: str) -> Verdict:
+        outcome = unjudged(decision.open.ref, reason, notes=[note], **self._known(decision, False))
+        return outcome_verdict(outcome, self._most)
+
+    def _say(self, record: Received, doing: str, error: object) -> None:
+        log.error(
+            "%s a problem failed, trace %032x, %s %s:%s: %s",
+            doing,
+            self._trace(record).trace_id,
+            record.topic,
+            record.partition,
+            record.offset,
+            f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error,
+            exc_info=error if isinstance(error, Exception) and log.isEnabledFor(logging.INFO) else None,
+        )
 
     async def _transact(
         self, number: int, owned: Owned, writes: Sequence[_Write], audits: Sequence[AuditEntry]
@@ -282,20 +521,20 @@ class Verifier(mode.Service):
             )
         owned.committed, owned.committed_at = floors, time.time()
         if writes:
-            pacing.ring({topic_name(self.settings, write.topic) for write in writes})
+            pacing.ring({topic_name(self.settings, write.verdict.topic) for write in writes})
         for write in writes:
             for span in write.spans:
                 span.end()
 
     async def _send(self, producer: AIOKafkaProducer, number: int, write: _Write) -> asyncio.Future[Any]:
-        entry = write.entry
+        entry, verdict = write.entry, write.verdict
         future: asyncio.Future[Any] = await producer.send(
-            topic_name(self.settings, write.topic),
-            value=events.encode(write.event),
+            topic_name(self.settings, verdict.topic),
+            value=verdict.value,
             key=entry.problem_id.encode(),
             partition=number,
             headers=headers_of(
-                kind_of(write.event),
+                events.REJECTION_SCHEMA if verdict.topic == REJECTED else events.OUTCOME_SCHEMA,
                 self.source,
                 entry.problem_id,
                 inject(write.spans[-1].context),
@@ -315,82 +554,35 @@ class Verifier(mode.Service):
 
     # -- what is written --------------------------------------------------------------------------------------
 
-    def _judge(self, decision: Decision) -> Outcome:
-        return settle(decision.open.admission, **self._known(decision))
-
-    def _known(self, decision: Decision) -> dict[str, Any]:
+    def _known(self, decision: Decision, overloaded: bool) -> dict[str, Any]:
         """What `settle` is told besides the problem."""
         now = time.time()
         ref = decision.cause.event.ref if decision.cause else None
-        return {
-            "incumbent": decision.incumbent.event if decision.incumbent else None,
-            "proposal": decision.proposal.event if decision.proposal else None,
+        known = {
             "now": now,
             "queue": now - ref.sent_at if ref else 0.0,
             "trace_id": f"{self._trace(decision.open.record).trace_id:032x}",
             "versions": VERSIONS,
             "tick": time.perf_counter,
         }
+        return {**known, "late": "overloaded"} if overloaded else known
 
-    def _outcome(self, number: int, decision: Decision, outcome: Outcome) -> _Write:
-        topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
-        ref = decision.open.admission.ref
-        entry = Settled(ref.problem_id, ref.digest, ref.offset, time.time(), topic, -1)
-        audit = AuditEntry(
-            event="settled",
-            problem_id=ref.problem_id,
-            tenant=ref.tenant,
-            partition=number,
-            offset=ref.offset,
-            at=entry.at,
-            status=outcome.status,
-            reason=outcome.reason,
-            detail={
-                "objective": outcome.objective,
-                "baseline": outcome.baseline.objective if outcome.baseline else None,
-                "backend": outcome.backend,
-                "route_reason": outcome.route_reason,
-                "usage": outcome.usage,
-                "failure": decision.proposal.event.failure.message
-                if decision.proposal and decision.proposal.event.failure
-                else None,
-            },
-        )
+    def _outcome(self, number: int, decision: Decision, verdict: Verdict) -> _Write:
+        ref = decision.open.ref
+        entry = Settled(ref.problem_id, ref.digest, ref.offset, time.time(), verdict.topic, -1)
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
-        spans = self._spans(decision.open.record, arrived, topic, ref.problem_id)
+        spans = self._spans(decision.open.record, arrived, verdict.topic, ref.problem_id)
+        said = {"qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
         for span in spans[-2:]:
-            span.attributes.update({"qmosaic.outcome.status": outcome.status, "qmosaic.outcome.reason": outcome.reason})
-        return _Write(topic, outcome, entry, audit, spans)
+            span.attributes.update(said)
+        return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), spans)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
-        record: Received = item.record
-        rejected, problem = item.refusal.rejected, item.refusal.problem
-        original = record.value
-        rejection = Rejection(
-            problem_id=item.refusal.problem_id,
-            code=rejected.code,
-            message=rejected.message,
-            place=rejected.place,
-            remedy=rejected.remedy,
-            source={"topic": record.topic, "partition": record.partition, "offset": record.offset},
-            original=None if original is None else b64encode(original[:ORIGINAL_BYTES]).decode(),
-            truncated=original is not None and len(original) > ORIGINAL_BYTES,
-            trace_id=f"{self._trace(record).trace_id:032x}",
-            labels=problem.labels if problem else {},
-        )
-        entry = Settled(item.refusal.problem_id, item.refusal.digest, item.offset, time.time(), REJECTED, -1)
-        audit = AuditEntry(
-            event="rejected",
-            problem_id=item.refusal.problem_id,
-            tenant=problem.tenant if problem else "",
-            partition=number,
-            offset=item.offset,
-            at=entry.at,
-            status="rejected",
-            reason=rejected.code,
-            detail={"place": rejected.place, "message": rejected.message},
-        )
-        return _Write(REJECTED, rejection, entry, audit, self._spans(record, [], REJECTED, entry.problem_id))
+        record, refusal = _whole(item.record), item.refusal
+        verdict = rejection_verdict(_record(record), refusal, f"{self._trace(record).trace_id:032x}")
+        entry = Settled(refusal.problem_id, refusal.digest, item.offset, time.time(), REJECTED, -1)
+        audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
+        return _Write(verdict, entry, audit, self._spans(item.record, [], REJECTED, entry.problem_id))
 
     def _duplicate(self, number: int, item: Duplicate) -> AuditEntry:
         return AuditEntry(
@@ -403,6 +595,21 @@ class Verifier(mode.Service):
             status="dropped",
             reason="same id, same content",
             detail={"first_offset": item.first_offset},
+        )
+
+    def _put_aside(self, number: int, item: PutAside) -> AuditEntry:
+        record = item.record
+        log.warning("%s %s:%s is put aside: %s", record.topic, record.partition, record.offset, item.why)
+        return AuditEntry(
+            event="put_aside",
+            problem_id="",
+            tenant="",
+            partition=number,
+            offset=record.offset,
+            at=time.time(),
+            status="dropped",
+            reason=item.why,
+            detail={"topic": record.topic},
         )
 
     # -- spans --------------------------------------------------------------------------------------------------
@@ -484,12 +691,14 @@ class Verifier(mode.Service):
             offset = known.offset if known is not None and known.offset >= 0 else -1
             name = self.topics[partition.topic]
             starts[partition.partition][name] = max(offset, beginnings[partition])
-            if name == "problems" and known is not None and known.metadata:
-                for topic, position in json.loads(known.metadata).items():
+            if name == "problems" and known is not None:
+                for topic, position in _log_starts(known.metadata).items():
                     logs[TopicPartition(topic_name(self.settings, topic), partition.partition)] = position
-        terminal = {topic_name(self.settings, topic): topic for topic in TERMINAL}
-        settled = await self._read_settled(numbers, logs, terminal)
+        terminal: dict[str, str] = {topic_name(self.settings, topic): topic for topic in TERMINAL}
         ends = await self.consumer.end_offsets(inputs) if inputs else {}
+        settled = await self._read_settled(numbers, logs, terminal)
+        problems_ends = {tp.partition: end for tp, end in ends.items() if self.topics[tp.topic] == "problems"}
+        settled = {n: [entry for entry in entries if entry.offset < problems_ends[n]] for n, entries in settled.items()}
         for number, producer in zip(numbers, producers, strict=True):
             known_logs = {terminal[tp.topic]: at for tp, at in logs.items() if tp.partition == number}
             end = ends[TopicPartition(topic_name(self.settings, "problems"), number)]
@@ -510,7 +719,7 @@ class Verifier(mode.Service):
         return producer
 
     async def _read_settled(
-        self, numbers: Sequence[int], logs: dict[TopicPartition, int], names: dict[str, str]
+        self, numbers: Sequence[int], logs: dict[TopicPartition, int], names: Mapping[str, str]
     ) -> dict[int, list[Settled]]:
         """What is settled, from the terminal topics, from where the committed metadata says on."""
         out: dict[int, list[Settled]] = {n: [] for n in numbers}
@@ -559,27 +768,50 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
             raise
 
 
-def _received(record: ConsumerRecord) -> Received:
-    return Received(
-        record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, dict(record.headers)
-    )
-
-
 def _settled(record: ConsumerRecord, topic: str) -> Settled | None:
+    """What a terminal record says it settled, as far as that can be."""
     headers = dict(record.headers)
     try:
+        offset = int(headers["ce_sourceoffset"])
+        if not 0 <= offset < 2**63:
+            raise ValueError(offset)
         return Settled(
             headers["ce_subject"].decode(),
             headers["ce_digest"].decode(),
-            int(headers["ce_sourceoffset"]),
+            offset,
             record.timestamp / 1000,
             topic,
             record.offset,
         )
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, AttributeError, TypeError):
         log.error("%s %s:%s was not written by a verifier", record.topic, record.partition, record.offset)
         return None
 
 
+def _log_starts(metadata: str | None) -> dict[str, int]:
+    """By terminal topic, where a rebuild starts, as it was committed; what does not fit means: from the beginning."""
+    try:
+        found = msgspec.json.decode(metadata or "{}", type=dict[str, int])
+    except msgspec.MsgspecError:
+        log.error("the metadata of the committed offset is not of a verifier: %.100r", metadata)
+        return {}
+    return {topic: position for topic, position in found.items() if topic in TERMINAL and position >= 0}
+
+
 def _record(received: Received) -> Record:
     return Record(received.topic, received.partition, received.offset, received.timestamp, received.value)
+
+
+def _claimed(received: Received) -> str:
+    return events.claimed_id(received.value) or _record(received).default_id
+
+
+def _whole(received: Received) -> Received:
+    """A record with its value, which may be kept elsewhere."""
+    kept: Kept | None = received.kept
+    return received if kept is None else msgspec.structs.replace(received, value=kept.value(), kept=None)
+
+
+def _refusal(record: Received, code: RejectCode, message: str) -> Refusal:
+    remedy = "Send a smaller problem." if code == "too_large" else "Report it with the event: this is a bug."
+    return refuse(_record(record), Rejected(code, message, "$", remedy))

@@ -14,26 +14,38 @@ import time
 from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import faust
 import msgspec
-import orjson
 from aiokafka import AIOKafkaProducer
 from faust.types import EventT
 from opentelemetry.trace import Link, SpanKind
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import DeadLetter, Failure, Proposal, Ref, Timing
-from qmosaic.streams import pacing
+from qmosaic.streams import crashes, pacing
 from qmosaic.streams.agents import Handler
 from qmosaic.streams.bounded import bounded, closing
+from qmosaic.streams.crashes import Notebook
 from qmosaic.streams.lifeline import Lifeline
 from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.names import group_id, topic_name
-from qmosaic.streams.records import Received, Send, headers_of, kind_of, place_of, producing, record_bytes, stamp
+from qmosaic.streams.records import (
+    Received,
+    Send,
+    fits,
+    headers_of,
+    kind_of,
+    place_of,
+    producing,
+    record_bytes,
+    stamp,
+    written_bytes,
+)
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.topology import Stage
@@ -42,9 +54,27 @@ from qmosaic.streams.transport import Transport
 log = logging.getLogger("qmosaic.worker")
 
 PENDING = 4096  # events a worker holds that are not acknowledged yet
+PENDING_BYTES = 32 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
+BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
+BUFFER = 64  # events on their way from Faust's consumer to the agent
+TRIES = 3  # of an event at which a process died
+LETTER_BYTES = 1024 * 1024  # of an event, kept in its dead letter
+GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS = 1.0
-RANKS = {b"high": 0, b"low": 2}
+
+
+class WorkerCrashedError(Exception):
+    """A worker, or a process of one, died at this event as often as is allowed."""
+
+
+class _Owned(msgspec.Struct):
+    """Of an internal event, whose it is."""
+
+    ref: Ref
+
+
+_owned = msgspec.json.Decoder(_Owned)
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -52,6 +82,7 @@ class _Held(msgspec.Struct, frozen=True):
 
     event: Any
     record: Received
+    deadline_at: float
 
 
 class _Handled(msgspec.Struct, frozen=True):
@@ -100,7 +131,7 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         broker_commit_interval=0.5,
         broker_max_poll_interval=600.0,
         stream_wait_empty=False,
-        stream_buffer_maxsize=PENDING,
+        stream_buffer_maxsize=BUFFER,
         datadir=data / instance,
     )
     app.transport = Transport(app.conf.broker_consumer, app)
@@ -127,13 +158,25 @@ class Worker:
             self.app.topic(topic_name(settings, stage.reads[0]), value_type=bytes, key_type=bytes, allow_empty=True),
             name=f"qmosaic.{stage.name}",
         )(self._agent)
-        self._lanes: list[asyncio.PriorityQueue[tuple[int, int, _Held]]] = []
+        self._lanes: list[asyncio.PriorityQueue[tuple[int, float, int, _Held]]] = []
         self._pending = asyncio.Semaphore(PENDING)
+        self._pending_bytes = 0
+        self._room = asyncio.Event()
         self._arrived = 0
+        self._crashes = Notebook(Path(settings.data_dir) / "crashes", stage.name, instance)
+        self._alone = asyncio.Lock()
+        self._most = written_bytes(settings)
+        self._gate_until = time.monotonic() + GATE_SECONDS if self._crashes.deaths else 0.0
         self._fatal: asyncio.Future[None] | None = None
 
     async def run(self, lifeline: Lifeline) -> None:
         """Warm up, take partitions, work until told to stop; raises what it cannot live with."""
+        try:
+            await self._run(lifeline)
+        finally:
+            self._crashes.close()
+
+    async def _run(self, lifeline: Lifeline) -> None:
         self._fatal = asyncio.get_running_loop().create_future()
         self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
         self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
@@ -184,24 +227,40 @@ class Worker:
 
     async def _take(self, event: EventT[Any]) -> None:
         await self._pending.acquire()
-        held = _Held(event, _received(event))
-        lane = bisect_left(self.stage.lanes, int(held.record.headers.get("ce_size", b"0")))
+        record = _received(event)
+        while self._pending_bytes > PENDING_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._pending_bytes += len(record.value or b"")
+        look = self.handler.look(record)
         self._arrived += 1
-        rank = RANKS.get(held.record.headers.get("ce_priority", b""), 1)
-        self._lanes[lane].put_nowait((rank, self._arrived, held))
+        self._lanes[bisect_left(self.stage.lanes, look.size)].put_nowait(
+            (look.rank, look.deadline_at, self._arrived, _Held(event, record, look.deadline_at))
+        )
 
     async def _lane(self, lane: int) -> None:
-        queue = self._lanes[lane]
+        queue, most = self._lanes[lane], self.stage.most(lane)
         publishing: asyncio.Task[None] | None = None
         while True:
-            batch = [(await queue.get())[2]]
-            while len(batch) < self.stage.batch and not queue.empty():
-                batch.append(queue.get_nowait()[2])
-            handled = await self._handle([held.record for held in batch], lane)
+            batch = [(await queue.get())[-1]]
+            size = len(batch[0].record.value or b"")
+            while len(batch) < most and size < BATCH_BYTES and not queue.empty():
+                batch.append(queue.get_nowait()[-1])
+                size += len(batch[-1].record.value or b"")
+            handled = await self._handle([held.record for held in self._in_time(batch)], lane)
             if publishing is not None:
                 await publishing
             # The next batch is worked on while the broker takes this one.
             publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
+
+    def _in_time(self, batch: Sequence[_Held]) -> Sequence[_Held]:
+        """Without those whose fallback is certain: verify writes it, whatever is done about them here."""
+        over = time.time() + self.settings.verify.margin_seconds
+        if self.stage.keeps_late or all(held.deadline_at > over for held in batch):
+            return batch
+        kept = [held for held in batch if held.deadline_at > over]
+        log.warning("%s drops what is too late, %s of %s events", self.stage.name, len(batch) - len(kept), len(batch))
+        return kept
 
     async def _finish(self, batch: Sequence[_Held], handled: Sequence[_Handled]) -> None:
         """Publish what follows from a batch, then acknowledge its events."""
@@ -210,40 +269,82 @@ class Worker:
         for held in batch:
             held.event.ack()
             self._pending.release()
+            self._pending_bytes -= len(held.record.value or b"")
+        self._room.set()
 
     async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
+        """What follows from a batch: from those that are to be put aside, from the suspects alone, from the others."""
+        out: list[_Handled] = []
+        together: list[Received] = []
+        for record in batch:
+            wrong = self._wrong(record)
+            if wrong is not None:
+                now = time.time()
+                out.append(_Handled([record], self._put_aside(record, wrong), now, now))
+            elif self._crashes.is_suspect(record):
+                out += await self._tried([record], lane)
+            else:
+                together.append(record)
+        return [*out, *(await self._tried(together, lane))] if together else out
+
+    def _wrong(self, record: Received) -> Exception | None:
+        """Why nobody should look into a record."""
+        if self._crashes.is_culprit(record):
+            return WorkerCrashedError(f"a worker of {self.stage.name} died {crashes.MOST} times with it in hand")
+        if self.stage.reads[0] == "problems":
+            return None
+        try:
+            ref = _owned.decode(record.value or b"").ref
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return ValueError(f"it is not an event of ours: {error}"[:300])
+        wrong = fits(ref, record, self.settings, None, None)
+        return None if wrong is None else ValueError(wrong)
+
+    async def _tried(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
         """Handle a batch; if the handler fails, each event alone, and the culprit is put aside."""
         started = time.time()
-        try:
-            sends = await self.handler.handle(batch, lane)
-        except Exception as error:
+        for last in range(TRIES, 0, -1):
+            # While a culprit is being looked for, nothing else is in hand.
+            gate = self._alone if time.monotonic() < self._gate_until else nullcontext()
+            try:
+                async with gate:
+                    with self._crashes.holding(batch):
+                        return [_Handled(batch, await self.handler.handle(batch, lane), started, time.time())]
+            except BrokenProcessPool as error:
+                # A process died at it, killed, or out of memory; there is a new one.
+                if len(batch) == 1 and last == 1:
+                    crashed = WorkerCrashedError(f"a process of {self.stage.name} died at it {TRIES} times")
+                    return [_Handled(batch, self._put_aside(batch[0], crashed), started, time.time())]
+                log.warning("a process of %s died at a batch of %s: %s", self.stage.name, len(batch), error)
+            except Exception as error:
+                if len(batch) == 1:
+                    record = batch[0]
+                    log.exception(
+                        "%s cannot handle %s %s:%s", self.stage.name, record.topic, record.partition, record.offset
+                    )
+                    return [_Handled(batch, self._put_aside(record, error), started, time.time())]
             if len(batch) > 1:
-                return [part for record in batch for part in await self._handle([record], lane)]
-            log.exception("%s cannot handle %s", self.stage.name, batch[0])
-            sends = self._put_aside(batch[0], error)
-        return [_Handled(batch, sends, started, time.time())]
+                break
+        return [part for record in batch for part in await self._tried([record], lane)]
 
     async def _publish(self, handled: _Handled) -> None:
-        batch, sends, started, now = handled.batch, handled.sends, handled.started, handled.ended
+        batch, started = handled.batch, handled.started
         spans = [self._process_span(record, started) for record in batch]
-        futures, sent = [], []
-        for send in sends:
-            cause, event = spans[send.cause], send.event
+        futures, sent, too_large = [], [], dict[int, int]()
+        for send in handled.sends:
+            cause = spans[send.cause]
             said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
             cause.attributes.update(said)
-            extra: dict[str, str] = {}
-            if hasattr(event, "ref"):
-                queue = started - (event.ref.sent_at or event.ref.received_at)
-                timing = Timing(round(max(queue, 0.0), 6), round(now - started, 6))
-                event = stamp(event, {self.stage.name.partition(".")[0]: timing}, time.time())
-                extra["ce_priority"] = event.ref.priority
-            if send.size is not None:
-                extra["ce_size"] = str(send.size)
+            event, extra = self._stamped(send, handled)
+            value = events.encode(event)
+            if len(value) > self._most:
+                too_large[send.cause] = len(value)
+                continue
             topic = topic_name(self.settings, send.topic)
             span = self.telemetry.span("send", topic, parent=cause.context, kind=SpanKind.PRODUCER, attributes=said)
             future = await self.producer.send(
                 topic,
-                value=events.encode(event),
+                value=value,
                 key=None if send.key is None else send.key.encode(),
                 partition=send.partition,
                 headers=headers_of(kind_of(event), self.source, send.key or "", inject(span.context), extra),
@@ -252,11 +353,28 @@ class Worker:
             sent.append(span)
         if futures:
             await bounded(_all(futures), PUBLISH_SECONDS, "publishing")
-            pacing.ring({topic_name(self.settings, send.topic) for send in sends})
+            pacing.ring({topic_name(self.settings, send.topic) for send in handled.sends})
         for span in (*sent, *spans):
             span.end()
         if len(batch) > 1:
             self._batch_span(spans, started)
+        for cause_of, size in too_large.items():
+            record = batch[cause_of]
+            error = ValueError(f"what follows from it has {size} bytes, a record may have {self._most}")
+            log.error("%s cannot send for %s %s: %s", self.stage.name, record.topic, record.offset, error)
+            await self._publish(_Handled([record], self._put_aside(record, error), started, handled.ended))
+
+    def _stamped(self, send: Send, handled: _Handled) -> tuple[Any, dict[str, str]]:
+        """The event with the seconds of this hop, and its headers besides."""
+        event, extra = send.event, dict[str, str]()
+        if hasattr(event, "ref"):
+            queue = handled.started - (event.ref.sent_at or event.ref.received_at)
+            timing = Timing(round(max(queue, 0.0), 6), round(handled.ended - handled.started, 6))
+            event = stamp(event, {self.stage.name.partition(".")[0]: timing}, time.time())
+            extra["ce_priority"], extra["ce_deadline"] = event.ref.priority, f"{event.ref.deadline_at:.3f}"
+        if send.size is not None:
+            extra["ce_size"] = str(send.size)
+        return event, extra
 
     def _process_span(self, record: Received, started: float) -> Span:
         return self.telemetry.span(
@@ -281,21 +399,25 @@ class Worker:
 
     def _put_aside(self, record: Received, error: Exception) -> list[Send]:
         """The dead letter of an event, and the failure that tells verify, where the event still says whose it is."""
+        value = record.value or b""
         letter = DeadLetter(
             stage=self.stage.name,
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            error=f"{type(error).__name__}: {error}",
-            original=b64encode(record.value or b"").decode(),
+            error=f"{type(error).__name__}: {error}"[:1000],
+            original=b64encode(value[:LETTER_BYTES]).decode(),
             at=time.time(),
+            truncated=len(value) > LETTER_BYTES,
         )
         out = [Send("dead-letters", letter, 0, key=self.stage.name)]
-        with suppress(msgspec.ValidationError, orjson.JSONDecodeError, KeyError, TypeError):
-            ref = msgspec.convert(orjson.loads(record.value or b"")["ref"], Ref)
-            failure = Failure(self.stage.name, "stage_failed", letter.error[:500])
-            proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
-            out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            ref = _owned.decode(value).ref
+            if fits(ref, record, self.settings, None, None) is None:
+                crashed = isinstance(error, WorkerCrashedError)
+                failure = Failure(self.stage.name, "worker_crashed" if crashed else "stage_failed", letter.error[:500])
+                proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
+                out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
         return out
 
     async def _tell_status(self) -> None:
@@ -320,4 +442,5 @@ async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
 def _received(event: EventT[Any]) -> Received:
     message = event.message
     headers = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
-    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, dict(headers))
+    known = {key: value for key, value in headers if value is not None}
+    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known)

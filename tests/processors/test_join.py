@@ -18,6 +18,8 @@ from qmosaic.codecs.events import Answer, Failure, Incumbent, Problem, Proposal,
 from qmosaic.processors.admit import Admission, Refusal
 from qmosaic.processors.join import (
     INPUTS,
+    MOST_ARRIVED,
+    MOST_ORPHANS,
     ORPHAN_SECONDS,
     REJECTED,
     Decision,
@@ -26,6 +28,7 @@ from qmosaic.processors.join import (
     Join,
     Reject,
     Settled,
+    Unread,
 )
 
 NO_BITS = Packed("|u1", (0,), "")
@@ -56,7 +59,7 @@ def admission(offset: int, problem_id: str = "p", digest: str = "d", deadline: f
 
 
 def refusal(problem_id: str = "p", digest: str = "d") -> Refusal:
-    return Refusal(problem_id, digest, BAD, None)
+    return Refusal(problem_id, digest, BAD)
 
 
 def incumbent(offset: int, kernel: str | None = "k", **ref: Any) -> Incumbent:
@@ -144,11 +147,61 @@ def test_what_waits_for_a_problem_that_is_none_is_let_go(verdict: Any) -> None:
 
 def test_what_waits_for_a_problem_that_never_comes_is_let_go() -> None:
     join = Join(START)
-    join.incumbent(3, incumbent(2, deadline=30.0), "i")
-    join.due(30.0 + ORPHAN_SECONDS)
+    join.incumbent(3, incumbent(2, deadline=1e300), "i", 30.0)
+    assert join.let_go(30.0 + ORPHAN_SECONDS, range(2)) == []
     assert join.floors()["incumbents"] == 3
-    join.due(30.1 + ORPHAN_SECONDS)
+    assert join.let_go(30.1 + ORPHAN_SECONDS, range(3)) == []  # it is there, and yet to be read
+    (gone,) = join.let_go(30.2 + 2 * ORPHAN_SECONDS, range(2))
+    assert gone.record == "i"
     assert join.floors()["incumbents"] == 4
+
+
+def test_of_many_events_before_their_problem_or_of_one_problem_not_all_are_kept() -> None:
+    join = Join(START)
+    for k in range(MOST_ARRIVED + 5):
+        join.incumbent(k, incumbent(7), f"i{k}")
+    join.problem(7, admission(7), "record")
+    (one,) = join.waiting()
+    assert len(one.incumbents) == MOST_ARRIVED
+    for k in range(MOST_ARRIVED + 5):
+        join.proposal(k, proposal(7, "another kernel"), f"p{k}")
+    assert len(one.proposals) == MOST_ARRIVED
+    for k in range(MOST_ORPHANS + 5):
+        join.incumbent(100 + k, incumbent(1000 + k), "i")
+    assert len(join.let_go(1e6, range(8, 8))) == MOST_ORPHANS
+    assert join.floors()["proposals"] == 0  # the one problem still needs its own
+    assert join.floors()["incumbents"] == 0
+
+
+def test_a_record_that_is_still_being_read_keeps_what_belongs_to_it_and_the_floor() -> None:
+    join = Join(START)
+    join.reading(0, 30.0, "slow")
+    join.problem(1, admission(1, "q"), "quick")
+    assert join.incumbent(0, incumbent(0, None), "i") == []
+    assert join.floors() == {"problems": 0, "incumbents": 0, "proposals": 0}
+    assert not join.is_read(0)
+    (decision,) = join.problem(0, ref_of(0), "slow")
+    assert isinstance(decision, Decision)
+    assert decision.open.admission is None
+    assert join.is_read(0)
+    assert join.positions["problems"] == 2
+
+
+def test_a_record_that_nobody_has_read_by_its_deadline_is_due() -> None:
+    join = Join(START)
+    join.reading(0, 30.0, "slow")
+    assert join.due(29.0) == []
+    (unread,) = join.due(30.0)
+    assert isinstance(unread, Unread)
+    (reject,) = join.problem(unread.offset, refusal(), unread.record)
+    assert isinstance(reject, Reject)
+    assert join.is_read(0)
+
+
+def test_a_terminal_record_of_another_problem_settles_nothing() -> None:
+    join = Join(START, [settled(0, "somebody else's")])
+    assert join.problem(0, admission(0, "p"), "record") == []
+    assert join.open == 1
 
 
 def test_the_clock_settles_what_is_over_and_nothing_else() -> None:
@@ -159,8 +212,8 @@ def test_the_clock_settles_what_is_over_and_nothing_else() -> None:
     join.incumbent(1, incumbent(1, "new"), "second")
     assert join.next_deadline() == 10.0
     assert join.due(9.99) == []
-    first, second = join.due(20.0)
-    assert [first.open.admission.ref.offset, second.open.admission.ref.offset] == [1, 2]
+    first, second = cast(list[Decision], join.due(20.0))
+    assert [first.open.ref.offset, second.open.ref.offset] == [1, 2]
     assert first.incumbent is not None
     assert first.incumbent.record == "second"
     assert (first.cause, first.proposal, second.incumbent) == (None, None, None)
@@ -317,6 +370,7 @@ class Partition(RuleBasedStateMachine):
         self.committed: dict[Input, int] = dict(START)
         self.logs: dict[str, int] = {}
         self.skew = 0.0
+        self.unread: set[int] = set()  # offsets whose time was over before they were read
         self.join = Join(self.committed)
 
     # what producers, reduce and execute do
@@ -357,15 +411,37 @@ class Partition(RuleBasedStateMachine):
 
     # what the verifier does
 
-    @rule(counts=st.tuples(*[st.integers(0, 4)] * 3))
-    def work(self, counts: Sequence[int]) -> None:
-        self.commit([*self.read(counts), *self.join.due(self.now)])
+    @rule(counts=st.tuples(*[st.integers(0, 4)] * 3), beside=st.booleans())
+    def work(self, counts: Sequence[int], beside: bool = False) -> None:
+        self.commit([*self.read(counts, beside), *self.due()])
 
-    @rule(counts=st.tuples(*[st.integers(0, 4)] * 3))
-    def read_and_die(self, counts: Sequence[int]) -> None:
-        self.read(counts)
+    @rule(counts=st.tuples(*[st.integers(0, 4)] * 3), beside=st.booleans())
+    def read_and_die(self, counts: Sequence[int], beside: bool) -> None:
+        self.read(counts, beside)
         self.join.due(self.now)
         self.start()
+
+    @rule()
+    def find_out(self) -> None:
+        """What was being read beside is known now."""
+        found: list[Decision | Reject | Duplicate] = []
+        for offset, produced in self.problems.items():
+            if not self.join.is_read(offset):
+                verdict = produced.verdict.ref if isinstance(produced.verdict, Admission) else produced.verdict
+                found += self.join.problem(offset, verdict, f"problems {offset}")
+        self.commit(found)
+
+    def due(self) -> list[Decision | Reject | Duplicate]:
+        out: list[Decision | Reject | Duplicate] = []
+        for item in self.join.due(self.now):
+            if isinstance(item, Unread):
+                self.unread.add(item.offset)
+                out += self.join.problem(item.offset, refusal(self.problems[item.offset].key[0], "raw"), item.record)
+            else:
+                out.append(item)
+        position = self.join.positions["problems"]
+        self.join.let_go(self.now, range(next((k for k in sorted(self.problems) if k >= position), self.end), self.end))
+        return out
 
     @rule(skew=st.sampled_from([-SKEW, 0.0, SKEW]))
     def start(self, skew: float = 0.0) -> None:
@@ -377,7 +453,7 @@ class Partition(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    def read(self, counts: Sequence[int]) -> list[Decision | Reject | Duplicate]:
+    def read(self, counts: Sequence[int], beside: bool = False) -> list[Decision | Reject | Duplicate]:
         found: list[Decision | Reject | Duplicate] = []
         join = self.join
         for name, count in zip(INPUTS, counts, strict=True):
@@ -388,10 +464,13 @@ class Partition(RuleBasedStateMachine):
                     if offset is None:
                         break
                     self.first_read.setdefault(offset, self.now)
+                    if beside:
+                        join.reading(offset, self.deadline(offset), f"problems {offset}")
+                        continue
                     found += join.problem(offset, self.problems[offset].verdict, f"problems {offset}")
                 elif at < len(self.others[name]):
                     step = join.incumbent if name == "incumbents" else join.proposal
-                    found += cast(Any, step)(at, self.others[name][at], f"{name} {at}")
+                    found += cast(Any, step)(at, self.others[name][at], f"{name} {at}", self.now)
         return found
 
     def commit(self, found: Sequence[Decision | Reject | Duplicate]) -> None:
@@ -401,7 +480,7 @@ class Partition(RuleBasedStateMachine):
                 self.check_duplicate(item)
             elif isinstance(item, Decision):
                 self.check_decision(item)
-                ref = item.open.admission.ref
+                ref = item.open.ref
                 topic = "outcomes.accepted" if item.proposal else "outcomes.fallback"
                 self.write(ref.problem_id, ref.digest, ref.offset, topic)
             else:
@@ -424,7 +503,7 @@ class Partition(RuleBasedStateMachine):
         self.dropped[item.offset] = item
 
     def check_decision(self, item: Decision) -> None:
-        ref = item.open.admission.ref
+        ref = item.open.ref
         assert item.open.record == f"problems {ref.offset}"
         arrived = [a for a in (item.incumbent, item.proposal) if a is not None]
         assert all(a.event.ref.offset == ref.offset for a in arrived)
@@ -442,7 +521,8 @@ class Partition(RuleBasedStateMachine):
     def open(self) -> set[int]:
         """Admitted, read, and neither settled nor a repeat: by the model, not by the join."""
         done = {entry.offset for entry in self.terminal} | self.dropped.keys()
-        return {k for k in self.problems if k < self.join.positions["problems"]} - done
+        read = {k for k in self.problems if k < self.join.positions["problems"] and self.join.is_read(k)}
+        return read - done
 
     @invariant()
     def floors_never_pass_what_is_needed(self) -> None:
@@ -452,8 +532,8 @@ class Partition(RuleBasedStateMachine):
         for name, events in self.others.items():
             for at in range(self.committed[name]):
                 offset = events[at].ref.offset
-                let_go = events[at].ref.deadline_at + ORPHAN_SECONDS < self.now
-                assert offset not in self.problems or offset in done or let_go, "an event is lost at the next crash"
+                many = sum(event.ref.offset == offset for event in events[: at + 1]) > MOST_ARRIVED
+                assert offset not in self.problems or offset in done or many, "an event is lost at the next crash"
 
     @invariant()
     def the_log_is_read_from_far_enough_back(self) -> None:
@@ -464,7 +544,7 @@ class Partition(RuleBasedStateMachine):
     @precondition(lambda self: self.problems)
     @rule()
     def nothing_that_could_be_settled_waits(self) -> None:
-        self.commit([*self.join.due(self.now)])
+        self.commit(self.due())
         deadline = self.join.next_deadline()
         assert deadline is None or deadline > self.now
         for offset in self.open:
@@ -484,7 +564,7 @@ class Partition(RuleBasedStateMachine):
         self.start()
         self.commit(self.read([self.end, *(len(events) for events in self.others.values())]))
         self.now += 1000
-        self.commit([*self.join.due(self.now)])
+        self.commit(self.due())
         assert self.join.open == 0
         ends = {entry.offset: entry for entry in self.terminal}
         assert len(ends) == len(self.terminal)
@@ -494,11 +574,14 @@ class Partition(RuleBasedStateMachine):
                 assert offset not in ends
                 continue
             end = ends[offset]
+            if offset in self.unread:
+                assert end.topic == REJECTED
+                continue
             assert (end.problem_id, end.digest) == produced.key
             if isinstance(produced.verdict, Refusal):
                 assert end.topic == REJECTED
             for earlier, first in ends.items():
-                if earlier >= offset or first.problem_id != end.problem_id:
+                if earlier in self.unread or earlier >= offset or first.problem_id != end.problem_id:
                     continue
                 outside = self.first_read[offset] > first.at + WINDOW - 2 * SKEW
                 both = {first.topic, end.topic}

@@ -1,0 +1,185 @@
+"""Terminal events: what verify writes at a problem's end, as bytes that fit into a record, and the audit entry beside.
+
+A terminal event can always be written: what is too large for one record is left out, with a note.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+import orjson
+from msgspec.structs import replace
+
+from qmosaic.codecs import events
+from qmosaic.codecs.errors import RejectCode
+from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, OutcomeReason, Proposal, Ref, Rejection
+from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
+from qmosaic.processors.families.base import Limits
+from qmosaic.processors.verify import settle_safely
+
+ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"
+FALLBACK: Literal["outcomes.fallback"] = "outcomes.fallback"
+REJECTED: Literal["problems.rejected"] = "problems.rejected"
+TERMINAL = (ACCEPTED, FALLBACK, REJECTED)
+
+ORIGINAL_BYTES = 8 * 1024 * 1024
+"""Of a rejected record, kept in its rejection."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A problem's end, ready to be written: the event's bytes, and what log, audit and spans say of it."""
+
+    topic: str
+    value: bytes
+    status: str
+    reason: OutcomeReason | RejectCode
+    detail: dict[str, Any]
+    error: str = ""  # what a family raised while it was judged
+
+
+def outcome_verdict(
+    outcome: Outcome, most: int, *, labels: bytes | None = None, failure: str | None = None, error: str = ""
+) -> Verdict:
+    """Of an outcome, in at most `most` bytes. `labels`: as they were written, instead of the outcome's own."""
+    detail = {
+        "objective": outcome.objective,
+        "baseline": outcome.baseline.objective if outcome.baseline else None,
+        "backend": outcome.backend,
+        "route_reason": outcome.route_reason,
+        "usage": outcome.usage,
+        "failure": failure,
+    }
+    topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
+    return Verdict(topic, _fitting(outcome, most, labels), outcome.status, outcome.reason, detail, error)
+
+
+def _fitting(outcome: Outcome, most: int, labels: bytes | None) -> bytes:
+    value = b""
+    for less, kept in _smaller(outcome, labels):
+        try:
+            value = events.encode(less) if kept is None else _with_labels(less, kept)
+        except (TypeError, ValueError, RecursionError):  # details of a plug-in that JSON has no words for
+            continue
+        if len(value) <= most:
+            break
+    return value
+
+
+def _smaller(outcome: Outcome, labels: bytes | None) -> Iterator[tuple[Outcome, bytes | None]]:
+    """The outcome, then ever less of it."""
+    yield outcome, labels
+    steps: tuple[dict[str, Any], ...] = (
+        {"labels": {}},
+        {"details": {}, "proposed": None},
+        {"baseline": None},
+        {"solution": None},
+    )
+    for fields in steps:
+        left_out = f"{' and '.join(fields)} left out: too large for a record"
+        outcome = replace(outcome, **fields, notes=[*(note[:500] for note in outcome.notes[:20]), left_out])
+        yield outcome, None
+
+
+def _with_labels(outcome: Outcome, labels: bytes) -> bytes:
+    fields = msgspec.to_builtins(replace(outcome, labels={}))
+    return orjson.dumps({**fields, "labels": orjson.Fragment(labels)})
+
+
+def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, span: int = 1, error: str = "") -> Verdict:
+    """Of a record that is refused. `span`: how many offsets it stands for, where a batch of records is unreadable."""
+    rejected, original = refusal.rejected, record.value
+    source = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    event = Rejection(
+        problem_id=refusal.problem_id,
+        code=rejected.code,
+        message=rejected.message,
+        place=rejected.place,
+        remedy=rejected.remedy,
+        source=source if span == 1 else {**source, "last_offset": record.offset + span - 1},
+        original=None if original is None else b64encode(original[:ORIGINAL_BYTES]).decode(),
+        truncated=original is not None and len(original) > ORIGINAL_BYTES,
+        trace_id=trace_id,
+        labels=refusal.labels,
+    )
+    detail = {"place": rejected.place, "message": rejected.message}
+    return Verdict(REJECTED, events.encode(event), "rejected", rejected.code, detail, error)
+
+
+def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
+    """The audit entry of an outcome."""
+    return _entry("settled", ref.problem_id, ref.tenant, ref.partition, ref.offset, at, verdict)
+
+
+def rejected_entry(verdict: Verdict, refusal: Refusal, partition: int, offset: int, at: float) -> AuditEntry:
+    """The audit entry of a rejection."""
+    return _entry("rejected", refusal.problem_id, refusal.tenant, partition, offset, at, verdict)
+
+
+def _entry(
+    event: Literal["settled", "rejected"],
+    problem_id: str,
+    tenant: str,
+    partition: int,
+    offset: int,
+    at: float,
+    verdict: Verdict,
+) -> AuditEntry:
+    return AuditEntry(
+        event=event,
+        problem_id=problem_id,
+        tenant=tenant,
+        partition=partition,
+        offset=offset,
+        at=at,
+        status=verdict.status,
+        reason=verdict.reason,
+        detail=verdict.detail,
+    )
+
+
+def judge(
+    admission: Admission,
+    incumbent: Incumbent | None,
+    proposal: Proposal | None,
+    most: int,
+    *,
+    labels: bytes | None = None,
+    **known: Any,
+) -> Verdict:
+    """The end of an admitted problem, with what is known of it. Never raises for what a family raises."""
+    outcome, errors = settle_safely(admission, incumbent, proposal, **known)
+    failure = proposal.failure.message if proposal is not None and proposal.failure else None
+    error = "; ".join(f"{type(error).__name__}: {error}"[:200] for error in errors)
+    return outcome_verdict(outcome, most, labels=labels, failure=failure, error=error)
+
+
+def admit_record(record: Record, limits: Limits, defaults: Defaults) -> Ref | Refusal:
+    """`admit` for another process: what it is, and no more."""
+    verdict = admit(record, limits, defaults)
+    return verdict.ref if isinstance(verdict, Admission) else verdict
+
+
+def judge_record(
+    record: Record,
+    limits: Limits,
+    defaults: Defaults,
+    incumbent: bytes | None,
+    proposal: bytes | None,
+    most: int,
+    known: dict[str, Any],
+) -> Verdict:
+    """`judge` for another process, which is given bytes. The record was admitted before."""
+    admission = admit(record, limits, defaults)
+    assert isinstance(admission, Admission)
+    assert record.value is not None
+    return judge(
+        admission,
+        None if incumbent is None else events.decode(incumbent, Incumbent),
+        None if proposal is None else events.decode(proposal, Proposal),
+        most,
+        labels=events.labels_of(record.value),
+        **known,
+    )

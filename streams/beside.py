@@ -1,0 +1,115 @@
+"""A process beside a worker for what may take long: one piece of work at a time, with limits of memory and of time.
+
+The processor's time counts, not the clock's: a busy machine must not make a valid problem a refused one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import Any, TypeVar
+
+from qmosaic.streams import processes
+
+T = TypeVar("T")
+TRIES = 3
+GRACE_SECONDS = 2  # of the processor, to notice that the time is over, before the process is ended from outside
+
+
+class BesideError(Exception):
+    """The work has no result. `code`: too_large (of time or memory), worker_crashed, or deadline_past."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+class Beside:
+    """`await run(…)` from as many tasks as you like; the most urgent goes first."""
+
+    def __init__(self, memory_bytes: int, seconds: float) -> None:
+        self._memory_bytes, self._seconds = memory_bytes, seconds
+        self._waiting: asyncio.PriorityQueue[tuple[float, int, asyncio.Future[Any], Callable[[], Any]]]
+        self._waiting = asyncio.PriorityQueue()
+        self._count = 0
+        self._executor: Executor = processes.confined(1, memory_bytes)
+        self._executor.submit(_warm)  # starts the process now: a deadline does not wait for it
+        self._task = asyncio.create_task(self._work(), name="beside")
+
+    async def run(self, deadline_at: float, work: Callable[..., T], *given: Any) -> T:
+        """The result of `work(*given)`, a function at the top of a module. Raises BesideError, or what it raises.
+
+        `deadline_at`: seconds since the epoch. What has not begun by then never does.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        self._waiting.put_nowait((deadline_at, self._count, future, partial(work, *given)))
+        return await future
+
+    async def _work(self) -> None:
+        while True:
+            deadline_at, _, future, work = await self._waiting.get()
+            if future.done():
+                continue
+            if time.time() > deadline_at:
+                future.set_exception(BesideError("deadline_past", "it waited for others until its time was over"))
+                continue
+            try:
+                result = await self._tried(work)
+            except Exception as error:  # noqa: BLE001 - handed to who waits for it
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(result)
+
+    async def _tried(self, work: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        for _ in range(TRIES):
+            try:
+                return await loop.run_in_executor(self._executor, _limited, self._seconds, work)
+            except BrokenProcessPool:
+                self._executor.shutdown(wait=False, cancel_futures=True)
+                self._executor = processes.confined(1, self._memory_bytes)
+            except TimeoutError:
+                raise BesideError("too_large", f"it takes more than {self._seconds:g} s of a processor") from None
+            except MemoryError:
+                raise BesideError("too_large", f"it takes more than {self._memory_bytes >> 20} MiB of memory") from None
+        raise BesideError("worker_crashed", f"a process died at it {TRIES} times")
+
+    def stop(self) -> None:
+        """Give up what is left, with its process."""
+        self._task.cancel()
+        processes.abandon(self._executor)
+
+
+def _warm() -> None:
+    from qmosaic.processors import terminal  # noqa: F401 - with every family
+
+
+class _Over(BaseException):
+    """The processor's time is over. No Exception: what a family catches must not be this."""
+
+
+def _over(number: int, frame: Any) -> None:
+    raise _Over
+
+
+def _limited(seconds: float, work: Callable[[], T]) -> T:
+    """In the process: the result, or TimeoutError when the processor's time is over."""
+    signal.signal(signal.SIGPROF, _over)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 1 + GRACE_SECONDS, hard))
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return work()
+    except _Over:
+        raise TimeoutError from None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

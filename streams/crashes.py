@@ -1,0 +1,104 @@
+"""What a worker has in hand, on disk: so the next process knows at which records the last one died.
+
+A worker that dies at a record, by a crash in native code or out of memory, gets that record again. It is then handled
+alone; when a worker has died `MOST` times with it in hand, it is put aside. What ends by itself holds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from struct import Struct
+
+import msgspec
+
+from qmosaic.streams.records import Received
+
+MOST = 3
+KEPT = 1000  # places that are remembered
+Place = tuple[str, int, int]
+_LENGTH = Struct("<I")
+
+
+class _Page(msgspec.Struct):
+    """The file's content: what is in hand, and how often a process died with what."""
+
+    held: list[Place] = []
+    deaths: list[tuple[Place, int]] = []
+
+
+class Notebook:
+    """One worker's. `deaths`: how often a process of this worker, or of another of its stage, died with it in hand."""
+
+    def __init__(self, folder: Path, stage: str, instance: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._held: dict[int, list[Place]] = {}
+        self._next = 0
+        self._page = _Page()
+        path = folder / f"{stage}@{instance}"
+        own = _read(path)
+        deaths = dict(own.deaths)
+        for place in own.held:
+            deaths[place] = deaths.get(place, 0) + 1
+        self._own = dict(list(deaths.items())[-KEPT:])
+        self.deaths = dict(self._own)
+        for other in folder.glob(f"{stage}@*"):
+            if other != path:
+                for place, count in _read(other).deaths:
+                    self.deaths[place] = self.deaths.get(place, 0) + count
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._save()
+
+    def is_suspect(self, record: Received) -> bool:
+        """Whether a process died with it in hand: handle it alone."""
+        return place_of(record) in self.deaths
+
+    def is_culprit(self, record: Received) -> bool:
+        """Whether it is to be put aside."""
+        return self.deaths.get(place_of(record), 0) >= MOST
+
+    @contextmanager
+    def holding(self, records: Iterable[Received]) -> Iterator[None]:
+        """These are in hand; what a process survives is no suspect any more."""
+        places = [place_of(record) for record in records]
+        key, self._next = self._next, self._next + 1
+        self._held[key] = places
+        self._save()
+        try:
+            yield
+        finally:
+            del self._held[key]
+            if self.deaths:
+                for place in places:
+                    if self.deaths.get(place, 0) < MOST:
+                        self.deaths.pop(place, None)
+                        self._own.pop(place, None)
+            self._save()
+
+    def close(self) -> None:
+        """This process ends by itself."""
+        self._held.clear()
+        self._save()
+        os.close(self._file)
+
+    def _save(self) -> None:
+        page = _Page([place for places in self._held.values() for place in places], list(self._own.items()))
+        data = msgspec.msgpack.encode(page)
+        os.pwrite(
+            self._file, _LENGTH.pack(len(data)) + data, 0
+        )  # not synced: it is for a process' end, not a machine's
+
+
+def place_of(record: Received) -> Place:
+    """Where a record stands."""
+    return record.topic, record.partition, record.offset
+
+
+def _read(path: Path) -> _Page:
+    with suppress(OSError, msgspec.MsgspecError, ValueError, IndexError):
+        data = path.read_bytes()
+        (length,) = _LENGTH.unpack_from(data)
+        return msgspec.msgpack.decode(data[_LENGTH.size : _LENGTH.size + length], type=_Page)
+    return _Page()
