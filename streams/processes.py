@@ -1,15 +1,16 @@
-"""Threads and processes beside a worker's event loop: that they end with it, and which of them go first."""
+"""Threads and processes beside a worker's event loop: they end with it; who goes first, and what they may take."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 NICE = 10
@@ -17,15 +18,24 @@ NICE = 10
 
 
 def stay_with_parent() -> None:
-    """A pool's process ignores Ctrl-C (its parent drains it) and ends when its parent does, even by kill -9."""
+    """A pool's process ignores Ctrl-C (its parent drains it) and ends when its parent does, even by kill -9.
+
+    It knows by the pipe that it was given its task by: the other end closes with the parent, also one that is gone
+    before anybody looks, which its pid asked for here could not tell.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
+    parent = parent_process()
+    if parent is None:
+        return  # nobody's: called in a process of its own
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        parent.join()
         os._exit(0)
 
+    with suppress(OSError):
+        # SIGIO, which ends a process: a thread would wait while a task holds Python's lock.
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
     threading.Thread(target=watch, name="stay-with-parent", daemon=True).start()
 
 
@@ -62,3 +72,27 @@ def _stay_in_background() -> None:
         Path("/proc/self/autogroup").write_text(str(NICE))
     if sys.platform == "linux" and len(cores := os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, cores - {min(cores)})  # one core is always free for what takes milliseconds
+
+
+def confined(processes: int, memory_bytes: int) -> Executor:
+    """Background processes that may take `memory_bytes` beyond what they have at their start, the families imported.
+
+    Beyond, an allocation raises MemoryError in the task, which its future raises; what cannot bear that (a library in
+    C++) ends the process: BrokenProcessPool. Nothing is dumped. No limit where the system knows none (macOS).
+    """
+    return ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_confine, initargs=(memory_bytes,)
+    )
+
+
+def _confine(memory_bytes: int) -> None:
+    _stay_in_background()
+    from qmosaic.processors.families import registry  # noqa: F401 - before the count
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        # Of private writable pages. RLIMIT_AS would count what is only reserved too: 64 MiB a thread, every library.
+        taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = taken + memory_bytes if most == resource.RLIM_INFINITY else min(most, taken + memory_bytes)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

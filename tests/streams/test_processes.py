@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -41,6 +47,75 @@ def test_abandoned_processes_end() -> None:
         sleeping.result(30)
     gone, _ = psutil.wait_procs([process], timeout=30)
     assert gone == [process]
+
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts what a process allocates")
+@pytest.mark.parametrize(
+    "task",
+    [
+        (bytearray, 256 * MEBIBYTE),
+        (np.ones, 64 * MEBIBYTE),
+        (list, range(32 * MEBIBYTE)),  # grows bit by bit
+        (pow, 2, 2**31),  # one integer
+        ("x".ljust, 256 * MEBIBYTE),
+    ],
+)
+def test_a_task_that_takes_too_much_memory_raises_and_the_next_one_runs(task: tuple[Any, ...]) -> None:
+    with processes.confined(1, 128 * MEBIBYTE) as pool:
+        with pytest.raises(MemoryError):
+            pool.submit(*task).result(60)
+        assert len(pool.submit(bytearray, 16 * MEBIBYTE).result(30)) == 16 * MEBIBYTE
+
+
+def test_confined_processes_are_in_the_background_and_leave_no_core() -> None:
+    with processes.confined(1, 512 * MEBIBYTE) as pool:
+        assert pool.submit(resource.getrlimit, resource.RLIMIT_CORE).result(30) == (0, 0)
+        assert pool.submit(os.nice, 0).result(30) == os.nice(0) + processes.NICE
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os.abort).result(30)
+
+
+PARENT = """
+import os, signal, sys, threading, time
+from qmosaic.streams import processes
+
+def main():
+    pool = processes.{kind}
+    if {early}:
+        # the parent ends as soon as the process exists: before it could ask for anything
+        threading.Thread(target=pool.submit, args=(time.sleep, 600)).start()
+        while not pool._processes:
+            time.sleep(0.001)
+        print(*pool._processes, flush=True)
+    else:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit({task})
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("kind", ["foreground(1)", "background(1)", f"confined(1, {512 * MEBIBYTE})"])
+@pytest.mark.parametrize(
+    ("early", "task"),
+    [(True, "None"), (False, "time.sleep, 600"), (False, "pow, 10, 10**8")],  # the last holds Python's lock
+)
+def test_no_process_outlives_its_parent(kind: str, early: bool, task: str, tmp_path: Any) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(kind=kind, early=early, task=task))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        orphan = int(parent.stdout.readline())
+        parent.wait(60)
+    assert parent.returncode == -signal.SIGKILL
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(orphan).wait(20)  # TimeoutExpired if it stays behind
 
 
 def job(number: int, deadline_at: float) -> bytes:
