@@ -47,7 +47,7 @@ RANKS = {b"high": 0, b"low": 2, "high": 0, "low": 2}
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
-    """A record at a first look: how much work it is, its class (0 goes first), and until when (seconds since the epoch)."""
+    """A record at a first look: how much work it is, its class (0 goes first), and its deadline (epoch seconds)."""
 
     size: int
     rank: int
@@ -86,7 +86,9 @@ def looked(record: Received) -> Look:
         size, deadline_at = int(said.get("ce_size", b"0")), float(said.get("ce_deadline", b"inf"))
     except ValueError:
         size, deadline_at = 0, math.inf
-    return Look(size, RANKS.get(said.get("ce_priority", b""), 1), deadline_at if deadline_at == deadline_at else math.inf)
+    return Look(
+        size, RANKS.get(said.get("ce_priority", b""), 1), deadline_at if deadline_at == deadline_at else math.inf
+    )
 
 
 class Encode:

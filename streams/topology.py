@@ -68,9 +68,9 @@ TOPICS: tuple[Topic, ...] = (
 class Stage:
     """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
 
-    `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables, qubits) shares a
-    lane, larger ones use the next, so that a long run does not hold up the short ones behind it. `concurrency`:
-    batches that a lane works on at once. `keeps_late`: what is too late is worked on all the same.
+    `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables,
+    qubits) shares a lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
+    `concurrency`: batches that a lane works on at once. `keeps_late`: what is too late is worked on all the same.
     """
 
     name: str

@@ -441,6 +441,6 @@ async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
 
 def _received(event: EventT[Any]) -> Received:
     message = event.message
-    headers = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
-    known = {key: value for key, value in headers if value is not None}
+    headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
+    known: dict[str, Any] = {key: value for key, value in headers if value is not None}
     return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known)
