@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -60,6 +61,26 @@ def print_table(title: str, figure: str, peer: str, rows: Sequence[Row]) -> None
         )
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure against its own goal, without a peer. `goal` None: shown for comparison only."""
+
+    what: str
+    value: float
+    unit: str
+    goal: str | None = None
+    met: bool | None = None
+
+
+def print_figures(title: str, figures: Sequence[Figure]) -> None:
+    """The table of figures that have no peer."""
+    wide = max(len(figure.what) for figure in figures)
+    print(f"\n{title}\n{'':<{wide}} {'figure':>12} {'unit':<10} {'goal':>16} {'met':>5}")
+    for one in figures:
+        met = "" if one.met is None else "yes" if one.met else "no"
+        print(f"{one.what:<{wide}} {one.value:>12.2f} {one.unit:<10} {one.goal or '':>16} {met:>5}", flush=True)
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """With `--quick`, that all of them know."""
     made = argparse.ArgumentParser(description=description)
@@ -79,8 +100,8 @@ def cubic(seed: int, nodes: int = 16) -> MaxCut:
 
 
 @asynccontextmanager
-async def pipeline() -> AsyncIterator[tuple[Supervisor, Client]]:
-    """Every stage, the embedded broker, tracing on, and a client. Raises RuntimeError where a worker was restarted."""
+async def pipeline(steady: bool = True) -> AsyncIterator[tuple[Supervisor, Client]]:
+    """Every stage, the embedded broker, tracing on, and a client. `steady`: a restarted worker raises RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder:
         data = Path(folder)
         settings = Settings(data_dir=folder, spans_dir=str(data / "spans"))
@@ -89,8 +110,26 @@ async def pipeline() -> AsyncIterator[tuple[Supervisor, Client]]:
             async with Client(settings=up.settings) as client:
                 yield up, client
             restarted = [child.instance for child in up.children if child.starts > 1]
-            if restarted:
+            if steady and restarted:
                 raise RuntimeError(f"restarted in between, so the figures mean nothing: {', '.join(restarted)}")
+
+
+def resident(pid: int) -> float:
+    """Memory of a process that is in RAM, in MB; 0 where it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def watch_memory(up: Supervisor, most: dict[str, float]) -> None:
+    """Note the most memory of each worker's own process, in MB, until cancelled."""
+    while True:
+        for child in up.children:
+            if child.process is not None and child.process.returncode is None:
+                most[child.stage] = max(most.get(child.stage, 0.0), resident(child.process.pid))
+        await asyncio.sleep(0.2)
 
 
 async def solve(client: Client, problem: MaxCut, target: Any = None) -> Outcome:

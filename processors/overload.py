@@ -17,6 +17,8 @@ SLACK = 1.5
 """A problem is given up only if even an answering rate this many times the measured one would be too slow."""
 FEW = 100
 """So many problems are never too many, whatever the rates say."""
+CAUTION = 0.7
+"""Of the measured settling rate, what is counted on."""
 FIRST_RATE = 500.0
 """Problems settled a second, before it is measured."""
 DECAY = 0.98
@@ -54,13 +56,14 @@ class SettleRate:
             self.rate += 0.3 * (count / max(seconds, 1e-6) - self.rate)
 
 
-def hopeless(open_: Sequence[Open], now: float, answers: float | None, settles: float) -> list[Open]:
-    """The open problems to settle now although their time is not over: the last in order first.
+def hopeless(open_: Sequence[Open], now: float, answers: float | None, settles: float) -> tuple[list[Open], int]:
+    """The open problems to settle although their time is not over, the last in order first; and how many of them must
+    be settled now, as there would not be enough time later.
 
     `now`: seconds since the epoch, with the margin that settling takes; `answers`, `settles`: problems a second.
     """
     if len(open_) <= FEW:
-        return []
+        return [], 0
     order = sorted(open_, key=lambda one: (RANKS.get(one.ref.priority, 1), one.ref.deadline_at, one.ref.offset))
     kept: list[Open] = []
     out: list[Open] = []
@@ -70,10 +73,12 @@ def hopeless(open_: Sequence[Open], now: float, answers: float | None, settles: 
             out.append(one)
         else:
             kept.append(one)
-    # What is kept must be settled by its deadline, too, even if nothing is answered any more.
-    due = sorted(kept, key=lambda one: one.ref.deadline_at)
-    surplus = max(k + 1 - FEW - int(settles * (one.ref.deadline_at - now)) for k, one in enumerate(due))
-    if surplus > 0:
-        behind = [one for one in reversed(kept) if not one.incumbents] or list(reversed(kept))
-        out += behind[:surplus]
-    return sorted(out, key=lambda one: (-RANKS.get(one.ref.priority, 1), -one.ref.offset))
+    # All must be settled by their deadlines, even if nothing is answered any more.
+    deadlines = sorted(one.ref.deadline_at for one in order)
+    rate = settles * CAUTION
+    surplus = max(k + 1 - FEW - int(rate * (deadline_at - now)) for k, deadline_at in enumerate(deadlines))
+    out.reverse()
+    if surplus > len(out):
+        behind = [one for one in reversed(kept) if not one.incumbents] or kept[::-1]
+        out += behind[: surplus - len(out)]
+    return out, max(0, surplus)

@@ -373,14 +373,16 @@ class Verifier(mode.Service):
             return set()
         waiting = [one for owned in self.owned.values() for one in owned.join.waiting()]
         margin = self.settings.verify.margin_seconds
-        given_up = hopeless(waiting, now + margin, self._answers.best, self._settles.rate)
-        most = max(1, int(self._settles.rate * TRIAGE_SECONDS * TRIAGE_SHARE))
+        given_up, must = hopeless(waiting, now + margin, self._answers.best, self._settles.rate)
+        most = int(self._settles.rate * TRIAGE_SECONDS)  # a round of this long: then what has come is read
+        most = min(most, max(must, int(most * TRIAGE_SHARE)))
         out = set()
         for one in given_up[:most]:
             decision = self.owned[one.ref.partition].join.close(one)
             found[one.ref.partition].append(decision)
             out.add(id(decision))
-        self._triage_at = now + max(TRIAGE_SECONDS, 20 * (time.time() - now))  # a twentieth of the time at most
+        took = time.time() - now
+        self._triage_at = now + (took if must else max(TRIAGE_SECONDS, 20 * took))
         return out
 
     async def _settle(self, number: int, owned: Owned, found: Sequence[Found], overloaded: set[int]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from base64 import b64encode
 from bisect import bisect_left
@@ -57,6 +58,7 @@ PENDING = 4096  # events a worker holds that are not acknowledged yet
 PENDING_BYTES = 32 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
 BUFFER = 64  # events on their way from Faust's consumer to the agent
+NICE = 5  # verify goes first: it keeps the deadlines of all
 TRIES = 3  # of an event at which a process died
 LETTER_BYTES = 1024 * 1024  # of an event, kept in its dead letter
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
@@ -177,6 +179,7 @@ class Worker:
             self._crashes.close()
 
     async def _run(self, lifeline: Lifeline) -> None:
+        os.nice(NICE)
         self._fatal = asyncio.get_running_loop().create_future()
         self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
         self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
