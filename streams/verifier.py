@@ -560,9 +560,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
 
 
 def _received(record: ConsumerRecord) -> Received:
-    return Received(
-        record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, dict(record.headers)
-    )
+    headers = {name: value for name, value in record.headers if value is not None}
+    return Received(record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, headers)
 
 
 def _settled(record: ConsumerRecord, topic: str) -> Settled | None:

@@ -319,5 +319,6 @@ async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
 
 def _received(event: EventT[Any]) -> Received:
     message = event.message
-    headers = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
-    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, dict(headers))
+    headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
+    said = {name: value for name, value in headers if value is not None}
+    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, said)
