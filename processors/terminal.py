@@ -88,8 +88,8 @@ def _with_labels(outcome: Outcome, labels: bytes) -> bytes:
     return orjson.dumps({**fields, "labels": orjson.Fragment(labels)})
 
 
-def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, span: int = 1, error: str = "") -> Verdict:
-    """Of a record that is refused. `span`: how many offsets it stands for, where a batch of records is unreadable."""
+def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, first: int) -> Verdict:
+    """Of a record that is refused. `first`: the first offset that it stands for, where a whole batch is unreadable."""
     rejected, original = refusal.rejected, record.value
     source = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     event = Rejection(
@@ -98,14 +98,14 @@ def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, span: 
         message=rejected.message,
         place=rejected.place,
         remedy=rejected.remedy,
-        source=source if span == 1 else {**source, "last_offset": record.offset + span - 1},
+        source=source if first == record.offset else {**source, "first_offset": first},
         original=None if original is None else b64encode(original[:ORIGINAL_BYTES]).decode(),
         truncated=original is not None and len(original) > ORIGINAL_BYTES,
         trace_id=trace_id,
         labels=refusal.labels,
     )
     detail = {"place": rejected.place, "message": rejected.message}
-    return Verdict(REJECTED, events.encode(event), "rejected", rejected.code, detail, error)
+    return Verdict(REJECTED, events.encode(event), "rejected", rejected.code, detail)
 
 
 def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:

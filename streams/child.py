@@ -8,10 +8,11 @@ import os
 import sys
 import time
 
-from qmosaic.streams import pacing
+from qmosaic.streams import pacing, reading
 from qmosaic.streams.bounded import bounded
 from qmosaic.streams.lifeline import Lifeline
 from qmosaic.streams.memory import settle_memory
+from qmosaic.streams.records import record_bytes
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Telemetry
 from qmosaic.streams.topology import STAGES, Stage
@@ -46,6 +47,7 @@ def main() -> None:
     pacing.install()
     lifeline = Lifeline(fd)
     settings = lifeline.settings()
+    reading.install(record_bytes(settings))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
     handler.addFilter(_OnceInAWhile())

@@ -21,7 +21,7 @@ from qmosaic.codecs import events
 from qmosaic.codecs.errors import BrokerError, ProblemError, RejectCode, Rejected
 from qmosaic.codecs.events import Outcome, Problem, Rejection
 from qmosaic.codecs.problems.base import ProblemData
-from qmosaic.streams import pacing
+from qmosaic.streams import pacing, reading
 from qmosaic.streams import settings as settings_module
 from qmosaic.streams.bounded import closing
 from qmosaic.streams.names import topic_name
@@ -289,6 +289,7 @@ def _event(problem: ProblemData | Problem | dict[str, Any]) -> dict[str, Any]:
 def _consumer(settings: Settings) -> AIOKafkaConsumer:
     """A consumer of the terminal topics without a group: it has all their partitions."""
     pacing.install()
+    reading.install(record_bytes(settings))
     return AIOKafkaConsumer(
         *(topic_name(settings, name) for name in TERMINAL),
         **connection(settings),

@@ -58,6 +58,7 @@ from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.crashes import Notebook
 from qmosaic.streams.names import group_id, topic_name, transactional_id
+from qmosaic.streams.reading import Unreadable
 from qmosaic.streams.records import (
     Received,
     connection,
@@ -87,6 +88,10 @@ TRIAGE_SHARE = 0.5  # of the time, spent on settling these
 BESIDE_SECONDS = 1.0  # before its deadline, what is judged beside is settled: it may have to wait for others
 
 
+REMEDIES: dict[RejectCode, str] = {
+    "too_large": "Send a smaller problem.",
+    "unreadable": "Check the producer: its checksums, and its compression (none, gzip, snappy, lz4 or zstd).",
+}
 BESIDE_REASONS: dict[str, OutcomeReason] = {"worker_crashed": "worker_crashed", "deadline_past": "deadline"}
 
 
@@ -277,6 +282,8 @@ class Verifier(mode.Service):
     def _believed(self, join: Join, name: Input, record: Received) -> Incumbent | Proposal | PutAside:
         """An event of an internal topic, as far as it fits: nobody has signed it."""
         kind: type[Incumbent] | type[Proposal] = Incumbent if name == "incumbents" else Proposal
+        if isinstance(record.value, Unreadable):
+            return PutAside(record, f"a batch from offset {record.value.first} on: {record.value.reason}")
         try:
             event = events.decode(record.value or b"", kind)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -311,6 +318,8 @@ class Verifier(mode.Service):
 
     def _refused(self, record: Received) -> Refusal | None:
         """The refusal of a record that nobody should look into."""
+        if isinstance(record.value, Unreadable):
+            return _refusal(record, "unreadable", f"the batch of records cannot be read: {record.value.reason}")
         if self._crashes.is_culprit(record):
             return _refusal(record, "worker_crashed", f"a worker died {crashes.MOST} times while it read or judged it")
         return None
@@ -581,7 +590,8 @@ class Verifier(mode.Service):
 
     def _rejection(self, number: int, item: Reject) -> _Write:
         record, refusal = _whole(item.record), item.refusal
-        verdict = rejection_verdict(_record(record), refusal, f"{self._trace(record).trace_id:032x}")
+        first = record.value.first if isinstance(record.value, Unreadable) else record.offset
+        verdict = rejection_verdict(_record(record), refusal, f"{self._trace(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, time.time(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
         return _Write(verdict, entry, audit, self._spans(item.record, [], REJECTED, entry.problem_id))
@@ -815,5 +825,5 @@ def _whole(received: Received) -> Received:
 
 
 def _refusal(record: Received, code: RejectCode, message: str) -> Refusal:
-    remedy = "Send a smaller problem." if code == "too_large" else "Report it with the event: this is a bug."
+    remedy = REMEDIES.get(code, "Report it with the event: this is a bug.")
     return refuse(_record(record), Rejected(code, message, "$", remedy))

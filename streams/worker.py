@@ -35,6 +35,7 @@ from qmosaic.streams.crashes import Notebook
 from qmosaic.streams.lifeline import Lifeline
 from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.names import group_id, topic_name
+from qmosaic.streams.reading import Unreadable
 from qmosaic.streams.records import (
     Received,
     Send,
@@ -295,7 +296,9 @@ class Worker:
         if self._crashes.is_culprit(record):
             return WorkerCrashedError(f"a worker of {self.stage.name} died {crashes.MOST} times with it in hand")
         if self.stage.reads[0] == "problems":
-            return None
+            return None  # verify says what is wrong
+        if isinstance(record.value, Unreadable):
+            return ValueError(f"a batch from offset {record.value.first} on cannot be read: {record.value.reason}")
         try:
             ref = _owned.decode(record.value or b"").ref
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
