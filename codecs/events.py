@@ -432,11 +432,22 @@ def envelope(data: bytes | None) -> Envelope | None:
 
 def claimed_id(data: bytes | None) -> str | None:
     """The id that a record gives itself, valid problem or not: its sender waits for an answer to that."""
+    text = (data or b"").removeprefix(BYTE_ORDER_MARK)
     try:
-        claimed = _ids.decode((data or b"").removeprefix(BYTE_ORDER_MARK)).id
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        claimed = _ids.decode(text).id
+    except RecursionError:  # what lies beside it is deeper than msgspec goes, perhaps not than orjson does
+        claimed = _id_of_deep(text)
+    except (msgspec.MsgspecError, ValueError):
         return None
     return claimed if isinstance(claimed, str) and 1 <= len(claimed) <= 256 else None
+
+
+def _id_of_deep(text: bytes) -> Any:
+    try:
+        loaded = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return loaded.get("id") if isinstance(loaded, dict) else None
 
 
 class _Id(msgspec.Struct):

@@ -7,10 +7,10 @@ alone; when a worker has died `MOST` times with it in hand, it is put aside. Wha
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from struct import Struct
 
 import msgspec
 
@@ -19,7 +19,7 @@ from qmosaic.streams.records import Received
 MOST = 3
 KEPT = 1000  # places that are remembered
 Place = tuple[str, int, int]
-_LENGTH = Struct("<I")
+_LENGTH = struct.Struct("<I")
 
 
 class _Page(msgspec.Struct):
@@ -97,7 +97,7 @@ def place_of(record: Received) -> Place:
 
 
 def _read(path: Path) -> _Page:
-    with suppress(OSError, msgspec.MsgspecError, ValueError, IndexError):
+    with suppress(OSError, msgspec.MsgspecError, struct.error):
         data = path.read_bytes()
         (length,) = _LENGTH.unpack_from(data)
         return msgspec.msgpack.decode(data[_LENGTH.size : _LENGTH.size + length], type=_Page)

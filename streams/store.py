@@ -23,7 +23,7 @@ class Store:
             return Kept(self, len(value), value, 0)
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - for as long as the store lives
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with its last value
         at = self._file.seek(0, 2)
         self._file.write(value)
         self._in_file += 1
@@ -42,7 +42,8 @@ class Store:
             return
         self._in_file -= 1
         if self._in_file == 0 and self._file is not None:
-            self._file.truncate(0)
+            self._file.close()  # it goes with that
+            self._file = None
 
 
 class Kept:

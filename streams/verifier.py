@@ -490,7 +490,8 @@ class Verifier(mode.Service):
 
     def _unjudged(self, decision: Decision, reason: OutcomeReason, note: str) -> Verdict:
         outcome = unjudged(decision.open.ref, reason, notes=[note], **self._known(decision, False))
-        return outcome_verdict(outcome, self._most)
+        labels = events.labels_of(_whole(decision.open.record).value or b"{}")
+        return outcome_verdict(outcome, self._most, labels=labels)
 
     def _say(self, record: Received, doing: str, error: object) -> None:
         log.error(
