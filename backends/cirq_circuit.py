@@ -238,8 +238,7 @@ def _controls(operation: Operation, holder: dict[int, int]) -> tuple[list[int] |
     if operation.condition is None:
         return [], []
     controls: dict[int, int] = {}
-    for k, bit in enumerate(operation.condition[0]):
-        value = operation.condition[1] >> k & 1
+    for bit, value in operation.wanted.items():
         if bit not in holder:
             if value:
                 return None, []
@@ -281,8 +280,7 @@ def _native(circuit: Circuit) -> Iterator[cirq.Operation]:
             known.update(operation.bits)
         elif operation.gate != "barrier":
             each = [cirq.ResetChannel()(q) for q in on] if operation.gate == "reset" else gates(operation, on)
-            asked = operation.condition or ((), 0)
-            values = {bit: asked[1] >> k & 1 for k, bit in enumerate(asked[0])}
+            values = operation.wanted
             if any(value for bit, value in values.items() if bit not in known):
                 continue
             controls = [

@@ -116,9 +116,9 @@ class Decay(cirq.Gate):
 
 
 class Piece(NamedTuple):
-    """Where the classical bits read `condition`: first `measures`, qubits into bits, then `gates`."""
+    """Where the classical bits read what is `wanted`: first `measures`, qubits into bits, then `gates`."""
 
-    condition: tuple[tuple[int, ...], int] | None
+    wanted: dict[int, int]
     gates: tuple[cirq.Operation, ...]
     measures: tuple[tuple[int, int], ...] = ()
 
@@ -149,7 +149,7 @@ class CirqDensity(Backend):
         check(job, self.name, self.capabilities)
         if not isinstance(job.kernel, Circuit):
             made = circuit_of(job)[:-1]
-            return Prepared(job, (Piece(None, tuple(made.all_operations())),))
+            return Prepared(job, (Piece({}, tuple(made.all_operations())),))
         if job.kernel.observables:
             return Prepared(job, tuple(_pieces(unmeasured(job.kernel))))
         middle = _middle(job.kernel)
@@ -231,14 +231,13 @@ class CirqDensity(Backend):
 
     def _branches(self, circuit: Circuit, pieces: Sequence[Piece]) -> Branches:
         """What there may be at the end, measurements that can wait left out."""
-        plain = bool(pieces) and pieces[0].condition is None and not pieces[0].measures
+        plain = bool(pieces) and not pieces[0].wanted and not pieces[0].measures
         start, rest = (pieces[0].gates, pieces[1:]) if plain else ((), pieces)
         branches: Branches = {(0,) * circuit.bits: self._started(circuit.qubits, start)}
-        for condition, gates, measures in rest:
-            asked, value = condition or ((), 0)
+        for wanted, gates, measures in rest:
             after: Branches = {}
             for bits, rho in branches.items():
-                holds = all(bits[bit] == value >> k & 1 for k, bit in enumerate(asked))
+                holds = all(bits[bit] == value for bit, value in wanted.items())
                 divided = self._measured(bits, rho, measures) if holds else [(bits, rho)]
                 for found, each in divided:
                     each = _evolved(each, self._noisy(gates)) if holds else each
@@ -315,13 +314,13 @@ def _pieces(circuit: Circuit) -> Iterator[Piece]:
     """In their order: gates, or measurements that cannot wait, under one condition each."""
     late = final(circuit.operations)
     steps = [step for place, step in enumerate(circuit.operations) if place not in late and step.gate != "barrier"]
-    for (condition, measures), some in groupby(steps, lambda step: (step.condition, step.gate == "measure")):
+    for (wanted, measures), some in groupby(steps, lambda step: (step.wanted, step.gate == "measure")):
         if measures:
             # one at a time: a bit may be part of its own condition
             for step in some:
-                yield Piece(condition, (), tuple(zip(step.qubits, step.bits, strict=True)))
+                yield Piece(wanted, (), tuple(zip(step.qubits, step.bits, strict=True)))
         else:
-            yield Piece(condition, tuple(gate for step in some for gate in _gates(step)))
+            yield Piece(wanted, tuple(gate for step in some for gate in _gates(step)))
 
 
 def _middle(circuit: Circuit) -> set[int]:

@@ -20,6 +20,8 @@ from qmosaic.backends.circuits import draw, final, marginal, merged, probabiliti
 from qmosaic.backends.jax_gates import advance, begin, plan, reached, weights
 from qmosaic.backends.jax_steps import Step, Turn
 from qmosaic.codecs.circuit import Circuit, Operation
+from qmosaic.codecs.circuit import condition as condition_of
+from qmosaic.codecs.circuit import condition as condition_of
 from qmosaic.codecs.errors import BackendError
 
 MAX_BRANCHES = 8192
@@ -80,10 +82,8 @@ class Branches:
         n, todo, ends = self.circuit.qubits, list[Operation](), list[tuple[int, int]]()
         for here in range(place, len(operations)):
             operation = operations[here]
-            if operation.condition is not None:
-                bits, value = operation.condition
-                if any(known[bit] != value >> k & 1 for k, bit in enumerate(bits)):
-                    continue
+            if any(known[bit] != value for bit, value in operation.wanted.items()):
+                continue
             if operation.gate != "measure":
                 todo.append(operation)
                 continue
@@ -142,10 +142,8 @@ def _single_measurements(circuit: Circuit) -> tuple[list[Operation], int]:
             ]
         elif operation.gate == "reset":
             for qubit in touched.intersection(operation.qubits):
-                asked, value = condition or ((), 0)
                 out.append(Operation("measure", (qubit,), bits=(width,), condition=condition))
-                one = ((*asked, width), value | 1 << len(asked))
-                out.append(Operation("x", (qubit,), condition=one))
+                out.append(Operation("x", (qubit,), condition=condition_of({**operation.wanted, width: 1})))
                 width += 1
         else:
             out.append(operation)

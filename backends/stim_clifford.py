@@ -87,8 +87,7 @@ def translated(operations: Sequence[Operation]) -> tuple[stim.Circuit | None, di
     out, records, count = stim.Circuit(), dict[int, int](), 0
     for operation in operations:
         targets = list(operation.qubits)
-        asked = operation.condition or ((), 0)
-        wanted = {bit: asked[1] >> k & 1 for k, bit in enumerate(asked[0])}
+        wanted = operation.wanted
         if operation.gate == "barrier" or any(value for bit, value in wanted.items() if bit not in records):
             continue
         known = [(records[bit], value) for bit, value in wanted.items() if bit in records]
@@ -165,8 +164,7 @@ def _shot_by_shot(job: Job) -> UInt8[np.ndarray, "shots bits"]:
     for row, seed in zip(rows, np.random.default_rng(job.seed).integers(2**63, size=job.shots).tolist(), strict=True):
         simulator = stim.TableauSimulator(seed=seed)
         for operation, step in steps:
-            bits, value = operation.condition or ((), 0)
-            if any(row[bit] != value >> k & 1 for k, bit in enumerate(bits)):
+            if any(row[bit] != value for bit, value in operation.wanted.items()):
                 continue
             simulator.do(step)
             if operation.gate == "measure":

@@ -95,8 +95,7 @@ def reference(circuit: Circuit) -> dict[tuple[int, ...], float]:
 def _after(
     operation: Operation, state: Complex128[np.ndarray, "..."], bits: tuple[int, ...]
 ) -> list[tuple[Complex128[np.ndarray, "..."], tuple[int, ...]]]:
-    asked, value = operation.condition or ((), 0)
-    if any(bits[bit] != value >> k & 1 for k, bit in enumerate(asked)) or operation.gate in ("barrier", "gphase"):
+    if any(bits[bit] != value for bit, value in operation.wanted.items()) or operation.gate in ("barrier", "gphase"):
         return [(state, bits)]
     if operation.gate not in ("measure", "reset"):
         return [(_applied(state, unitary(operation), operation.qubits), bits)]

@@ -8,6 +8,7 @@ Angles are in radians. Gates are those of OpenQASM 3's standard library (stdgate
 from __future__ import annotations
 
 from cmath import exp, pi
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -26,7 +27,7 @@ class PauliSum(msgspec.Struct, frozen=True):
     coefficients: tuple[float, ...]
 
 
-class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One step. `gate` is a key of `GATES`, or one of
 
     - `rotation`: `pauli` has one letter for each of `qubits`, `params` one angle;
@@ -34,7 +35,8 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     - `measure`: qubits[k] into classical bit bits[k];
     - `reset` (to |0>), `barrier`.
 
-    `condition` (bits, value): it happens where the classical `bits` read `value`, bits[k] being its bit k.
+    `condition` (bits, value): it happens where the classical `bits` read `value`, bits[k] being its bit k. The value
+    is in hexadecimal, as text, where it has more than the 63 bits that JSON's readers agree on: see `wanted`.
     """
 
     gate: str
@@ -42,7 +44,20 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     params: tuple[float, ...] = ()
     pauli: str = ""
     bits: tuple[int, ...] = ()
-    condition: tuple[tuple[int, ...], int] | None = None
+    condition: tuple[tuple[int, ...], int | str] | None = None
+
+    @property
+    def wanted(self) -> dict[int, int]:
+        """What each bit of the condition has to read; empty where there is none. Raises ValueError for a bad text."""
+        bits, value = self.condition or ((), 0)
+        number = int(value, 16) if isinstance(value, str) else value
+        return {bit: number >> k & 1 for k, bit in enumerate(bits)}
+
+
+def condition(wanted: Mapping[int, int]) -> tuple[tuple[int, ...], int | str]:
+    """The condition that bits read what is wanted of each."""
+    value = int("".join(map(str, wanted.values()))[::-1] or "0", 2)
+    return tuple(wanted), value if value < 2**63 else f"{value:x}"
 
 
 class Circuit(msgspec.Struct, frozen=True, tag="circuit"):

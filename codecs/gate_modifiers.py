@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from cmath import exp, phase, pi
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations
-from math import isclose
+from math import isclose, isfinite
 
 import numpy as np
 from jaxtyping import Complex128
 
 from qmosaic.codecs.circuit import Operation, unitary
+from qmosaic.codecs.circuit import inverse as undone
 
 MAX_CONTROLS = 10
 """A phase on n qubits becomes 2^n - 1 rotations."""
 
-_INVERSE = {"s": "sdg", "sdg": "s", "t": "tdg", "tdg": "t", "sx": "sxdg", "sxdg": "sx", "cs": "csdg", "csdg": "cs"}
-_OWN_INVERSE = {"id", "x", "y", "z", "h", "cx", "cy", "cz", "ch", "swap", "ccx", "ccz", "cswap"}
+Gates = tuple[tuple[str, tuple[float, ...]], ...]
+"""Names and parameters of gates on one qubit."""
+
 _TURNED = {"rx", "ry", "rz", "p", "cp", "crx", "cry", "crz", "rxx", "ryy", "rzz", "rotation", "gphase"}
-"""Gates whose inverse, and whose powers, have the angle times -1, or times the exponent."""
+"""Gates whose powers have the angle times the exponent."""
 _ADDED = {
     "id": "",
     **{gate: f"c{gate}" for gate in ("x", "y", "z", "h", "s", "sdg", "sx", "p", "rx", "ry", "rz", "swap")},
@@ -34,36 +37,25 @@ _CORE = {"cx": "x", "cy": "y", "cz": "z", "ch": "h", "cs": "s", "csdg": "sdg", "
 """What a controlled gate does where its control is 1."""
 
 
+class TooManyError(ValueError):
+    """More operations than there may be."""
+
+
 def inverse(operations: Sequence[Operation]) -> list[Operation]:
-    """All of it backwards."""
-    return [each for operation in reversed(operations) for each in _inverse(operation)]
-
-
-def _inverse(operation: Operation) -> list[Operation]:
-    gate, qubits, params = operation.gate, operation.qubits, operation.params
-    if gate in _OWN_INVERSE:
-        return [operation]
-    if gate in _INVERSE:
-        return [Operation(_INVERSE[gate], qubits)]
-    if gate in _TURNED:
-        return [Operation(gate, qubits, (-params[0],), operation.pauli)]
-    if gate in ("u", "cu"):
-        theta, phi, lam, *rest = params
-        return [Operation(gate, qubits, (-theta, -lam, -phi, *(-each for each in rest)))]
-    if gate == "csx":  # three times forward
-        return [operation] * 3
-    if gate == "iswap":
-        return [Operation(name, qubits, (pi / 2,)) for name in ("rxx", "ryy")]
-    raise ValueError(f"'{gate}' has no inverse here")
+    """All of it backwards; each gate becomes at most four."""
+    return [each for operation in reversed(operations) for each in undone(operation)]
 
 
 def power(operations: Sequence[Operation], exponent: float, most: int) -> list[Operation]:
-    """Repeated, forwards or backwards; a fraction for single gates with a principal power. Raises ValueError."""
+    """Repeated, forwards or backwards; a fraction for single gates with a principal power. Raises ValueError,
+    TooManyError."""
+    if not isfinite(exponent):
+        raise ValueError("a power that is not finite")
     if exponent == int(exponent):
         once = list(operations) if exponent >= 0 else inverse(operations)
         if len(once) * abs(exponent) > most:
-            raise ValueError(f"a power of more than {most} operations")
-        return once * int(abs(exponent))
+            raise TooManyError(f"a power of more than {most} operations")
+        return once * int(abs(exponent)) if once else []
     if len(operations) != 1:
         raise ValueError("a power that is no integer is supported for single gates of the library only")
     operation = operations[0]
@@ -75,19 +67,24 @@ def power(operations: Sequence[Operation], exponent: float, most: int) -> list[O
         return controlled(power([single], exponent, most), controls, False, most)
     if len(operation.qubits) != 1:
         raise ValueError(f"a power of '{operation.gate}' that is no integer is not supported")
+    return [Operation(gate, operation.qubits * (gate == "u"), angles) for gate, angles in _raised(operation, exponent)]
+
+
+@lru_cache(maxsize=1024)
+def _raised(operation: Operation, exponent: float) -> Gates:
     values, vectors = np.linalg.eig(unitary(operation))
     vectors, _ = np.linalg.qr(vectors)
     raised = [exp(1j * exponent * (phase(value) if abs(phase(value) + pi) > 1e-9 else pi)) for value in values]
-    return _of_matrix((vectors * raised) @ vectors.conj().T, operation.qubits)
+    return _of_matrix((vectors * raised) @ vectors.conj().T)
 
 
 def controlled(operations: Sequence[Operation], controls: Sequence[int], negative: bool, most: int) -> list[Operation]:
-    """All of it where the controls are 1 (0, if `negative`). Raises ValueError."""
+    """All of it where the controls are 1 (0, if `negative`). Raises ValueError, TooManyError."""
     out: list[Operation] = []
     for operation in operations:
         out += _controlled(operation, tuple(controls))
         if len(out) > most:
-            raise ValueError(f"controls that take more than {most} operations")
+            raise TooManyError(f"controls that take more than {most} operations")
     flips = [Operation("x", (control,)) for control in controls] if negative else []
     return [*flips, *out, *flips]
 
@@ -127,7 +124,7 @@ def _controlled(operation: Operation, controls: tuple[int, ...]) -> list[Operati
         return _controlled(Operation("rotation", qubits, params, gate[1:].upper()), controls)
     if gate == "rotation":
         return _controlled_rotation(operation, controls)
-    return _controlled_matrix(unitary(operation), qubits[0], controls)
+    return _controlled_gate(operation, controls)
 
 
 def _controlled_rotation(operation: Operation, controls: tuple[int, ...]) -> list[Operation]:
@@ -159,21 +156,32 @@ def _phase(angle: float, qubits: tuple[int, ...]) -> list[Operation]:
     return out
 
 
-def _controlled_matrix(matrix: Complex128[np.ndarray, "2 2"], qubit: int, controls: tuple[int, ...]) -> list[Operation]:
+def _controlled_gate(operation: Operation, controls: tuple[int, ...]) -> list[Operation]:
     """V diag(a, b) V*: only the phases a and b need the controls."""
+    (qubit,) = operation.qubits
+    common, relative, before, after = _taken_apart(operation.gate, operation.params)
+    phases = [*(_phase(common, controls) if abs(common) > 1e-14 else []), *_phase(relative, (*controls, qubit))]
+    first, last = (
+        [Operation(gate, (qubit,) * (gate == "u"), angles) for gate, angles in part] for part in (before, after)
+    )
+    return [*first, *phases, *last]
+
+
+@lru_cache(maxsize=1024)
+def _taken_apart(gate: str, params: tuple[float, ...]) -> tuple[float, float, Gates, Gates]:
+    """The phases a and b / a of a gate V diag(a, b) V*, and gates that make V* and V; none where it is diagonal."""
+    matrix = unitary(Operation(gate, (0,), params))
     if np.allclose(matrix, np.diag(np.diag(matrix))):
         values, vectors = np.diag(matrix), np.eye(2, dtype=np.complex128)
     else:
         values, vectors = np.linalg.eig(matrix)
         vectors, _ = np.linalg.qr(vectors)
-    common, relative = phase(values[0]), phase(values[1] / values[0])
-    phases = [*(_phase(common, controls) if abs(common) > 1e-14 else []), *_phase(relative, (*controls, qubit))]
-    if np.allclose(vectors, np.eye(2)):
-        return phases
-    return [*_of_matrix(vectors.conj().T, (qubit,)), *phases, *_of_matrix(vectors, (qubit,))]
+    turned = not np.allclose(vectors, np.eye(2))
+    gates = (_of_matrix(vectors.conj().T), _of_matrix(vectors)) if turned else ((), ())
+    return phase(values[0]), phase(values[1] / values[0]), *gates
 
 
-def _of_matrix(matrix: Complex128[np.ndarray, "2 2"], qubits: tuple[int, ...]) -> list[Operation]:
+def _of_matrix(matrix: Complex128[np.ndarray, "2 2"]) -> Gates:
     """exp(i alpha) u(theta, phi, lambda)."""
     theta = 2 * float(np.arctan2(abs(matrix[1, 0]), abs(matrix[0, 0])))
     if abs(matrix[0, 0]) > abs(matrix[1, 0]):
@@ -185,7 +193,7 @@ def _of_matrix(matrix: Complex128[np.ndarray, "2 2"], qubits: tuple[int, ...]) -
         alpha = phase(-matrix[0, 1]) if abs(matrix[0, 0]) <= 1e-12 else phase(matrix[0, 0])
         phi = phase(matrix[1, 0]) - alpha
         lam = 0.0 if abs(matrix[0, 0]) <= 1e-12 else phase(-matrix[0, 1]) - alpha
-    return [Operation("gphase", (), (alpha,)), Operation("u", qubits, (theta, phi, lam))]
+    return ("gphase", (alpha,)), ("u", (theta, phi, lam))
 
 
 def _bounded(qubits: Sequence[int]) -> None:

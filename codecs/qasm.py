@@ -17,29 +17,53 @@ from itertools import islice
 from typing import Any
 
 from qmosaic.codecs import qasm_syntax as syntax
-from qmosaic.codecs.circuit import GATES, Circuit, Operation
-from qmosaic.codecs.gate_modifiers import controlled, inverse, power
-from qmosaic.codecs.qasm_syntax import Expr, QasmError, Statement
-from qmosaic.codecs.qasm_values import ONE, ZERO, Bit, Bits, Measured, Qubits, UndefinedError, Values, Variable
+from qmosaic.codecs.circuit import GATES, Circuit, Operation, condition
+from qmosaic.codecs.errors import RejectCode
+from qmosaic.codecs.gate_modifiers import TooManyError, controlled, inverse, power
+from qmosaic.codecs.qasm_syntax import MAX_WORK, Expr, QasmError, Statement, Work, quoted
+from qmosaic.codecs.qasm_values import (
+    CALL,
+    MAX_ANGLE,
+    ONE,
+    ZERO,
+    Bit,
+    Bits,
+    Condition,
+    Measured,
+    Qubits,
+    UndefinedError,
+    Values,
+    Variable,
+    shown,
+)
 
 MAX_OPERATIONS = 100_000
 """Operations of the circuit."""
-MAX_STEPS = 250_000
-"""Statements executed while compiling."""
+MAX_STEPS = MAX_WORK
+"""What reading a program may take (see `Work`), its tokens included."""
 MAX_CALLS = 32
 """Gates and subroutines inside each other."""
+MAX_DEPTH = 160
+"""How deep, in levels as the parser counts them, the calls may stand that are inside each other."""
 MAX_CASES = 256
 """Conditions that one `if` on measured bits may need."""
 MAX_BITS_ASKED = 128
 """Bits that one condition may depend on."""
+NAMED = 16
+"""Registers that a note names."""
+
+# Units of work: of a statement, of an operation in the circuit, of one that a modifier makes, of a matrix that has to
+# be taken apart for it.
+STATEMENT, OPERATION, MODIFIED, MATRIX = 3, 4, 15, 150
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """The circuit, and what a reader of its answer should know."""
+    """The circuit, what a reader of its answer should know, and how much work it took (see `Work`)."""
 
     circuit: Circuit
     notes: tuple[str, ...]
+    work: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +115,8 @@ def _library(source: str) -> dict[str, _Gate]:
 
 def compiled(source: str, *, max_qubits: int) -> Compiled:
     """The circuit of a program. Raises QasmError."""
-    return _Compiler(syntax.parse(source), max_qubits=max_qubits).run()
+    work = Work(MAX_STEPS)
+    return _Compiler(syntax.parse(source, work), work, max_qubits=max_qubits).run()
 
 
 @dataclass
@@ -100,7 +125,8 @@ class _Compiler(Values):
     operations: list[Operation] = field(default_factory=list)
     qubits: int = 0
     cells: int = 0
-    steps: int = 0
+    depth: int = 0
+    inside_gate: bool = False
     inside_library: bool = False
     gates: dict[str, _Gate | None] = field(default_factory=dict)  # None: one of GATES
     copied: set[int] = field(default_factory=set)
@@ -125,33 +151,36 @@ class _Compiler(Values):
             getattr(self, f"on_{type(statement).__name__.lower()}")(statement)
 
     def step(self, at: int) -> None:
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise QasmError(f"the program takes more than {MAX_STEPS} steps", at, "Send a smaller one.", "too_large")
+        self.work.at = at
+        self.work.add(STATEMENT)
 
     def emit(self, at: int, operation: Operation) -> None:
         if len(self.operations) >= MAX_OPERATIONS:
             remedy = "Send a smaller circuit."
             raise QasmError(f"more than {MAX_OPERATIONS} operations", at, remedy, "too_large")
+        self.work.add(OPERATION + len(operation.qubits))
+        if self.inside_gate and operation.gate in ("measure", "reset"):
+            raise QasmError("a gate can only consist of gates", at, "Use a def for anything else.")
         if self.conditions and operation.gate != "barrier":
             merged: dict[int, int] = {}
-            for bits, value in self.conditions:
-                for k, bit in enumerate(bits):
-                    if merged.setdefault(bit, value >> k & 1) != value >> k & 1:
+            for wanted in self.conditions:
+                self.work.add(len(wanted))
+                for bit, value in wanted.items():
+                    if merged.setdefault(bit, value) != value:
                         return  # never happens
-            condition = tuple(merged), sum(value << k for k, value in enumerate(merged.values()))
             operation = Operation(
-                operation.gate, operation.qubits, operation.params, operation.pauli, operation.bits, condition
+                operation.gate, operation.qubits, operation.params, operation.pauli, operation.bits, condition(merged)
             )
         self.operations.append(operation)
 
     def on_include(self, statement: syntax.Include) -> None:
         if statement.file not in _FILES:
             raise QasmError(
-                f"the file {statement.file!r} cannot be included",
+                f"the file {quoted(statement.file)} cannot be included",
                 statement.at,
                 "Paste its content; qelib1.inc and stdgates.inc are known.",
             )
+        self.work.add(len(GATES))
         self.gates |= dict.fromkeys(GATES)
         self.gates |= _library(_LIBRARY) | _library(_LIBRARY_2 if self.program.version == 2 else _LIBRARY_3)
 
@@ -159,14 +188,15 @@ class _Compiler(Values):
         at, name, declared = statement.at, statement.name, statement.type
         scope = self.scopes[-1]
         if name in scope:
-            raise QasmError(f"'{name}' is declared twice", at, "Choose another name.")
-        size = None if declared.size is None else self.whole(declared.size)
+            raise QasmError(f"{quoted(name)} is declared twice", at, "Choose another name.")
+        if declared.kind in ("qubit", "bit"):
+            size = 1 if declared.size is None else self.whole(declared.size)
         if declared.kind == "qubit":
             if len(self.scopes) > 1:
                 raise QasmError("qubits can only be declared outside of blocks", at, "Declare them at the top.")
-            scope[name] = self.new_qubits(at, 1 if size is None else size)
+            scope[name] = self.new_qubits(at, size)
         elif declared.kind == "bit":
-            bits = self.new_bits(at, 1 if size is None else size)
+            bits = self.new_bits(at, size)
             if statement.value is not None:
                 self.put(bits, self.result_of(statement.value), statement.value.at)
             scope[name] = Bits(bits.bits, statement.output, statement.const)
@@ -174,27 +204,31 @@ class _Compiler(Values):
             if statement.output:
                 raise QasmError(f"an output of type {declared.kind} is not supported", at, "Bits can be outputs.")
             value = 0 if statement.value is None else self.result_of(statement.value)
-            converted = self.converted(declared.kind, size, value, at)
-            scope[name] = Variable(declared.kind, size, converted, statement.const)
+            width = self.width(declared)
+            scope[name] = Variable(
+                declared.kind, width, self.converted(declared.kind, width, value, at), statement.const
+            )
 
     def new_qubits(self, at: int, size: int) -> Qubits:
         if size < 1:
-            raise QasmError(f"a register of {size} qubits", at, "A register has at least one.")
+            raise QasmError(f"a register of {shown(size)} qubits", at, "A register has at least one.")
         if self.qubits + size > self.max_qubits:
             raise QasmError(
-                f"{self.qubits + size} qubits, the limit is {self.max_qubits}",
+                f"{shown(self.qubits + size)} qubits, the limit is {self.max_qubits}",
                 at,
                 "Send a smaller circuit.",
                 "too_large",
             )
+        self.work.add(size)
         self.qubits += size
         return Qubits(tuple(range(self.qubits - size, self.qubits)))
 
     def new_bits(self, at: int, size: int) -> Bits:
         if size < 1:
-            raise QasmError(f"a register of {size} bits", at, "A register has at least one.")
+            raise QasmError(f"a register of {shown(size)} bits", at, "A register has at least one.")
         if size > 4 * self.max_qubits or self.cells + size > MAX_OPERATIONS:
-            raise QasmError(f"{size} bits are too many", at, f"At most {4 * self.max_qubits}.", "too_large")
+            raise QasmError(f"{shown(size)} bits are too many", at, f"At most {4 * self.max_qubits}.", "too_large")
+        self.work.add(size)
         self.cells += size
         return Bits(tuple(map(Bit, range(self.cells - size, self.cells))))
 
@@ -204,24 +238,22 @@ class _Compiler(Values):
         if len(self.scopes) > 1:
             raise QasmError("gates can only be defined outside of blocks", at, "Define it at the top.")
         if known is not None and not known.standard:
-            raise QasmError(f"the gate '{name}' is defined twice", at, "Choose another name.")
+            raise QasmError(f"the gate {quoted(name)} is defined twice", at, "Choose another name.")
         formal = statement.parameters + statement.qubits
         if len(set(formal)) < len(formal) or not statement.qubits:
-            raise QasmError(f"the gate '{name}' needs qubits, all names different", at, "Mend its first line.")
+            raise QasmError(f"the gate {quoted(name)} needs qubits, all names different", at, "Mend its first line.")
         gate = _Gate(statement, False)
         # tried once, so that what is wrong in it is wrong where it stands, and not only where it is used
-        before = self.steps
         try:
             with self.apart():
-                self.expand(gate, [0.5] * len(statement.parameters), tuple(range(len(statement.qubits))), at)
+                self.expand(gate, [0.5] * len(statement.parameters), tuple(range(len(statement.qubits))), at, 0)
         except UndefinedError:
             pass
-        self.steps = max(before, self.steps)
         self.gates[name] = gate
 
     def on_def(self, statement: syntax.Def) -> None:
         if statement.name in self.defs:
-            raise QasmError(f"'{statement.name}' is defined twice", statement.at, "Choose another name.")
+            raise QasmError(f"{quoted(statement.name)} is defined twice", statement.at, "Choose another name.")
         self.defs[statement.name] = statement
 
     def on_apply(self, statement: syntax.Apply) -> None:
@@ -238,18 +270,20 @@ class _Compiler(Values):
         if 0 in sizes:
             return
         for k in range(max(sizes, default=1)):
+            self.work.add(1 + len(operands))
             qubits = tuple(operand[k if len(operand) > 1 else 0] for operand in operands)
             if len(set(qubits)) < len(qubits):
-                twice = next(k for k, qubit in enumerate(qubits) if qubit in qubits[:k])
+                first: dict[int, int] = {}
+                twice = next(k for k, qubit in enumerate(qubits) if first.setdefault(qubit, k) != k)
                 place = statement.operands[twice].at
-                raise QasmError(f"'{name}' acts on the same qubit twice", place, "Its qubits have to differ.")
+                raise QasmError(f"{quoted(name)} acts on the same qubit twice", place, "Its qubits have to differ.")
             if statement.modifiers:
                 for operation in self.modified(statement, arguments, qubits):
                     self.emit(at, operation)
             else:
-                self.gate(name, arguments, qubits, at)
+                self.gate(name, arguments, qubits, at, statement.depth)
 
-    def gate(self, name: str, arguments: Sequence[float], qubits: tuple[int, ...], at: int) -> None:
+    def gate(self, name: str, arguments: Sequence[float], qubits: tuple[int, ...], at: int, depth: int) -> None:
         """Emit a gate, expanded."""
         if name == "gphase" and (self.program.version == 3 or self.inside_library):
             self.fits(name, at, arguments, 1, qubits, 0)
@@ -265,32 +299,33 @@ class _Compiler(Values):
             return
         definition = gate.definition
         self.fits(name, at, arguments, len(definition.parameters), qubits, len(definition.qubits))
-        self.expand(gate, arguments, qubits, at)
+        self.expand(gate, arguments, qubits, at, depth)
 
     def fits(
         self, name: str, at: int, arguments: Sequence[float], parameters: int, on: Sequence[int], qubits: int
     ) -> None:
         for got, wanted, word in ((arguments, parameters, "parameter"), (on, qubits, "qubit")):
             if len(got) != wanted:
-                message = f"'{name}' takes {wanted} {word}{'s' * (wanted != 1)}, got {len(got)}"
+                message = f"{quoted(name)} takes {wanted} {word}{'s' * (wanted != 1)}, got {len(got)}"
                 raise QasmError(message, at, "See the gate's definition.")
 
     def unknown_gate(self, name: str, at: int) -> QasmError:
         if name in self.defs:
-            return QasmError(f"'{name}' is a subroutine", at, f"Call it with its qubits in parentheses: {name}(q);")
+            return QasmError(f"{quoted(name)} is a subroutine", at, "Call it with its qubits in parentheses.")
         if name in GATES or name in _library(_LIBRARY) or name in _library(_LIBRARY_2):
             file = "qelib1.inc" if self.program.version == 2 else "stdgates.inc"
-            return QasmError(f"the gate '{name}' is not defined", at, f'Begin with: include "{file}";')
-        return QasmError(f"the gate '{name}' is not defined", at, "Define it before its use, or mend its name.")
+            return QasmError(f"the gate {quoted(name)} is not defined", at, f'Begin with: include "{file}";')
+        return QasmError(f"the gate {quoted(name)} is not defined", at, "Define it before its use, or mend its name.")
 
-    def expand(self, gate: _Gate, arguments: Sequence[float], qubits: tuple[int, ...], at: int) -> None:
+    def expand(self, gate: _Gate, arguments: Sequence[float], qubits: tuple[int, ...], at: int, depth: int) -> None:
         definition = gate.definition
+        self.work.add(CALL + len(qubits) + len(arguments))
         scope: dict[str, Any] = {name: Qubits((qubit,)) for name, qubit in zip(definition.qubits, qubits, strict=True)}
         scope |= {
             name: Variable("float", None, value, True)
             for name, value in zip(definition.parameters, arguments, strict=True)
         }
-        with self.called(scope, at, gate.standard):
+        with self.called(scope, at, depth, gate):
             for statement in definition.body:
                 self.step(statement.at)
                 if isinstance(statement, syntax.Apply):
@@ -301,18 +336,21 @@ class _Compiler(Values):
                     raise QasmError("a gate can only consist of gates", statement.at, "Use a def for anything else.")
 
     @contextmanager
-    def called(self, scope: dict[str, Any], at: int, library: bool = False) -> Iterator[None]:
-        """Inside a gate or subroutine, which sees its own names and global constants."""
+    def called(self, scope: dict[str, Any], at: int, depth: int, gate: _Gate | None = None) -> Iterator[None]:
+        """Inside a gate or subroutine, which sees its own names and global constants. `depth`: of the call."""
         self.calls += 1
-        if self.calls > MAX_CALLS:
-            raise QasmError(f"more than {MAX_CALLS} calls inside each other", at, "Write it flatter.", "too_large")
+        self.depth += depth
+        if self.calls > MAX_CALLS or self.depth > MAX_DEPTH:
+            raise QasmError("too many calls inside each other", at, "Write it flatter.", "too_large")
         outer, self.scopes = self.scopes, [self.scopes[0], scope]
-        inside, self.inside_library = self.inside_library, library
+        inside = self.inside_gate, self.inside_library
+        self.inside_gate, self.inside_library = gate is not None or inside[0], gate is not None and gate.standard
         try:
             yield
         finally:
-            self.scopes, self.inside_library = outer, inside
+            self.scopes, (self.inside_gate, self.inside_library) = outer, inside
             self.calls -= 1
+            self.depth -= depth
 
     @contextmanager
     def apart(self) -> Iterator[list[Operation]]:
@@ -333,30 +371,40 @@ class _Compiler(Values):
         ]
         for each, count in zip(statement.modifiers, counts, strict=True):
             if each.kind in ("ctrl", "negctrl") and count < 1:
-                raise QasmError(f"{count} controls", each.at, "At least one.")
+                raise QasmError(f"{shown(count)} controls", each.at, "At least one.")
         controls = sum(counts)
         if controls > len(qubits):
-            raise QasmError(f"{controls} controls, but {len(qubits)} qubits", statement.at, "Name the controls first.")
+            raise QasmError(
+                f"{shown(controls)} controls, but {len(qubits)} qubits", statement.at, "Name the controls first."
+            )
         with self.apart() as operations:
-            self.gate(statement.name, arguments, qubits[controls:], statement.at)
+            self.gate(statement.name, arguments, qubits[controls:], statement.at, statement.depth)
         found: list[Operation] = list(operations)
         own = controls
         for each, count in reversed(list(zip(statement.modifiers, counts, strict=True))):
+            self.work.at = each.at
+            exponent = 1.0
+            if each.kind == "pow":
+                if each.value is None:
+                    raise QasmError("pow needs an exponent", each.at, "Write it in parentheses.")
+                exponent = self.real(each.value)
+            several = sum(len(one.qubits) + count > 2 for one in found if one.params) if count else 0
+            self.work.add(MODIFIED + MATRIX * (several + (not exponent.is_integer())))
+            most = min(MAX_OPERATIONS, (self.work.most - self.work.done) // MODIFIED)
             try:
                 if each.kind == "inv":
                     found = inverse(found)
                 elif each.kind == "pow":
-                    if each.value is None:
-                        raise ValueError("pow needs an exponent")
-                    found = power(found, float(self.number(each.value)), MAX_OPERATIONS)
+                    found = power(found, exponent, most)
                 else:
                     own -= count
-                    found = controlled(found, qubits[own : own + count], each.kind == "negctrl", MAX_OPERATIONS)
+                    found = controlled(found, qubits[own : own + count], each.kind == "negctrl", most)
             except ValueError as error:
-                if isinstance(error, QasmError):
-                    raise
-                raise QasmError(str(error), each.at, "Write the gate without this modifier.") from None
-            self.steps += len(found)
+                code: RejectCode = "too_large" if isinstance(error, TooManyError) else "invalid_problem"
+                raise QasmError(str(error), each.at, "Write the gate without this modifier.", code) from None
+            self.work.add(MODIFIED * len(found) + sum(len(operation.qubits) for operation in found))
+            if any(not abs(angle) < MAX_ANGLE for operation in found for angle in operation.params):
+                raise QasmError("an angle gets too large", each.at, "Use a smaller angle or power.")
         return found
 
     def on_assign(self, statement: syntax.Assign) -> None:
@@ -388,8 +436,9 @@ class _Compiler(Values):
     def put(self, target: Bits, value: Any, at: int) -> None:
         """Assign a value to a register of bits. Measured bits are named, not moved."""
         size = len(target.bits)
+        self.work.add(size)
         if isinstance(value, str):
-            value = Bits.known(value)
+            value = self.known(value)
         if isinstance(value, Bits):
             new = [bit.now for bit in value.bits]
         else:
@@ -428,11 +477,11 @@ class _Compiler(Values):
             into = self.new_bits(statement.at, len(self.qubits_of(statement.of.of)))
             self.measure(statement.of, into, statement.at)
         else:
-            self.result_of(statement.of)
+            self.result_of(statement.of, needed=False)
 
     def on_alias(self, statement: syntax.Alias) -> None:
         if statement.name in self.scopes[-1]:
-            raise QasmError(f"'{statement.name}' is declared twice", statement.at, "Choose another name.")
+            raise QasmError(f"{quoted(statement.name)} is declared twice", statement.at, "Choose another name.")
         self.scopes[-1][statement.name] = Qubits(self.qubits_of(statement.value))
 
     def on_reset(self, statement: syntax.Reset) -> None:
@@ -440,9 +489,14 @@ class _Compiler(Values):
             self.emit(statement.at, Operation("reset", (qubit,)))
 
     def on_barrier(self, statement: syntax.Barrier) -> None:
-        named = [qubit for operand in statement.operands for qubit in self.qubits_of(operand)]
-        qubits = tuple(dict.fromkeys(named)) if statement.operands else tuple(range(self.qubits))
-        self.emit(statement.at, Operation("barrier", qubits))
+        if self.inside_gate:
+            return
+        named: dict[int, None] = {} if statement.operands else dict.fromkeys(range(self.qubits))
+        for operand in statement.operands:
+            qubits = self.qubits_of(operand)
+            self.work.add(1 + len(qubits))
+            named |= dict.fromkeys(qubits)
+        self.emit(statement.at, Operation("barrier", tuple(named)))
 
     def on_block(self, statement: syntax.Block) -> None:
         self.block(statement.body)
@@ -455,16 +509,16 @@ class _Compiler(Values):
             self.scopes.pop()
 
     def on_if(self, statement: syntax.If) -> None:
-        cases = list(islice(self.cases(statement.condition, {}), MAX_CASES + 1))
-        if len(cases) > MAX_CASES:
-            raise QasmError("the condition has too many cases", statement.at, "Make it simpler.", "too_large")
+        cases = self.cases(statement.condition)
         if len(cases) == 1:
             self.block(statement.then if cases[0][1] else statement.otherwise)
             return
+        if self.inside_gate:
+            raise QasmError("a gate can only consist of gates", statement.at, "Use a def for anything else.")
         start, outer, guarded = len(self.operations), self.conditions, self.guarded
         self.guarded = max(guarded, len(self.scopes))
-        for bits, holds in cases:
-            self.conditions = (*outer, (tuple(bits), sum(value << k for k, value in enumerate(bits.values()))))
+        for wanted, holds in cases:
+            self.conditions = (*outer, wanted)
             body = statement.then if holds else statement.otherwise
             try:
                 if body:
@@ -474,26 +528,33 @@ class _Compiler(Values):
                 message = f"'{kind}' where a measured bit decides is not supported"
                 raise QasmError(message, jumped.jump.at, "Use if and else on gates.") from None
         self.conditions, self.guarded = outer, guarded
-        asked = {bit for bits, _ in cases for bit in bits}
-        if any(asked & set(operation.bits) for operation in self.operations[start:-1]):
+        asked = {bit for wanted, _ in cases for bit in wanted}
+        self.work.add(len(self.operations) - start)
+        if any(not asked.isdisjoint(operation.bits) for operation in self.operations[start:-1]):
             raise QasmError(
                 "a branch measures into the bits that it depends on", statement.at, "Measure into other bits."
             )
 
-    def cases(self, condition: Expr, known: dict[int, int]) -> Iterator[tuple[dict[int, int], bool]]:
+    def cases(self, condition: Expr) -> list[tuple[Condition, bool]]:
         """Values of measured bits that decide a condition, none twice, with what it is then."""
-        if len(known) > MAX_BITS_ASKED:
-            raise QasmError("the condition depends on too many bits", condition.at, "Use fewer.", "too_large")
-        self.asked = known
+        found: list[tuple[Condition, bool]] = []
+        undecided: list[Condition] = [{}]
         try:
-            holds = self.truth(self.value(condition), condition.at)
-        except Measured as measured:
-            for value in (0, 1):
-                yield from self.cases(condition, {**known, measured.bit: value})
-        else:
-            yield known, holds
+            while undecided:
+                known = self.asked = undecided.pop()
+                self.work.add(1 + len(known))
+                try:
+                    found.append((known, self.truth(self.value(condition))))
+                except Measured as measured:
+                    if len(known) == MAX_BITS_ASKED:
+                        message = "the condition depends on too many bits"
+                        raise QasmError(message, condition.at, "Use fewer.", "too_large") from None
+                    undecided += [{**known, measured.bit: 1}, {**known, measured.bit: 0}]
+                if len(found) + len(undecided) > MAX_CASES:
+                    raise QasmError("the condition has too many cases", condition.at, "Make it simpler.", "too_large")
         finally:
             self.asked = None
+        return found
 
     def on_for(self, statement: syntax.For) -> None:
         values: Sequence[Any]
@@ -501,13 +562,15 @@ class _Compiler(Values):
         if isinstance(over, syntax.Range):
             values = self.counted(over)
         elif isinstance(over, syntax.SetOf):
+            self.work.add(len(over.items))
             values = [self.number(item) for item in over.items]
         else:
             found = self.value(over)
             if isinstance(found, str):
-                found = Bits.known(found)
+                found = self.known(found)
             if not isinstance(found, Bits):
                 raise QasmError("a loop needs a range, a set or bits", over.at, "Write [0:n] or {1, 2}.")
+            self.work.add(len(found.bits))
             values = [Bits((bit,)) for bit in found.bits]
         kind = statement.type.kind
         for value in values:
@@ -534,7 +597,7 @@ class _Compiler(Values):
 
     def on_while(self, statement: syntax.While) -> None:
         try:
-            while self.truth(self.value(statement.condition), statement.condition.at):
+            while self.truth(self.value(statement.condition)):
                 self.step(statement.at)
                 try:
                     self.block(statement.body)
@@ -556,14 +619,15 @@ class _Compiler(Values):
 
     # values
 
-    def result_of(self, expression: Expr) -> Any:
-        """The value of a whole right side: measurements and calls of subroutines are allowed there."""
+    def result_of(self, expression: Expr, *, needed: bool = True) -> Any:
+        """The value of a whole right side: measurements and calls of subroutines are allowed there. None where a
+        subroutine has none and it is not needed."""
         try:
             if isinstance(expression, syntax.Measure):
                 into = self.new_bits(expression.at, len(self.qubits_of(expression.of)))
                 self.measure(expression, into, expression.at)
                 return into
-            if isinstance(expression, syntax.Call) and expression.name in self.defs:
+            if isinstance(expression, syntax.Call) and expression.name in self.defs and not needed:
                 return self.call(expression)
             return self.value(expression)
         except Measured:
@@ -574,15 +638,16 @@ class _Compiler(Values):
     def call(self, call: syntax.Call) -> Any:
         definition = self.defs[call.name]
         if len(call.arguments) != len(definition.parameters):
-            message = f"'{call.name}' takes {len(definition.parameters)} arguments, got {len(call.arguments)}"
+            message = f"{quoted(call.name)} takes {len(definition.parameters)} arguments, got {len(call.arguments)}"
             raise QasmError(message, call.at, "See its definition.")
         scope: dict[str, Any] = {}
+        self.work.add(CALL + len(call.arguments))
         for (declared, name), argument in zip(definition.parameters, call.arguments, strict=True):
-            size = None if declared.size is None else self.whole(declared.size)
+            size = self.width(declared)
             if declared.kind == "qubit":
                 qubits = self.qubits_of(argument)
                 if len(qubits) != (size or 1):
-                    message = f"'{name}' is of {size or 1} qubits, got {len(qubits)}"
+                    message = f"{quoted(name)} is of {size or 1} qubits, got {len(qubits)}"
                     raise QasmError(message, argument.at, "The sizes have to be equal.")
                 scope[name] = Qubits(qubits)
             elif declared.kind == "bit":
@@ -596,7 +661,7 @@ class _Compiler(Values):
                 scope[name] = Variable(declared.kind, size, value, False)
         guarded, self.guarded = self.guarded, min(self.guarded, 1)
         try:
-            with self.called(scope, call.at):
+            with self.called(scope, call.at, call.depth):
                 try:
                     self.execute(definition.body)
                 except _Jumped as jumped:
@@ -611,7 +676,7 @@ class _Compiler(Values):
         declared = definition.returns
         if declared is None or value is None:
             return None
-        size = None if declared.size is None else self.whole(declared.size)
+        size = self.width(declared)
         if declared.kind != "bit":
             return self.converted(declared.kind, size, value, at)
         conditions, self.conditions = self.conditions, ()
@@ -633,15 +698,17 @@ class _Compiler(Values):
         for name, found in chosen.items():
             for each in found.bits:
                 if each.now == ONE:
-                    message = f"an output bit of '{name}' is a constant 1"
+                    message = f"an output bit of {quoted(name)} is a constant 1"
                     raise QasmError(message, 0, "Measure a qubit into it, or leave it out.")
                 number = each.home if each.now == ZERO else each.now
                 if each.now == ZERO and number in written:  # what was measured into it before does not count
                     number = self.new_bits(0, 1).bits[0].home
                 if number in order:
-                    raise QasmError(f"'{name}' repeats another output bit", 0, "Leave one of them out.")
+                    raise QasmError(f"{quoted(name)} repeats another output bit", 0, "Leave one of them out.")
                 order[number] = len(order)
-        widths = [f"{name}[{len(found.bits)}]" for name, found in chosen.items()]
+        widths = [f"{name[:40]}[{len(found.bits)}]" for name, found in islice(chosen.items(), NAMED)]
+        if len(chosen) > NAMED:
+            widths.append(f"and {len(chosen) - NAMED} more")
         hidden = 0
         for operation in self.operations:
             for bit in (*operation.bits, *(operation.condition[0] if operation.condition else ())):
@@ -666,7 +733,7 @@ class _Compiler(Values):
             notes.append(f"classical bits from 0 up, on the right: {', '.join(widths)}")
         if hidden:
             notes.append(f"the {hidden} leftmost bits are measurements that no output holds")
-        return Compiled(Circuit(self.qubits, len(order), operations), tuple(notes))
+        return Compiled(Circuit(self.qubits, len(order), operations), tuple(notes), self.work.done)
 
 
 def _given(register: Bits) -> bool:

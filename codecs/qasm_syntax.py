@@ -7,7 +7,9 @@ the two together. Grammars: Cross et al., arXiv:1707.03429 (2), and <https://ope
 
 from __future__ import annotations
 
+import math
 import re
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -16,10 +18,19 @@ from qmosaic.codecs.errors import RejectCode
 
 MAX_SOURCE = 2 * 2**20
 """Characters of source."""
-MAX_NESTING = 48
-"""Of blocks and of parentheses."""
+MAX_NESTING = 128
+"""Levels that a program may be deep, so that Python's own stack, of 1000 calls, is never the limit. Blocks and
+parentheses count 2, indices and functions 3, what stands right of an operator 1."""
 MAX_TERMS = 256
 """Operators in one expression."""
+MAX_NAME = 256
+"""Characters of a name."""
+MAX_BITS = 4096
+"""Bits of a literal, a bit string, or a type."""
+MAX_DIGITS = 1300
+"""Characters of a number: more than MAX_BITS need in decimal."""
+MAX_WORK = 1_500_000
+"""What reading one program may take, in units of about a microsecond: see `Work`."""
 
 
 class QasmError(ValueError):
@@ -30,12 +41,33 @@ class QasmError(ValueError):
         self.message, self.at, self.remedy, self.code = message, at, remedy, code
 
 
+class Work:
+    """One count for all that reading a program takes: tokens, statements, operators, what a step touches of qubits,
+    of bits and of conditions. `at`: the statement that is at it."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.done, self.at = most, 0, 0
+
+    def add(self, amount: int) -> None:
+        """Raises QasmError where it gets too much."""
+        self.done += amount
+        if self.done > self.most:
+            raise QasmError(
+                f"reading the program takes more than {self.most} steps", self.at, "Send a smaller one.", "too_large"
+            )
+
+
+def quoted(text: str) -> str:
+    """Text of the source in a message."""
+    return f"'{text}'" if len(text) <= 40 else f"'{text[:40]}…'"
+
+
 def line_and_column(source: str, at: int) -> tuple[int, int]:
     """Both from 1, of a character's place."""
     return source.count("\n", 0, at) + 1, at - source.rfind("\n", 0, at)
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """Something in the source; `at` is its first character."""
 
     at: int
@@ -63,8 +95,11 @@ class Binary(Node, frozen=True):
 
 
 class Call(Node, frozen=True):
+    """`depth`: how deep in blocks and expressions it stands."""
+
     name: str
     arguments: tuple[Expr, ...]
+    depth: int
 
 
 class Cast(Node, frozen=True):
@@ -131,11 +166,12 @@ class Modifier(Node, frozen=True):
 
 
 class Apply(Node, frozen=True):
-    """A gate on qubits."""
+    """A gate on qubits. `depth`: how deep in blocks it stands."""
 
     name: str
     arguments: tuple[Expr, ...]
     operands: tuple[Expr, ...]
+    depth: int
     modifiers: tuple[Modifier, ...] = ()
 
 
@@ -220,15 +256,21 @@ class Program(msgspec.Struct, frozen=True):
 
 
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)
-    |(?P<word>[^\W\d]\w*)
-    |(?P<number>0[xX][\da-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)
-    |(?P<string>"[^"\n]*"|'[^'\n]*')
-    |(?P<physical>\$\d+)
+    r"""\s*+(?:
+    (?P<word>[^\W\d]\w*+)
+    |(?P<comment>//[^\n]*+|/\*.*?\*/)
+    |(?P<open>/\*)
+    |(?P<number>0[xX][0-9a-fA-F_]++|0[bB][01_]++|0[oO][0-7_]++
+        |(?:[0-9][0-9_]*+\.?[0-9_]*+|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9]++)?)
     |(?P<symbol>->|\*\*=|<<=|>>=|[=!<>]=|&&|\|\||<<|>>|\*\*|\+\+|[-+*/%^|&]=|[-+*/%^|&~!<>=()\[\]{};:,@\#.])
-    """,
+    |(?P<string>"[^"\n]*+"|'[^'\n]*+')
+    |(?P<physical>\$[0-9]++)
+    |(?P<end>\Z)
+    |(?P<wrong>.)
+    )""",
     re.VERBOSE | re.DOTALL,
 )
+"""Each alternative takes what it can and gives nothing back: linear in the source."""
 _REMARK = re.compile(r"^[ \t]*(?:#?pragma\b|@[^\W\d])[^\n]*", re.MULTILINE)
 """Pragmas and annotations, which an implementation may ignore: blanked out, so that places stay."""
 
@@ -266,10 +308,11 @@ _WORDS_3 = (
 )
 _SUPPORTED = "See docs/formats.md for the part of OpenQASM that is read."
 
-_Token = tuple[str, str, int]
+_AFTER_NUMBER = {")", "]", ",", ";", ":"}
+"""What ends an expression."""
 
 
-def parse(source: str) -> Program:
+def parse(source: str, work: Work | None = None) -> Program:
     """The statements of a program. Raises QasmError."""
     if len(source) > MAX_SOURCE:
         raise QasmError(
@@ -278,56 +321,66 @@ def parse(source: str) -> Program:
             "Send a smaller circuit.",
             "too_large",
         )
-    return _Parser(_tokens(source)).program()
-
-
-def _tokens(source: str) -> list[_Token]:
-    text = _REMARK.sub(lambda match: " " * len(match[0]), source)
-    tokens: list[_Token] = []
-    at, end, match_at = 0, len(text), _TOKEN.match
-    while at < end:
-        match = match_at(text, at)
-        if match is None:
-            raise QasmError(f"unexpected character {text[at]!r}", at, "Check the text here; comments are // or /* */.")
-        kind = str(match.lastgroup)
-        if kind != "space":
-            tokens.append((kind, match[0], at))
-        at = match.end()
-    tokens.append(("end", "the end of the source", max(0, len(source.rstrip()) - 1)))
-    return tokens
+    return _Parser(source, work or Work(MAX_WORK)).program()
 
 
 class _Parser:
-    def __init__(self, tokens: list[_Token]) -> None:
-        self.tokens, self.here, self.depth, self.terms = tokens, 0, 0, 0
+    def __init__(self, source: str, work: Work) -> None:
+        self.kinds: list[str] = []
+        self.texts: list[str] = []
+        self.places: list[int] = []
+        self.here, self.depth, self.terms = 0, 0, 0
         self.version: Literal[2, 3] = 3
         self.words = _WORDS_3
+        self.read(source, work)
 
     # tokens
 
+    def read(self, source: str, work: Work) -> None:
+        """The source to tokens, comments left out."""
+        text = _REMARK.sub(lambda match: " " * len(match[0]), source)
+        kinds, texts, places = self.kinds, self.texts, self.places
+        for match in islice(_TOKEN.finditer(text), work.most):  # the last one may be over it
+            work.done += 1
+            kind, group = str(match.lastgroup), match.lastindex or 0
+            if kind == "comment":
+                continue
+            at = match.start(group)
+            if kind == "wrong" or kind == "open":
+                what = f"unexpected character {match[group]!r}" if kind == "wrong" else "a comment that does not end"
+                raise QasmError(what, at, "Check the text here; comments are // or /* */.")
+            kinds.append(kind)
+            texts.append(match[group])
+            places.append(at)
+            if kind == "end":
+                break
+        else:
+            work.at = places[-1] if places else 0
+        work.add(1)
+        texts[-1], places[-1] = "the end of the source", max(0, len(source.rstrip()) - 1)
+
     @property
     def kind(self) -> str:
-        return self.tokens[self.here][0]
+        return self.kinds[self.here]
 
     @property
     def text(self) -> str:
-        return self.tokens[self.here][1]
+        return self.texts[self.here]
 
     @property
     def at(self) -> int:
-        return self.tokens[self.here][2]
+        return self.places[self.here]
 
     def next(self) -> str:
-        text = self.tokens[self.here][1]
+        text = self.texts[self.here]
         self.here += 1
         return text
 
     def sees(self, symbol: str) -> bool:
-        kind, text, _ = self.tokens[self.here]
-        return text == symbol and kind in ("symbol", "word")
+        return self.texts[self.here] == symbol
 
     def took(self, symbol: str) -> bool:
-        if self.sees(symbol):
+        if self.texts[self.here] == symbol:
             self.here += 1
             return True
         return False
@@ -337,24 +390,31 @@ class _Parser:
             raise self.unexpected(f"'{symbol}'")
 
     def unexpected(self, expected: str) -> QasmError:
-        kind, text, at = self.tokens[self.here]
-        got = text if kind == "end" else f"'{text[:40]}'"
-        return QasmError(f"expected {expected}, got {got}", at, "Mend the syntax here.")
+        got = self.text if self.kind == "end" else quoted(self.text)
+        return QasmError(f"expected {expected}, got {got}", self.at, "Mend the syntax here.")
 
     def identifier(self) -> str:
         if self.kind == "physical":
             raise self.unsupported("a physical qubit", self.text)
-        if self.kind != "word" or self.text in self.words:
+        text = self.texts[self.here]
+        if self.kinds[self.here] != "word" or text in self.words:
             raise self.unexpected("a name")
-        return self.next()
+        if len(text) > MAX_NAME:
+            raise QasmError(
+                f"a name of {len(text)} characters, the limit is {MAX_NAME}", self.at, "Shorten it.", "too_large"
+            )
+        self.here += 1
+        return text
 
     def unsupported(self, what: str, text: str) -> QasmError:
-        return QasmError(f"{what} ('{text}') is not supported", self.at, f"Write the circuit without it. {_SUPPORTED}")
+        return QasmError(
+            f"{what} ({quoted(text)}) is not supported", self.at, f"Write the circuit without it. {_SUPPORTED}"
+        )
 
-    def nest(self) -> None:
-        self.depth += 1
+    def nest(self, levels: int) -> None:
+        self.depth += levels
         if self.depth > MAX_NESTING:
-            raise QasmError(f"nested more than {MAX_NESTING} deep", self.at, "Write it flatter.", "too_large")
+            raise QasmError("nested too deep", self.at, "Write it flatter.", "too_large")
 
     # statements
 
@@ -362,7 +422,7 @@ class _Parser:
         if self.took("OPENQASM"):
             at, number = self.at, self.next()
             if number.partition(".")[0] not in ("2", "3"):
-                raise QasmError(f"OpenQASM version {number} is not known", at, "Versions 2 and 3 are read.")
+                raise QasmError(f"OpenQASM version {number[:40]} is not known", at, "Versions 2 and 3 are read.")
             self.need(";")
             if number.startswith("2"):
                 self.version, self.words = 2, _WORDS_2
@@ -372,7 +432,7 @@ class _Parser:
         return Program(self.version, tuple(statements))
 
     def statement(self) -> Statement:
-        kind, text, at = self.tokens[self.here]
+        kind, text, at = self.kind, self.text, self.at
         if kind == "word" and text in self.words:
             if text in _UNSUPPORTED:
                 raise self.unsupported(_UNSUPPORTED[text], text)
@@ -407,7 +467,7 @@ class _Parser:
         if self.kind in ("word", "physical"):
             operands = self.operands()
             self.need(";")
-            return Apply(at, name, arguments, operands)
+            return Apply(at, name, arguments, operands, self.depth)
         if self.version == 2:
             raise self.unexpected("qubits")
         if called:
@@ -438,7 +498,7 @@ class _Parser:
         arguments = self.listed(")") if self.took("(") else ()
         operands = () if self.sees(";") else self.operands()
         self.need(";")
-        return Apply(at, name, arguments, operands, tuple(modifiers))
+        return Apply(at, name, arguments, operands, self.depth, tuple(modifiers))
 
     def operands(self) -> tuple[Expr, ...]:
         found = [self.operand()]
@@ -480,19 +540,19 @@ class _Parser:
         """A statement, or several in braces."""
         if self.version == 3 and self.took("{"):
             return self.rest_of_block()
-        self.nest()
+        self.nest(2)
         statement = self.statement()
-        self.depth -= 1
+        self.depth -= 2
         return (statement,)
 
     def rest_of_block(self) -> tuple[Statement, ...]:
-        self.nest()
+        self.nest(2)
         statements = []
         while not self.took("}"):
             if self.kind == "end":
                 raise self.unexpected("'}'")
             statements.append(self.statement())
-        self.depth -= 1
+        self.depth -= 2
         return tuple(statements)
 
     def names(self, end: str) -> tuple[str, ...]:
@@ -626,7 +686,7 @@ class _Parser:
         return Jump(at, "return", value)
 
     def _jump(self, at: int) -> Jump:
-        kind = self.tokens[self.here - 1][1]
+        kind = self.texts[self.here - 1]
         self.need(";")
         return Jump(at, kind)
 
@@ -635,32 +695,37 @@ class _Parser:
     # expressions
 
     def expression(self) -> Expr:
-        self.nest()
+        here = self.here
+        if self.kinds[here] == "number" and self.texts[here + 1] in _AFTER_NUMBER:
+            return self.primary()  # most of them are that
+        self.nest(2)
         before, self.terms = self.terms, 0
         found = self.binary(0)
         self.terms = before
-        self.depth -= 1
+        self.depth -= 2
         return found
 
     def binary(self, level: int) -> Expr:
         left = self.unary()
-        while self.kind == "symbol":
+        while True:
             op = self.text
             own = _BINARY.get(op, -1)
             if own < level or (self.version == 2 and op not in _OPERATORS_2):
-                break
+                return left
             at = self.at
             self.here += 1
             self.terms += 1
             if self.terms > MAX_TERMS:
                 raise QasmError(f"more than {MAX_TERMS} operators", at, "Split the expression.", "too_large")
+            self.nest(1)
             left = Binary(at, op, left, self.binary(own + 1))
-        return left
+            self.depth -= 1
 
     def unary(self) -> Expr:
-        if self.kind == "symbol" and self.text in ("-", "+", "!", "~"):
-            at, op = self.at, self.next()
-            self.nest()
+        at, op = self.at, self.text
+        if op in ("-", "+", "!", "~"):
+            self.here += 1
+            self.nest(1)
             found = Unary(at, op, self.unary())
             self.depth -= 1
             return found
@@ -669,7 +734,7 @@ class _Parser:
         if self.sees(power):
             at = self.at
             self.here += 1
-            self.nest()
+            self.nest(1)
             found_power = Binary(at, "**", base, self.unary())  # from the right
             self.depth -= 1
             return found_power
@@ -677,7 +742,9 @@ class _Parser:
 
     def postfix(self) -> Expr:
         base = self.primary()
-        while self.sees("["):
+        before = self.depth
+        while self.texts[self.here] == "[":
+            self.nest(3)
             self.here += 1
             place = self.at
             index: Expr = SetOf(place, self.set()) if self.took("{") else self.range(place)
@@ -685,6 +752,7 @@ class _Parser:
                 raise self.unsupported("an index of several dimensions", ",")
             self.need("]")
             base = Index(base.at, base, index)
+        self.depth = before
         return base
 
     def range(self, at: int) -> Expr:
@@ -712,20 +780,22 @@ class _Parser:
         return tuple(found)
 
     def primary(self) -> Expr:
-        kind, text, at = self.tokens[self.here]
+        here = self.here
+        kind, text, at = self.kinds[here], self.texts[here], self.places[here]
+        if kind == "word":
+            return self.word(text, at)
         if kind == "number":
+            if self.kinds[here + 1] == "word" and self.places[here + 1] == at + len(text):
+                raise self.unsupported("a number with a unit", text + self.texts[here + 1])
             self.here += 1
-            if self.kind == "word" and self.tokens[self.here][2] == at + len(text):
-                self.here -= 1
-                raise self.unsupported("a number with a unit", text + self.tokens[self.here + 1][1])
-            return Constant(at, _number(text))
+            return Constant(at, _number(text, at))
         if kind == "string" and self.version == 3:
             digits = self.next()[1:-1].replace("_", "")
             if not digits or digits.strip("01"):
                 raise QasmError("expected a bit string of 0 and 1", at, 'Write it as "0101".')
+            if len(digits) > MAX_BITS:
+                raise QasmError(f"{len(digits)} bits, the limit is {MAX_BITS}", at, "Divide them.", "too_large")
             return Constant(at, digits)
-        if kind == "word":
-            return self.word(text, at)
         if self.took("("):
             inner = self.expression()
             self.need(")")
@@ -737,7 +807,7 @@ class _Parser:
         raise self.unexpected("an expression")
 
     def word(self, text: str, at: int) -> Expr:
-        if self.version == 3:
+        if self.version == 3 and text in self.words:
             if text in ("true", "false"):
                 self.here += 1
                 return Constant(at, text == "true")
@@ -750,22 +820,37 @@ class _Parser:
             if text in _SCALARS:
                 cast = self.type()
                 self.need("(")
+                self.nest(1)
                 inner = self.expression()
+                self.depth -= 1
                 self.need(")")
                 return Cast(at, cast, inner)
             if text in ("pow", "sizeof"):  # these are functions, too
                 self.here += 1
                 self.need("(")
-                return Call(at, text, self.listed(")"))
+                return self.called(text, at)
         name = self.identifier()
         if self.took("("):
-            return Call(at, name, self.listed(")"))
+            return self.called(name, at)
         return Name(at, name)
 
+    def called(self, name: str, at: int) -> Call:
+        self.nest(1)
+        found = Call(at, name, self.listed(")"), self.depth)
+        self.depth -= 1
+        return found
 
-def _number(text: str) -> int | float:
+
+def _number(text: str, at: int) -> int | float:
     plain = text.replace("_", "")
+    if len(plain) > MAX_DIGITS:
+        raise QasmError(f"a number of {len(plain)} digits", at, "Write fewer digits.", "too_large")
     if plain[:2].lower() in ("0x", "0b", "0o"):
-        return int(plain, 0)
-    # as many digits as anyone needs: longer ones would cost quadratic time
-    return int(plain) if plain.isdigit() and len(plain) < 100 else float(plain)
+        if len(plain) == 2:
+            raise QasmError(f"expected digits, got {quoted(text)}", at, "Mend the number.")
+        value: int | float = int(plain, 0)
+    else:
+        value = int(plain) if plain.isdecimal() else float(plain)
+    if value == math.inf:
+        raise QasmError(f"{quoted(text)} is more than a number can be", at, "Write a finite number.")
+    return value

@@ -11,20 +11,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 from qmosaic.codecs import qasm_syntax as syntax
-from qmosaic.codecs.qasm_syntax import Expr, QasmError
+from qmosaic.codecs.errors import RejectCode
+from qmosaic.codecs.qasm_syntax import MAX_BITS, Expr, QasmError, Work, quoted
 
 MAX_WHOLE = 2**63
-"""No classical integer gets as large."""
+"""No result of integers gets as large; literals may, as registers of bits are compared with them."""
+MAX_ANGLE = 1e300
+"""No angle is as large, so that sums of a few are finite."""
+OPERATOR, CALL, FRACTION = 3, 8, 12
+"""Units of work: of an operator, of a function or cast, more for a result that is a fraction."""
 
-Condition = tuple[tuple[int, ...], int]
+Condition = dict[int, int]
+"""Classical bits of the circuit, and what each has to read."""
 ZERO, ONE = -1, -2
 """A bit known while compiling; other values are numbers of classical bits of the circuit."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Bit:
     """One bit of a program. `now` is `ZERO`, `ONE` or a classical bit; a measurement into it goes to `home`."""
 
@@ -32,7 +39,7 @@ class Bit:
     now: int = ZERO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Bits:
     """A register of bits, or a part of one, which shares its bits."""
 
@@ -51,7 +58,7 @@ class Qubits:
     indices: tuple[int, ...]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Variable:
     kind: str
     width: int | None
@@ -105,12 +112,13 @@ class Values(ABC):
     """
 
     program: syntax.Program
+    work: Work
     scopes: list[dict[str, Any]] = field(default_factory=lambda: [{}])
     defs: dict[str, syntax.Def] = field(default_factory=dict)
     calls: int = 0
     conditions: tuple[Condition, ...] = ()
     guarded: int = 0  # scopes that a branch on a measurement must not change
-    asked: dict[int, int] | None = None
+    asked: Condition | None = None
 
     @abstractmethod
     def call(self, call: syntax.Call) -> Any:
@@ -125,15 +133,15 @@ class Values(ABC):
                 break  # gates and subroutines see no global qubits, and change nothing global
             if write and isinstance(found, Variable | Bits):
                 if found.const:
-                    raise QasmError(f"'{name.name}' is constant", name.at, "Declare it without const.")
+                    raise QasmError(f"{quoted(name.name)} is constant", name.at, "Declare it without const.")
                 if isinstance(found, Variable) and self.conditions and depth < self.guarded:
                     raise QasmError(
-                        f"'{name.name}' is changed where a measured bit decides",
+                        f"{quoted(name.name)} is changed where a measured bit decides",
                         name.at,
                         "Only gates, resets and measurements may be there.",
                     )
             return found
-        raise QasmError(f"'{name.name}' is not declared", name.at, "Declare it before its use, or mend its name.")
+        raise QasmError(f"{quoted(name.name)} is not declared", name.at, "Declare it before its use, or mend its name.")
 
     def places(self, target: Expr, size: int) -> list[int]:
         """Which elements of a register of `size` an operand names."""
@@ -146,24 +154,37 @@ class Values(ABC):
             step = 1 if index.step is None else self.whole(index.step)
             if step == 0:
                 raise QasmError("a range with step 0", index.at, "Choose another step.")
-            return list(range(start, stop + (1 if step > 0 else -1), step))
+            chosen = range(start, stop + (1 if step > 0 else -1), step)
+            self.work.add(len(chosen))
+            return list(chosen)
         if isinstance(index, syntax.SetOf):
+            if len(index.items) > MAX_BITS:
+                raise QasmError(f"{len(index.items)} indices", index.at, f"At most {MAX_BITS}.", "too_large")
+            self.work.add(len(index.items))
             return [self.place(item, size) for item in index.items]
         return [self.place(index, size)]
 
     def place(self, index: Expr, size: int) -> int:
         place = self.whole(index)
         if not -size <= place < size or (place < 0 and self.program.version == 2):
-            raise QasmError(f"index {place} is out of range 0..{size - 1}", index.at, "Indices start at 0.")
+            raise QasmError(f"index {shown(place)} is out of range 0..{size - 1}", index.at, "Indices start at 0.")
         return place % size
 
     def qubits_of(self, operand: Expr) -> tuple[int, ...]:
         if isinstance(operand, syntax.Binary) and operand.op == "++":
-            both = self.qubits_of(operand.left) + self.qubits_of(operand.right)
-            if len(set(both)) < len(both):
+            parts: list[tuple[int, ...]] = []
+            left: Expr = operand
+            while isinstance(left, syntax.Binary) and left.op == "++":
+                self.work.add(OPERATOR)
+                parts.append(self.qubits_of(left.right))
+                left = left.left
+            all_of_them = [*self.qubits_of(left), *chain.from_iterable(reversed(parts))]
+            self.work.add(len(all_of_them))
+            if len(set(all_of_them)) < len(all_of_them):
                 raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
-            return both
+            return tuple(all_of_them)
         if isinstance(operand, syntax.Index):
+            self.work.add(OPERATOR)
             whole = self.qubits_of(operand.base)
             chosen = tuple(whole[k] for k in self.places(operand, len(whole)))
             if len(set(chosen)) < len(chosen):
@@ -173,7 +194,9 @@ class Values(ABC):
             found = self.look(operand)
             if isinstance(found, Qubits):
                 return found.indices
-            raise QasmError(f"'{operand.name}' is not a qubit", operand.at, "Name a qubit or a register of qubits.")
+            raise QasmError(
+                f"{quoted(operand.name)} is not a qubit", operand.at, "Name a qubit or a register of qubits."
+            )
         raise QasmError("expected a qubit", operand.at, "Name a qubit or a register of qubits.")
 
     def bits_of(self, operand: Expr, *, write: bool = False) -> Bits:
@@ -181,7 +204,7 @@ class Values(ABC):
         root = operand.base if isinstance(operand, syntax.Index) else operand
         found = self.look(root, write=write) if isinstance(root, syntax.Name) else None
         if not isinstance(found, Bits):
-            name = f"'{root.name}' is not a bit" if isinstance(root, syntax.Name) else "expected a bit"
+            name = f"{quoted(root.name)} is not a bit" if isinstance(root, syntax.Name) else "expected a bit"
             raise QasmError(name, operand.at, "Name a bit or a register of bits.")
         if not isinstance(operand, syntax.Index):
             return found
@@ -197,14 +220,16 @@ class Values(ABC):
                     return _CONSTANTS[name]
                 found = self.look(expression)
                 if isinstance(found, Qubits):
-                    raise QasmError(f"'{name}' is a qubit, not a value", expression.at, "Measure it first.")
+                    raise QasmError(f"{quoted(name)} is a qubit, not a value", expression.at, "Measure it first.")
                 return found.value if isinstance(found, Variable) else found
             case syntax.Unary(op=op, of=of):
+                self.work.add(OPERATOR)
                 inner = self.value(of)
                 if op == "!":
-                    return not self.truth(inner, of.at)
+                    return not self.truth(inner)
                 if op == "~" and isinstance(inner, Bits | str):
-                    bits = Bits.known(inner) if isinstance(inner, str) else inner
+                    bits = self.known(inner) if isinstance(inner, str) else inner
+                    self.work.add(len(bits.bits))
                     return "".join("10"[self.bit(each)] for each in reversed(bits.bits))
                 plain = self.plain(inner)
                 return ~self.integer(plain, of.at) if op == "~" else -plain if op == "-" else +plain
@@ -213,16 +238,19 @@ class Values(ABC):
             case syntax.Call():
                 return self.function(expression)
             case syntax.Cast(type=declared, of=of):
-                size = None if declared.size is None else self.whole(declared.size)
+                self.work.add(CALL)
+                size = self.width(declared)
                 inner = self.value(of)
                 if declared.kind == "bit":
                     number = self.integer(self.plain(inner), of.at)
+                    self.work.add(size or 1)
                     return "".join(str(number >> k & 1) for k in reversed(range(size or 1)))
                 return self.converted(declared.kind, size, inner, of.at)
             case syntax.Index(base=base):
+                self.work.add(OPERATOR)
                 whole = self.value(base)
                 if isinstance(whole, str):
-                    whole = Bits.known(whole)
+                    whole = self.known(whole)
                 if isinstance(whole, int) and not isinstance(whole, bool):
                     return whole >> self.place(expression.index, 64) & 1
                 if not isinstance(whole, Bits):
@@ -231,16 +259,26 @@ class Values(ABC):
         raise QasmError("this is no value", expression.at, "Write a number or bits.")
 
     def binary(self, expression: syntax.Binary) -> Any:
-        op, at = expression.op, expression.at
+        """From the left; sums may be long, and need not be deep."""
+        steps = [expression]
+        while isinstance(left := steps[-1].left, syntax.Binary):
+            steps.append(left)
+        value = self.value(left)
+        for step in reversed(steps):
+            value = self.combined(value, step)
+        return value
+
+    def combined(self, left: Any, of: syntax.Binary) -> Any:
+        """An operator, given the value of its left side."""
+        self.work.add(OPERATOR)
+        op = of.op
         if op in ("&&", "||"):
-            left = self.truth(self.value(expression.left), expression.left.at)
-            if left == (op == "||"):
-                return left
-            return self.truth(self.value(expression.right), expression.right.at)
-        left, right = self.value(expression.left), self.value(expression.right)
+            known = self.truth(left)
+            return known if known == (op == "||") else self.truth(self.value(of.right))
+        right = self.value(of.right)
         if op in ("==", "!="):
             return self.equal(left, right) == (op == "==")
-        return self.arithmetic(op, self.plain(left), self.plain(right), at)
+        return self.arithmetic(op, self.plain(left), self.plain(right), of.at)
 
     def equal(self, left: Any, right: Any) -> bool:
         """Bit by bit, so that the first difference decides and no more bits are asked for."""
@@ -248,14 +286,21 @@ class Values(ABC):
             left, right = right, left
         if not isinstance(left, Bits):
             return bool(self.plain(left) == self.plain(right))
+        self.work.add(len(left.bits))
         if isinstance(right, str):
-            right = Bits.known(right)
+            right = self.known(right)
         if isinstance(right, Bits) and len(left.bits) == len(right.bits):
             return all(self.bit(a) == self.bit(b) for a, b in zip(left.bits, right.bits, strict=True))
         number = self.plain(right)
         if number != int(number) or not 0 <= number < 1 << len(left.bits):
             return False
-        return all(self.bit(each) == int(number) >> k & 1 for k, each in enumerate(left.bits))
+        digits = f"{int(number):b}".zfill(len(left.bits))[::-1]
+        return all(self.bit(each) == int(digit) for each, digit in zip(left.bits, digits, strict=True))
+
+    def known(self, digits: str) -> Bits:
+        """The register that a bit string is."""
+        self.work.add(len(digits))
+        return Bits.known(digits)
 
     def bit(self, bit: Bit) -> int:
         if bit.now < 0:
@@ -267,21 +312,27 @@ class Values(ABC):
     def plain(self, value: Any) -> Any:
         """As a number; bits are a number with bit 0 the least significant."""
         if isinstance(value, Bits):
-            return sum(self.bit(each) << k for k, each in enumerate(value.bits))
+            self.work.add(len(value.bits))
+            return int("".join([str(self.bit(each)) for each in value.bits])[::-1], 2)
         if isinstance(value, str):
             return int(value, 2)
         return int(value) if isinstance(value, bool) else value
 
-    def truth(self, value: Any, at: int) -> bool:
-        if value is None:
-            raise QasmError("this has no value", at, "Return one.")
+    def truth(self, value: Any) -> bool:
+        if isinstance(value, Bits):
+            self.work.add(len(value.bits))
+            return any(self.bit(each) for each in value.bits)  # the first 1 decides
         return bool(self.plain(value))
 
     def function(self, call: syntax.Call) -> Any:
         if call.name in self.defs:
             if self.asked is not None:
                 raise QasmError("a subroutine in a condition is not supported", call.at, "Assign its value first.")
-            return self.call(call)
+            result = self.call(call)
+            if result is None:
+                raise QasmError("this has no value", call.at, "Return one.")
+            return result
+        self.work.add(CALL + len(call.arguments))
         if call.name == "sizeof" and len(call.arguments) == 1:
             found = self.look(call.arguments[0]) if isinstance(call.arguments[0], syntax.Name) else None
             if isinstance(found, Bits | Qubits):
@@ -290,28 +341,36 @@ class Values(ABC):
         if call.name == "pow" and len(arguments) == 2:
             return self.arithmetic("**", arguments[0], arguments[1], call.at)
         if call.name not in _FUNCTIONS:
-            message = f"the function '{call.name}' is not known"
+            message = f"the function {quoted(call.name)} is not known"
             raise QasmError(message, call.at, f"Known are {', '.join(sorted(_FUNCTIONS))}, pow.")
         count, function = _FUNCTIONS[call.name]
         if len(arguments) != count:
-            raise QasmError(f"'{call.name}' takes {count} arguments, got {len(arguments)}", call.at, "Mend the call.")
+            raise QasmError(
+                f"{quoted(call.name)} takes {count} arguments, got {len(arguments)}", call.at, "Mend the call."
+            )
         try:
-            return function(*arguments)
+            result = function(*arguments)
         except (ArithmeticError, ValueError):
-            message = f"{call.name}({', '.join(str(float(each)) for each in arguments)}) has no value"
+            message = f"{call.name}({', '.join(map(shown, arguments))}) has no value"
             raise UndefinedError(message, call.at, "Mend the expression.") from None
+        return self.bounded(result, call.name, call.at)
 
     def arithmetic(self, op: str, a: Any, b: Any, at: int) -> Any:
-        if a is None or b is None:
-            raise QasmError("this has no value", at, "Return one.")
         try:
             result = self.computed(op, a, b, at)
         except (ArithmeticError, ValueError):
-            raise UndefinedError(f"{float(a)} {op} {float(b)} has no value", at, "Mend the expression.") from None
+            raise UndefinedError(f"{shown(a)} {op} {shown(b)} has no value", at, "Mend the expression.") from None
         if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
-            raise UndefinedError(f"{float(a)} {op} {float(b)} is no finite number", at, "Mend the expression.")
+            raise UndefinedError(f"{shown(a)} {op} {shown(b)} is no finite number", at, "Mend the expression.")
+        return self.bounded(result, op, at)
+
+    def bounded(self, result: Any, of: str, at: int) -> Any:
+        """A result, neither an integer nor a fraction of endless digits."""
         if not isinstance(result, float) and abs(result) >= MAX_WHOLE:
-            raise QasmError(f"{op} gives an integer of more than 63 bits", at, "Use float numbers.", "too_large")
+            raise QasmError(f"{of} gives an integer of more than 63 bits", at, "Use float numbers.", "too_large")
+        if isinstance(result, Fraction):
+            self.work.add(FRACTION)
+            return float(result) if result.denominator >= MAX_WHOLE else result
         return result
 
     def computed(self, op: str, a: Any, b: Any, at: int) -> Any:
@@ -324,6 +383,8 @@ class Values(ABC):
                 return a * b
             case "/" if isinstance(a, float) or isinstance(b, float) or self.program.version == 2:
                 return a / b
+            case "/" if a % b == 0:
+                return a // b
             case "/":
                 # kept exact: it is rounded towards 0 only where an integer is needed, and 1/2 stays a half elsewhere
                 return Fraction(a) / Fraction(b)
@@ -357,31 +418,45 @@ class Values(ABC):
 
     def integer(self, value: Any, at: int) -> int:
         if isinstance(value, float) and not value.is_integer():
-            raise QasmError(f"expected an integer, got {value}", at, "Write an integer.")
+            raise QasmError(f"expected an integer, got {shown(value)}", at, "Write an integer.")
         return int(value)
 
     def number(self, expression: Expr) -> Any:
         """A number known while compiling."""
         try:
-            value = self.plain(self.value(expression))
+            return self.plain(self.value(expression))
         except Measured:
             raise QasmError(
                 "a measured bit cannot be a number here", expression.at, "Use if on the bit, and constants in it."
             ) from None
-        if value is None:
-            raise QasmError("this has no value", expression.at, "Return one.")
-        return value
 
     def whole(self, expression: Expr) -> int:
         return self.integer(self.number(expression), expression.at)
 
-    def angle(self, expression: Expr) -> float:
+    def width(self, declared: syntax.Type) -> int | None:
+        """Bits of a type, if it says how many."""
+        if declared.size is None:
+            return None
+        width = self.whole(declared.size)
+        if not 1 <= width <= MAX_BITS:
+            code: RejectCode = "invalid_problem" if width < 1 else "too_large"
+            raise QasmError(f"a type of {shown(width)} bits", declared.size.at, f"From 1 to {MAX_BITS}.", code)
+        return width
+
+    def real(self, expression: Expr) -> float:
+        return self.floating(self.number(expression), expression.at)
+
+    def floating(self, number: Any, at: int) -> float:
         try:
-            value = float(self.number(expression))
+            return float(number)
         except OverflowError:
-            value = math.inf
-        if not math.isfinite(value):
-            raise QasmError("a parameter is not finite", expression.at, "Write a finite number.")
+            message = f"{shown(number)} is more than a number can be"
+            raise QasmError(message, at, "Write a finite number.", "too_large") from None
+
+    def angle(self, expression: Expr) -> float:
+        value = self.real(expression)
+        if not abs(value) < MAX_ANGLE:
+            raise QasmError(f"a parameter of {shown(value)}", expression.at, "Write an angle in radians.")
         return value
 
     def converted(self, kind: str, width: int | None, value: Any, at: int) -> Any:
@@ -392,15 +467,20 @@ class Values(ABC):
             if self.asked is not None:
                 raise
             raise QasmError("arithmetic with measured bits is not supported", at, "Use if on the bits.") from None
-        if number is None:
-            raise QasmError("this has no value", at, "Return one.")
         if kind in ("float", "angle"):
-            return float(number)
+            return self.floating(number, at)
         if kind == "bool":
             return bool(number)
         whole = int(number)
-        if width is not None and 1 <= width <= 64:
+        if width is not None:
             whole %= 1 << width
             if kind == "int" and whole >> (width - 1):
                 whole -= 1 << width
         return whole
+
+
+def shown(number: Any) -> str:
+    """A number in a message."""
+    if not isinstance(number, float) and abs(number) >= 2**64:
+        return f"an integer of {int(abs(number)).bit_length()} bits"
+    return str(number)
