@@ -35,7 +35,10 @@ class Molecule(ProblemData, frozen=True, kw_only=True, omit_defaults=True):
         str | Sequence[Atom] | None,
         described("atoms as [symbol, x, y, z] in angstrom, or 'H 0 0 0; H 0 0 0.735'; needs the extra 'chemistry'"),
     ] = None
-    basis: Annotated[str | None, described("basis set of a geometry: one of a list of names such as 6-31g or cc-pvdz; default sto-3g")] = None
+    basis: Annotated[
+        str | None,
+        described("basis set of a geometry: one of a list of names such as 6-31g or cc-pvdz; default sto-3g"),
+    ] = None
     charge: Annotated[int | None, described("charge of a geometry, in elementary charges; default 0")] = None
     integrals: Annotated[OrbitalIntegrals | None, described("one- and two-electron integrals, instead")] = None
     hamiltonian: Annotated[

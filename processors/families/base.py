@@ -165,8 +165,8 @@ class Family(Protocol):
         ...
 
     def light(self, problem: Problem) -> bool:
-        """Whether `parse`, `encode`, `quick` and `evaluate` take milliseconds at most. Told by a look at sizes and words,
-        before anything is checked; what is not light is admitted and judged in a process with limits of its own.
+        """Whether `parse`, `encode`, `quick` and `evaluate` take milliseconds at most. Told by a look at sizes and
+        words, before anything is checked; what is not light is admitted and judged in a process with limits of its own.
         """
         ...
 
