@@ -19,6 +19,10 @@ _WIRE: dict[np.dtype[Any], Dtype] = {
 }
 
 
+RANK, IDLE = 8, 4096
+"""The most axes of an array; and the most bytes that a shape without elements would have, its zeros taken for ones."""
+
+
 class Packed(msgspec.Struct, frozen=True):
     """One array on the wire."""
 
@@ -36,12 +40,24 @@ def pack(array: Shaped[np.ndarray, "..."]) -> Packed:
 
 
 def unpack(packed: Packed) -> Any:
-    """The array again, read-only. Raises ValueError where bytes and shape disagree."""
-    raw = b64decode(packed.data, validate=True)
-    expected = prod(packed.shape) * np.dtype(packed.dtype).itemsize
-    if len(raw) != expected:
-        raise ValueError(f"expected {expected} bytes for {packed.dtype}{list(packed.shape)}, got {len(raw)}")
+    """The array again, read-only. Raises ValueError where bytes and shape disagree, before either is used."""
+    shape, item = packed.shape, np.dtype(packed.dtype).itemsize
+    if len(shape) > RANK or not all(0 <= side < 2**31 for side in shape):
+        raise ValueError("no shape of an array")
+    if 0 in shape and prod(side or 1 for side in shape) * item > IDLE:
+        raise ValueError("a large array without elements")
+    raw = _raw(packed.data, prod(shape) * item, f"{packed.dtype}{list(shape)}")
     return np.frombuffer(raw, dtype=packed.dtype).reshape(packed.shape)
+
+
+def _raw(data: str, expected: int, what: str) -> bytes:
+    """The bytes, whose number is known: it is compared before they are decoded."""
+    if len(data) != -(-expected // 3) * 4:
+        raise ValueError(f"expected {expected} bytes for {what}, got {len(data)} characters of base64")
+    raw = b64decode(data, validate=True)
+    if len(raw) != expected:
+        raise ValueError(f"expected {expected} bytes for {what}, got {len(raw)}")
+    return raw
 
 
 def bits_of_states(states: Integer[np.ndarray, " k"], n: int) -> UInt8[np.ndarray, "k n"]:
@@ -61,7 +77,6 @@ def pack_bits(bits: UInt8[np.ndarray, " n"]) -> Packed:
 def unpack_bits(packed: Packed) -> UInt8[np.ndarray, " n"]:
     """The 0/1 values of `pack_bits`. Raises ValueError where bytes and length disagree."""
     (n,) = packed.shape
-    raw = b64decode(packed.data, validate=True)
-    if len(raw) != (n + 7) // 8:
-        raise ValueError(f"expected {(n + 7) // 8} bytes for {n} bits, got {len(raw)}")
-    return np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=n)
+    if not 0 <= n < 2**31:
+        raise ValueError("no number of bits")
+    return np.unpackbits(np.frombuffer(_raw(packed.data, (n + 7) // 8, f"{n} bits"), dtype=np.uint8), count=n)

@@ -102,6 +102,7 @@ class SpinPolynomial:
     offset: float = 0.0
     higher: tuple[Monomials, ...] = ()
     constraints: tuple[Linear, ...] = ()
+    error: float = 0.0  # how far the energy of a state may be from the problem's, but for a constant: by rounding
 
     @classmethod
     def of(
@@ -259,6 +260,7 @@ class PackedPolynomial(msgspec.Struct, frozen=True, omit_defaults=True, tag="spi
     offset: float
     higher: tuple[PackedMonomials, ...] = ()
     constraints: tuple[PackedLinear, ...] = ()
+    error: float = 0.0
 
 
 def pack_polynomial(model: SpinPolynomial) -> PackedPolynomial:
@@ -274,6 +276,7 @@ def pack_polynomial(model: SpinPolynomial) -> PackedPolynomial:
             PackedLinear(pack(one.variables), pack(one.coefficients), _closed(one.lower), _closed(one.upper))
             for one in model.constraints
         ),
+        model.error,
     )
 
 
@@ -295,6 +298,7 @@ def unpack_polynomial(packed: PackedPolynomial) -> SpinPolynomial:
             )
             for one in packed.constraints
         ),
+        packed.error,
     )
 
 

@@ -66,7 +66,7 @@ def pad(model: SpinPolynomial) -> Padded:
     n, m = max(16, 1 << (model.n - 1).bit_length()), _power_of_four(count + 1)
     index, values = np.full((m, order), n, np.int32), np.zeros(m, np.float32)
     largest = max(np.abs(value).max(initial=0) for _, value in parts) or 1.0
-    scale = 2.0 ** -np.ceil(np.log2(largest))
+    scale = 2.0 ** -max(-1000.0, np.ceil(np.log2(largest)))
     start = 0
     for variables, value in parts:
         rows = slice(start, start + len(value))

@@ -56,5 +56,11 @@ def pack_lift(lift: Lift) -> Bundle:
 
 
 def unpack_lift(packed: Bundle) -> Lift:
-    """From the wire. Raises LookupError or ValueError where an array is missing or broken."""
-    return Lift(*(array(packed, one.name) for one in fields(Lift)))
+    """From the wire. Raises LookupError or ValueError where an array is missing or broken, or is of another shape."""
+    lift = Lift(*(array(packed, one.name) for one in fields(Lift)))
+    k = len(lift.eliminated) if lift.eliminated.ndim == 1 else -1
+    if lift.variables.ndim != 1 or lift.neighbours.shape != (k, 2) or lift.coefficients.shape != (k, 3):
+        raise ValueError("no lift: its arrays do not fit one another")
+    if any(each.dtype != np.int32 for each in (lift.variables, lift.eliminated, lift.neighbours)):
+        raise ValueError("no lift: its variables are no indices")
+    return lift

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from qmosaic.codecs.model import SpinPolynomial, bits_of
+from qmosaic.codecs.model import SpinPolynomial, bits_of, spins_of
 from qmosaic.processors import angles, anneal, higher, search
 from qmosaic.processors.families.base import Task
 from qmosaic.processors.kernel import choose, restricted
@@ -129,10 +129,19 @@ def _kernel(work: _Work, most: int) -> tuple[SpinPolynomial | None, Lift]:
     """The kernel around the champion, and the lift from its samples."""
     pool, lift = work.pool, work.presolved.lift
     if work.solver == "presolve":
-        return None, lift
+        return (None, lift) if work.presolved.proven else _unproven(work, most)
     pool.champion = descended(pool, pool.champion)
     chosen = choose(pool, most)
     return restricted(pool.model, pool.champion, chosen), replace(lift, variables=lift.variables[chosen])
+
+
+def _unproven(work: _Work, most: int) -> tuple[SpinPolynomial, Lift]:
+    """Where rounding may hide a better one: a look at the variables that presolve decided first when it went back."""
+    model, lift = model_of(work.task), work.presolved.lift
+    spins = spins_of(apply(lift, np.zeros(model.n, np.uint8), np.zeros(0, np.uint8)))
+    chosen = np.sort(lift.eliminated[-most:])
+    nothing = lift.eliminated[:0], lift.neighbours[:0], lift.coefficients[:0]
+    return restricted(model, spins, chosen), Lift(chosen, *nothing)
 
 
 def _reduced(

@@ -77,7 +77,7 @@ def pad(model: SpinPolynomial) -> Padded:
     """The dense form of a model."""
     n = size(model.n)
     largest = max(np.abs(model.h).max(initial=0), np.abs(model.J).max(initial=0)) or 1.0
-    scale = 2.0 ** -np.ceil(np.log2(largest))
+    scale = 2.0 ** -max(-1000.0, np.ceil(np.log2(largest)))
     h, J = np.zeros(n, np.float32), np.zeros((n, n), np.float32)
     h[: model.n] = model.h * scale
     J[model.rows, model.cols] = J[model.cols, model.rows] = model.J * scale

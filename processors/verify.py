@@ -42,8 +42,13 @@ class _Candidate:
 
 
 def gain(sense: Sense, objective: float, baseline: float) -> float:
-    """How much better `objective` is than `baseline`, in the problem's sense; 0.0 within `TOLERANCE`."""
+    """How much better `objective` is than `baseline`, in the problem's sense; 0.0 within `TOLERANCE`.
+
+    Two that are int were added exactly, and are compared so.
+    """
     difference = objective - baseline if sense == "max" else baseline - objective
+    if isinstance(objective, int) and isinstance(baseline, int):
+        return difference
     return 0.0 if abs(difference) <= max(ROUNDING, TOLERANCE * max(abs(objective), abs(baseline))) else difference
 
 

@@ -26,7 +26,7 @@ from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.qasm_syntax import QasmError, line_and_column
 from qmosaic.processors.families import circuit_evidence as evidence
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
-from qmosaic.processors.families.quadratic import invalid
+from qmosaic.processors.families.checks import invalid
 
 MAX_QUBITS = 1000
 MAX_TERMS = 20_000

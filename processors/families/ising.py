@@ -21,7 +21,7 @@ from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.model import SpinPolynomial, spins_of
 from qmosaic.processors.families import spins
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
-from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+from qmosaic.processors.families.quadratic import Terms, greedy, light, read_terms
 from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 
@@ -57,8 +57,9 @@ class IsingInstance:
         s = self.terms.positional(solution)
         if s.shape != (self.terms.n,) or not np.isin(s, (1.0, -1.0)).all():
             return Evaluation(0.0, False, ("a spin is neither +1 nor -1",))
-        aligned = np.where(s[self.terms.rows] == s[self.terms.cols], self.terms.values, -self.terms.values).sum()
-        return Evaluation(float(aligned + (self.terms.linear * s).sum() + self.terms.offset), True)
+        t = self.terms
+        aligned = np.where(s[t.rows] == s[t.cols], t.values, -t.values)
+        return Evaluation(t.total(aligned, t.linear * s, np.array([t.offset])), True)
 
 
 class IsingFamily:
@@ -81,7 +82,7 @@ class IsingFamily:
         return IsingInstance(terms, sense, terms.digest(self.name, sense), terms.notes("couplings"))
 
     def light(self, problem: Problem) -> bool:
-        return True
+        return light(problem.problem, "J", "h", "variables")
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)

@@ -27,10 +27,13 @@ from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.model import Monomials, SpinPolynomial, spins_of
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
+from qmosaic.processors.families.checks import invalid, shown
 from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 LEAST, MOST = 3, 128
 """Lengths: the terms grow with n^3, and 170,000 of them are what an event between the hops should hold."""
+LIGHT = 40
+"""Up to this length the terms and the quick answer take a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +95,26 @@ class LabsFamily:
         if problem.sense == "max":
             return Rejected("invalid_problem", "the energy of a sequence is minimised", "$.sense", "Leave sense out.")
         if unknown := sorted(problem.problem.keys() - {"n"}):
-            place = f"$.problem.{unknown[0]}"
-            return Rejected("invalid_problem", f"unknown field {unknown[0]!r}", place, "Known fields: n.")
+            return invalid(f"unknown field {shown(unknown[0])}", f".{unknown[0]}", "Known fields: n.")
         n = problem.problem.get("n")
         if not isinstance(n, int) or isinstance(n, bool) or n < LEAST:
-            message = f"expected a length of at least {LEAST}, got {n!r}" if "n" in problem.problem else "no length"
+            message = (
+                f"expected a length of at least {LEAST}, got {shown(n)}" if "n" in problem.problem else "no length"
+            )
             return Rejected("invalid_problem", message, "$.problem.n", f"Send a whole number from {LEAST} to {MOST}.")
         most = min(MOST, limits.variables)
         if n > most:
-            return Rejected("too_large", f"{n} elements, the limit is {most}", "$.problem.n", "Send a smaller n.")
+            return Rejected(
+                "too_large", f"{shown(n)} elements, the limit is {most}", "$.problem.n", "Send a smaller n."
+            )
         if terms(n) > limits.couplings:
             message = f"{n} elements make {terms(n)} terms, the limit is {limits.couplings}"
             return Rejected("too_large", message, "$.problem.n", "Send a smaller n, or raise limits.couplings.")
         return LabsInstance(n)
 
     def light(self, problem: Problem) -> bool:
-        return True
+        n = problem.problem.get("n")
+        return not isinstance(n, int) or n <= LIGHT or n > MOST
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import labs_reduce

@@ -21,7 +21,7 @@ from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.families import spins
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
-from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+from qmosaic.processors.families.quadratic import Terms, greedy, light, read_terms
 from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 
@@ -57,7 +57,7 @@ class MaxCutInstance:
         if side.shape != (self.terms.n,) or not np.isin(side, (0.0, 1.0)).all():
             return Evaluation(0.0, False, ("a side is neither 0 nor 1",))
         cut = side[self.terms.rows] != side[self.terms.cols]
-        return Evaluation(float(self.terms.values[cut].sum()), True)
+        return Evaluation(self.terms.total(self.terms.values[cut]), True)
 
 
 class MaxCutFamily:
@@ -80,7 +80,7 @@ class MaxCutFamily:
         return MaxCutInstance(terms, sense, terms.digest(self.name, sense), terms.notes("edges"))
 
     def light(self, problem: Problem) -> bool:
-        return True
+        return light(problem.problem, "edges", "nodes")
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)

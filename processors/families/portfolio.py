@@ -25,6 +25,7 @@ from qmosaic.codecs.bundle import Bundle, array
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Reduction, Task, violated
+from qmosaic.processors.families.checks import QUOTED, shown
 from qmosaic.processors.families.portfolio_market import Market, Rules, read
 from qmosaic.processors.families.portfolio_risk import historical, simulated
 from qmosaic.processors.families.portfolio_universe import Selection, pack_universe
@@ -32,6 +33,10 @@ from qmosaic.processors.families.portfolio_weights import Program, best, gap
 
 CLOSE = 1e-9
 """What weights may be off: they are sums and quotients of float64."""
+NAMED = 50
+"""Names of assets that an outcome tells at most."""
+LIGHT, LIGHT_OPTIMAL = 2000, 30
+"""Numbers up to which a problem is judged in a few milliseconds; and the assets whose weights are optimised in such."""
 QUICK_SIZES = 8
 """Sizes that the quick answer tries."""
 
@@ -80,8 +85,8 @@ class PortfolioInstance:
         if answer.bits is None:
             raise ValueError("expected a sample")
         variables, bits = array(lift, "variables"), unpack_bits(answer.bits)
-        if len(bits) != len(variables):
-            raise ValueError(f"expected {len(variables)} bits, got {len(bits)}")
+        if variables.shape != bits.shape:
+            raise ValueError(f"expected {variables.size} bits, got {bits.size}")
         chosen = self._chosen(state).copy()
         chosen[variables] = bits != 0
         return self._solution(chosen)
@@ -98,7 +103,7 @@ class PortfolioInstance:
         return Evaluation(objective, True, details=self._details(assets, weights, program))
 
     def _chosen(self, state: Bundle) -> Selection:
-        chosen: Selection = array(state, "chosen") != 0
+        chosen: Selection = np.asarray(array(state, "chosen") != 0)
         if chosen.shape != (self.rules.universe.m,):
             raise ValueError(f"expected {self.rules.universe.m} assets, got {chosen.shape}")
         return chosen
@@ -126,7 +131,7 @@ class PortfolioInstance:
         nothing = np.zeros(0, np.int64), np.zeros(0)
         if not isinstance(solution, dict) or solution.keys() != {"assets", "weights"}:
             return *nothing, "a solution has assets and weights"
-        place = {self.market.called(i): i for i in range(self.market.n)}
+        place = self.market.places
         names, given = solution["assets"], solution["weights"]
         if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given):
             return *nothing, "a solution has a weight for each asset"
@@ -150,7 +155,7 @@ class PortfolioInstance:
                 (k in rules.universe.sizes, f"{k} assets are held, which the cardinality does not allow"),
                 ("held" not in broken, "an asset that must be held is not"),
                 *(
-                    (f"sector {s}" not in broken, f"more assets of {name!r} are held than its cap allows")
+                    (f"sector {s}" not in broken, f"more assets of {shown(name)} are held than its cap allows")
                     for s, name in enumerate(rules.sectors)
                 ),
                 (abs(weights.sum() - 1) <= CLOSE, "the weights do not add up to 1"),
@@ -171,7 +176,12 @@ class PortfolioInstance:
         self, assets: Int64[np.ndarray, " k"], weights: Float64[np.ndarray, " k"], program: Program
     ) -> dict[str, Any]:
         """Return, volatility and risk, per period; with optimal weights, how far they can be from it at most."""
+        market = self.market
+        universe: dict[str, Any] = {"assets": market.n}
+        if market.names is not None:  # so that a column that is none is noticed
+            universe["names"] = [name[:QUOTED] for name in market.names[:NAMED]]
         out: dict[str, Any] = {
+            "universe": universe,
             "return": float(program.returns @ weights),
             "volatility": float(np.sqrt(max(0.0, weights @ program.covariance @ weights))),
         }
@@ -194,7 +204,7 @@ class PortfolioFamily:
         return found if isinstance(found, Rejected) else PortfolioInstance(*found)
 
     def light(self, problem: Problem) -> bool:
-        return True
+        return _light(problem.problem)
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import portfolio_reduce
@@ -205,3 +215,16 @@ class PortfolioFamily:
         from qmosaic.processors.families import portfolio_reduce
 
         portfolio_reduce.warm_up(layers, slow)
+
+
+def _light(payload: dict[str, Any]) -> bool:
+    """Whether the market is small: entries, assets, and rules about them."""
+    optimal = payload.get("weights") == "optimal"
+    for name in ("returns", "prices", "covariance", "correlations", "deviations", "exclude", "must_hold", "sectors"):
+        rows = payload.get(name)
+        if not isinstance(rows, list | dict):
+            continue
+        widths = [len(row) if isinstance(row, list) else 1 for row in rows[:LIGHT]] if isinstance(rows, list) else []
+        if len(rows) > LIGHT or sum(widths) > LIGHT or (optimal and max(widths, default=0) > LIGHT_OPTIMAL):
+            return False
+    return True

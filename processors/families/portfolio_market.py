@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-import msgspec
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from qmosaic.codecs.errors import RejectCode, Rejected
 from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.processors.families.base import Limits
+from qmosaic.processors.families.checks import EXACT, QUOTED, converted, rejected, shown, twice, unwritable
 from qmosaic.processors.families.portfolio_universe import Universe
-from qmosaic.processors.families.quadratic import invalid
 
 ROUNDING = 1e-6
 """What an entry of a correlation matrix may be off: data is often rounded to six decimals."""
@@ -30,7 +30,7 @@ class _WrongError(Exception):
 
     def __init__(self, message: str, place: str, remedy: str, code: RejectCode = "invalid_problem") -> None:
         super().__init__(message)
-        self.rejected = Rejected(code, message, f"$.problem{place}", remedy)
+        self.rejected = rejected(code, message, place, remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,11 @@ class Market:
     def n(self) -> int:
         """Number of assets."""
         return len(self.returns)
+
+    @cached_property
+    def places(self) -> dict[int | str, int]:
+        """The number of each asset, by what the producer calls it."""
+        return {self.called(i): i for i in range(self.n)}
 
     def called(self, asset: int) -> Any:
         """What the producer calls it: its name, or its index."""
@@ -68,14 +73,11 @@ def read(payload: dict[str, Any], limits: Limits) -> tuple[Market, Rules] | Reje
     try:
         if "sense" in payload:  # a field of the class, but of the event in an event
             raise _WrongError("unknown field 'sense'", ".sense", "A portfolio's objective is minimised.")
-        given = msgspec.convert(payload, Portfolio)
+        given = converted(payload, Portfolio, "", "`qmosaic families show portfolio` lists the fields.")
+        if isinstance(given, Rejected):
+            return given
         market, order, notes = _market(given, limits)
         return market, _rules(given, market, order, notes)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        return invalid(
-            message, place.strip("`").removeprefix("$"), "`qmosaic families show portfolio` lists the fields."
-        )
     except _WrongError as error:
         return error.rejected
 
@@ -97,14 +99,21 @@ def _market(given: Portfolio, limits: Limits) -> tuple[Market, Int64[np.ndarray,
     history, notes = None, []
     if given.prices is not None:
         history = _history(_matrix(given.prices, (len(given.prices), n), ".prices"))
-        returns, covariance = history.mean(axis=0), np.cov(history, rowvar=False).reshape(n, n)
+        with np.errstate(over="ignore", invalid="ignore"):
+            returns, covariance = history.mean(axis=0), np.cov(history, rowvar=False).reshape(n, n)
         notes.append(f"expected returns and covariance of {len(history)} simple returns, divisor {len(history) - 1}")
     else:
         returns = _vector(given.returns or (), n, ".returns")
         covariance, off = _covariance(given, n)
         if off > 0:
             notes.append(f"covariance made symmetric: entries differed by {off:.3g} of a correlation at most")
-    order = np.argsort(np.array(names)) if names else np.arange(n)
+    with np.errstate(over="ignore"):
+        largest = np.float64(n) * n * np.abs(covariance).max() + n * np.abs(returns).max()
+    if not np.isfinite(4 * largest):
+        raise _WrongError("the values add up to more than a float64 holds", f".{source}", "Scale the problem down.")
+    if max(np.abs(returns).max(), np.abs(covariance).max(), *_largest(given)) >= EXACT:
+        notes.append("numbers beyond 2^53 were rounded: they and the objective are float64")
+    order = np.array(sorted(range(n), key=names.__getitem__)) if names else np.arange(n)
     return (
         Market(
             tuple(sorted(names)) if names else None,
@@ -115,6 +124,11 @@ def _market(given: Portfolio, limits: Limits) -> tuple[Market, Int64[np.ndarray,
         order,
         notes,
     )
+
+
+def _largest(given: Portfolio) -> list[float]:
+    """The largest price of each row."""
+    return [max(row) for row in given.prices or ()]
 
 
 def _source(given: Portfolio) -> str:
@@ -141,12 +155,15 @@ def _names(assets: Sequence[str] | None, n: int) -> Names:
         return None
     if len(assets) != n:
         raise _WrongError(f"{len(assets)} names for {n} assets", ".assets", "Name every asset, or leave assets out.")
-    seen: set[str] = set()
-    for k, name in enumerate(assets):
-        if name in seen:
-            raise _WrongError(f"the name {name!r} is there twice", f".assets[{k}]", "Names must differ.")
-        seen.add(name)
+    if (k := twice(list(assets))) is not None:
+        raise _WrongError(f"the name {shown(assets[k])} is there twice", f".assets[{k}]", "Names must differ.")
+    _text(assets, ".assets")
     return tuple(assets)
+
+
+def _text(names: Sequence[str], place: str) -> None:
+    if (k := unwritable(list(names))) is not None:
+        raise _WrongError(f"the name {shown(names[k])} is no Unicode text", place, "Send valid UTF-8.")
 
 
 def _vector(values: Sequence[float], n: int, place: str) -> Floats:
@@ -221,6 +238,10 @@ def _covariance(given: Portfolio, n: int) -> tuple[Float64[np.ndarray, "n n"], f
         if not np.isfinite(2 * n * np.abs(pairs).max()):
             raise _WrongError("the values are more than a float64 holds", place, "Scale the problem down.")
     correlations = _scaled(matrix, pairs) if given.covariance is not None else matrix
+    if np.abs(correlations).max() > 2:
+        i, j = np.unravel_index(np.abs(correlations).argmax(), correlations.shape)
+        message = f"a correlation of {correlations[i, j]:g}"
+        raise _WrongError(message, f"{place}[{i}][{j}]", "It is between -1 and 1: correct it, or the variances.")
     off = np.abs(correlations - correlations.T)
     if off.max() > ROUNDING:
         i, j = np.unravel_index(off.argmax(), off.shape)
@@ -278,7 +299,7 @@ def _rules(given: Portfolio, market: Market, order: Int64[np.ndarray, " n"], not
     held = _marked(given.must_hold, market, ".must_hold")
     if (both := np.flatnonzero(held & out)).size:
         at = next(k for k, asset in enumerate(given.must_hold) if _number(asset, market, "") == both[0])
-        message = f"{market.called(both[0])!r} must be held and is excluded"
+        message = f"{shown(market.called(both[0]))} must be held and is excluded"
         raise _WrongError(message, f".must_hold[{at}]", "Take it out of must_hold or of exclude.")
     admissible = np.flatnonzero(~out)
     if not len(admissible):
@@ -316,16 +337,18 @@ def _bounds(given: Portfolio) -> tuple[float, float] | None:
 
 def _number(asset: int | str, market: Market, place: str) -> int:
     if market.names is not None:
-        if asset in market.names:
-            return market.names.index(str(asset))
-        raise _WrongError(f"no asset is called {asset!r}", place, f"The assets are {_listed(market.names)}.")
+        if asset in market.places:
+            return market.places[asset]
+        raise _WrongError(f"no asset is called {shown(asset)}", place, f"The assets are {_listed(market.names)}.")
     if isinstance(asset, int) and 0 <= asset < market.n:
         return asset
-    raise _WrongError(f"no asset is {asset!r}", place, f"Assets have no names here: use 0 to {market.n - 1}.")
+    raise _WrongError(f"no asset is {shown(asset)}", place, f"Assets have no names here: use 0 to {market.n - 1}.")
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} others" if len(names) > 12 else "")
+    return ", ".join(name if len(name) <= QUOTED else f"{name[:QUOTED]}…" for name in names[:12]) + (
+        f" and {len(names) - 12} others" if len(names) > 12 else ""
+    )
 
 
 def _marked(assets: Sequence[int | str], market: Market, place: str) -> Bool[np.ndarray, " n"]:
@@ -340,12 +363,12 @@ def _cardinality(given: Portfolio, n: int, left: int) -> tuple[int, int]:
     one = isinstance(given.cardinality, int)
     least, most = (given.cardinality,) * 2 if isinstance(given.cardinality, int) else given.cardinality
     if not 1 <= least <= most:
-        message = f"{least} is not at least 1" if one else f"[{least}, {most}] is not 1 ≤ least ≤ most"
+        message = f"{shown(least)} is not at least 1" if one else f"{shown([least, most])} is not 1 ≤ least ≤ most"
         raise _WrongError(message, ".cardinality", "Hold at least one asset.")
     if most > left:
         there = f"there are {n} assets" if left == n else f"the filters leave {left} of {n} assets"
         place = ".cardinality" if one else ".cardinality[1]"
-        raise _WrongError(f"{most} to be held, and {there}", place, f"Ask for {left} at most, or exclude fewer.")
+        raise _WrongError(f"{shown(most)} to be held, and {there}", place, f"Ask for {left} at most, or exclude fewer.")
     return least, most
 
 
@@ -355,13 +378,15 @@ def _sectors(
     """The capped sector of each asset of the market (-1: none), the sectors' names, caps, and which are shares."""
     of = _sector_of(given.sectors, market, order)
     known = sorted({name for name in of if name is not None})
+    _text(known, ".sectors")
     cap = given.sector_cap
     if cap is not None and not known:
         raise _WrongError("there are no sectors", ".sector_cap", "Say in sectors which sector each asset is of.")
     if isinstance(cap, Mapping):
+        members = set(known)
         for name in cap:
-            if name not in known:
-                raise _WrongError(f"no asset is of {name!r}", ".sector_cap", f"The sectors are {_listed(known)}.")
+            if name not in members:
+                raise _WrongError(f"no asset is of {shown(name)}", ".sector_cap", f"The sectors are {_listed(known)}.")
         caps = dict(cap)
     else:
         caps = {} if cap is None else dict.fromkeys(known, cap)
@@ -370,12 +395,12 @@ def _sectors(
         if not (value >= 0 if whole else 0 < value <= 1):
             place = f".sector_cap.{name}" if isinstance(cap, Mapping) else ".sector_cap"
             remedy = "A count is a whole number from 0, a share a fraction up to 1 such as 0.4."
-            raise _WrongError(f"{value:g} is neither a count nor a share", place, remedy)
+            raise _WrongError(f"{shown(value)} is neither a count nor a share", place, remedy)
     names = tuple(sorted(caps))
     place_of = {name: k for k, name in enumerate(names)}
     sector = np.array([place_of.get(name, -1) if name is not None else -1 for name in of], dtype=np.int64)
     shares = np.array([not isinstance(caps[name], int) for name in names], dtype=bool)
-    limits = np.array([min(float(caps[name]), market.n) for name in names], dtype=np.float64)
+    limits = np.array([float(min(caps[name], market.n)) for name in names], dtype=np.float64)
     return sector, names, limits, shares
 
 
@@ -385,7 +410,9 @@ def _sector_of(
     out: list[str | None] = [None] * market.n
     if isinstance(sectors, Mapping):
         for asset, name in sectors.items():
-            key = int(asset) if market.names is None and asset.isdecimal() else asset
+            # one spelling only, so that no asset has two sectors: 1, and neither 01 nor another script's digit
+            number = market.names is None and asset.isascii() and asset.isdecimal() and len(asset) < 10
+            key = int(asset) if number and str(int(asset)) == asset else asset
             out[_number(key, market, f".sectors.{asset}")] = name
     elif sectors is not None:
         if len(sectors) != market.n:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
+from math import fsum
 from typing import Any
 
 import msgspec
@@ -15,13 +17,12 @@ from jaxtyping import Float64, Int64, UInt8
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.model import SpinPolynomial, summed
 from qmosaic.processors.families.base import Limits
+from qmosaic.processors.families.checks import EXACT, converted, invalid, rejected, shown, twice, unwritable
 
 Names = tuple[str, ...] | None
 
-
-def invalid(message: str, place: str, remedy: str) -> Rejected:
-    """The family's own complaint, `place` inside the payload."""
-    return Rejected("invalid_problem", message, f"$.problem{place}", remedy)
+LIGHT = 2000
+"""Pairs, variables and fields up to which a problem is read and judged in a few milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,32 @@ class Terms:
     def n(self) -> int:
         return len(self.linear)
 
-    def ising(self, sign: float, share: float, h: Any, offset: float) -> SpinPolynomial:
-        """The model with these pairs, `sign * share` of their values as couplings: canonical already."""
+    @cached_property
+    def size(self) -> float:
+        """The sum of all sizes: no objective is larger."""
+        return _apart(self.values, self.linear, self.offset) / 2
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all numbers are whole, and all their sums exact."""
+        if self.size >= EXACT or not float(self.offset).is_integer():
+            return False
+        return bool((self.values == np.floor(self.values)).all() and (self.linear == np.floor(self.linear)).all())
+
+    def total(self, *parts: Float64[np.ndarray, " k"]) -> int | float:
+        """The sum of these parts of the numbers: exact where they are whole, else rounded once."""
+        if self.whole:
+            return int(sum(float(part.sum()) for part in parts))
+        return fsum(value for part in parts for value in part.tolist())
+
+    def ising(self, sign: float, share: float, h: Any, offset: float, error: float = 0.0) -> SpinPolynomial:
+        """The model with these pairs, `sign * share` of their values as couplings: canonical already.
+
+        `share` is a power of two; `error`: how far the energy of a state may be off, but for a constant.
+        """
         coupling = (sign * share) * self.values
         return SpinPolynomial(
-            np.asarray(h), self.rows.astype(np.int32), self.cols.astype(np.int32), coupling, float(offset)
+            np.asarray(h), self.rows.astype(np.int32), self.cols.astype(np.int32), coupling, float(offset), error=error
         )
 
     def digest(self, *identity: str) -> str:
@@ -68,7 +90,12 @@ class Terms:
 
     def notes(self, word: str) -> list[str]:
         """What the producer should know about how the problem was read."""
-        return [f"{self.merged} repeated {word} summed into others"] if self.merged else []
+        out = [f"{self.merged} repeated {word} summed into others"] if self.merged else []
+        if self.size >= EXACT:
+            largest = max(np.abs(self.values).max(initial=0), np.abs(self.linear).max(initial=0), abs(self.offset))
+            what = "weights beyond 2^53 were rounded" if largest >= EXACT else "the weights add up to more than 2^53"
+            out.append(f"{what}: they and the objective are float64")
+        return out
 
 
 def read_terms(
@@ -90,18 +117,23 @@ def read_terms(
     """
     known = {pairs, count} | ({fields} if fields else set()) | ({"offset"} if has_offset else set())
     if unknown := sorted(payload.keys() - known):
-        return invalid(f"unknown field {unknown[0]!r}", f".{unknown[0]}", f"Known fields: {', '.join(sorted(known))}.")
+        return invalid(
+            f"unknown field {shown(unknown[0])}", f".{unknown[0]}", f"Known fields: {', '.join(sorted(known))}."
+        )
     raw = payload.get(pairs, [])
     if not isinstance(raw, list):
         return invalid(f"expected a list, got {type(raw).__name__}", f".{pairs}", "Send a list of [i, j, value].")
     if len(raw) > limits.couplings:
-        return Rejected(
+        return rejected(
             "too_large",
             f"{len(raw)} {pairs}, the limit is {limits.couplings}",
-            f"$.problem.{pairs}",
+            f".{pairs}",
             "Send a smaller problem, or raise limits.couplings.",
         )
     linear_given = payload.get(fields) if fields else None
+    for place, given in ((count, payload.get(count)), (fields, linear_given)):
+        if isinstance(given, list | dict) and len(given) > limits.variables:
+            return _too_many(len(given), limits, place)
     names = _names(payload.get(count), raw, linear_given, count)
     if isinstance(names, Rejected):
         return names
@@ -112,24 +144,21 @@ def read_terms(
     rows, cols = ends.T
     n = _size(payload.get(count), names, rows, cols, linear_given)
     if n > limits.variables:
-        return Rejected(
-            "too_large",
-            f"{n} variables, the limit is {limits.variables}",
-            f"$.problem.{count}",
-            "Send a smaller problem, or raise limits.variables.",
-        )
+        return _too_many(n, limits, count)
     linear = _linear(linear_given, n, names, fields)
     if isinstance(linear, Rejected):
         return linear
-    offset = payload.get("offset", 0.0)
-    if isinstance(offset, bool) or not isinstance(offset, int | float) or not np.isfinite(offset):
-        return invalid(f"expected a finite number, got {offset!r}", ".offset", "Send a finite number or leave it out.")
+    offset = converted(payload.get("offset", 0.0), float, ".offset", "Send a finite number or leave it out.")
+    if isinstance(offset, Rejected):
+        return offset
+    if not np.isfinite(offset):
+        return invalid(f"expected a finite number, got {offset}", ".offset", "Send a finite number or leave it out.")
     if ends.min(initial=0) < 0 or ends.max(initial=-1) >= n:
         wrong = (ends < 0) | (ends >= n)
         what = 0 if wrong[:, 0].any() else 1
         k = int(np.argmax(wrong[:, what]))
         return invalid(
-            f"index {int(raw[k][what])} is out of range 0..{n - 1}",
+            f"index {shown(raw[k][what])} is out of range 0..{n - 1}",
             f".{pairs}[{k}][{what}]",
             f"Indices are 0-based; set {count!r} if there are more variables.",
         )
@@ -143,15 +172,29 @@ def read_terms(
         looped = bool(diagonal.any())
         if self_pairs and looped:
             k = int(np.argmax(diagonal))
-            return invalid(f"{self_pairs}: {raw[k]!r}", f".{pairs}[{k}]", "Leave it out.")
+            return invalid(f"{self_pairs}: {shown(raw[k])}", f".{pairs}[{k}]", "Leave it out.")
         if n == 0:
             return Rejected(
                 "empty_problem", "there is no variable at all", "$.problem", f"Send at least one of {pairs!r}."
             )
-        terms = _canonical(names, linear, rows, cols, values, float(offset), looped)
+        terms = _canonical(names, linear, rows, cols, values, offset, looped)
         if not certain and not np.isfinite(_apart(terms.values, terms.linear, terms.offset)):
             return invalid("the values add up to more than a float64 holds", f".{pairs}", "Scale the problem down.")
     return terms
+
+
+def light(payload: dict[str, Any], *fields: str) -> bool:
+    """Whether all of these fields, lists or maps or a count, are small."""
+    return all(_length(payload.get(name)) <= LIGHT for name in fields)
+
+
+def _length(given: Any) -> int | float:
+    return len(given) if isinstance(given, list | dict) else given if isinstance(given, int | float) else 0
+
+
+def _too_many(n: int, limits: Limits, place: str | None) -> Rejected:
+    message = f"{shown(n)} variables, the limit is {limits.variables}"
+    return rejected("too_large", message, f".{place}", "Send a smaller problem, or raise limits.variables.")
 
 
 def _apart(values: Any, linear: Any, offset: float) -> float:
@@ -163,13 +206,12 @@ def _names(given: Any, raw: list[Any], linear: Any, count: str) -> Names | Rejec
     if isinstance(given, list):
         if not all(isinstance(name, str) for name in given):
             return invalid("expected a list of strings", f".{count}", f"Send a number or a list of names in {count!r}.")
-        if len(set(given)) != len(given):
-            twice = next(name for k, name in enumerate(given) if name in given[:k])
-            return invalid(f"the name {twice!r} is there twice", f".{count}", "Names must differ.")
-        return tuple(sorted(given))
+        if (k := twice(given)) is not None:
+            return invalid(f"the name {shown(given[k])} is there twice", f".{count}", "Names must differ.")
+        return _sorted(given, count)
     if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
         return invalid(
-            f"expected a count or a list of names, got {given!r}", f".{count}", "Send a non-negative integer."
+            f"expected a count or a list of names, got {shown(given)}", f".{count}", "Send a non-negative integer."
         )
     first = raw[0][0] if raw and isinstance(raw[0], list) and raw[0] else None
     if given is None and (isinstance(first, str) or isinstance(linear, dict)):
@@ -177,8 +219,14 @@ def _names(given: Any, raw: list[Any], linear: Any, count: str) -> Names | Rejec
         for pair in raw:
             if isinstance(pair, list):
                 seen.update((name, None) for name in pair[:2] if isinstance(name, str))
-        return tuple(sorted(seen))
+        return _sorted(list(seen), count)
     return None
+
+
+def _sorted(names: list[str], count: str) -> Names | Rejected:
+    if (k := unwritable(names)) is not None:
+        return invalid(f"the name {shown(names[k])} is no Unicode text", f".{count}", "Send valid UTF-8.")
+    return tuple(sorted(names))
 
 
 def _table(
@@ -193,7 +241,10 @@ def _table(
     triples = _triples(raw, names, pairs, default)
     if isinstance(triples, Rejected):
         return triples
-    table = np.array(triples, dtype=np.float64).reshape(-1, 3)
+    try:
+        table = np.array(triples, dtype=np.float64).reshape(-1, 3)
+    except OverflowError:
+        return invalid("an index is out of range", f".{pairs}", f"Indices are 0-based, up to {2**31}.")
     return np.minimum(table[:, :2], 2.0**62).astype(np.int64), table[:, 2]  # beyond int64 is as wrong as just within
 
 
@@ -201,21 +252,16 @@ def _triples(raw: list[Any], names: Names, pairs: str, default: float | None) ->
     if default is not None:
         raw = [[*pair, default] if isinstance(pair, list) and len(pair) == 2 else pair for pair in raw]
     kind: Any = list[tuple[str, str, float]] if names is not None else list[tuple[int, int, float]]
-    triples: list[Any]
-    try:
-        triples = msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        wanted = "[i, j] or [i, j, value]" if default is not None else "[i, j, value]"
-        return invalid(message, f".{pairs}{place.strip('`').removeprefix('$')}", f"Send {wanted} with finite numbers.")
-    if names is None:
+    wanted = "[i, j] or [i, j, value]" if default is not None else "[i, j, value]"
+    triples: list[Any] | Rejected = converted(raw, kind, f".{pairs}", f"Send {wanted} with finite numbers.")
+    if isinstance(triples, Rejected) or names is None:
         return triples
     index = {name: k for k, name in enumerate(names)}
     resolved = []
     for k, (a, b, value) in enumerate(triples):
         for position, name in enumerate((a, b)):
             if name not in index:
-                return invalid(f"unknown name {name!r}", f".{pairs}[{k}][{position}]", "Add it to the names.")
+                return invalid(f"unknown name {shown(name)}", f".{pairs}[{k}][{position}]", "Add it to the names.")
         resolved.append((index[a], index[b], value))
     return resolved
 
@@ -232,18 +278,17 @@ def _size(given: Any, names: Names, rows: Any, cols: Any, linear: Any) -> int:
 def _linear(given: Any, n: int, names: Names, fields: str | None) -> Any:
     if given is None:
         return np.zeros(n)
-    try:
-        if names is not None and isinstance(given, dict):
-            by_name = msgspec.convert(given, dict[str, float])
-            if unknown := by_name.keys() - set(names):
-                name = min(unknown)
-                return invalid(f"unknown name {name!r}", f".{fields}.{name}", "Add it to the names.")
-            linear = np.array([by_name.get(name, 0.0) for name in names])
-        else:
-            linear = np.array(msgspec.convert(given, list[float]), dtype=np.float64)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        return invalid(message, f".{fields}{place.strip('`').removeprefix('$')}", "Send finite numbers.")
+    by_name = names is not None and isinstance(given, dict)
+    kind: Any = dict[str, float] if by_name else list[float]
+    found: Any = converted(given, kind, f".{fields}", "Send finite numbers.")
+    if isinstance(found, Rejected):
+        return found
+    if by_name and names is not None:
+        if unknown := found.keys() - set(names):
+            name = min(unknown)
+            return invalid(f"unknown name {shown(name)}", f".{fields}.{name}", "Add it to the names.")
+        found = [found.get(name, 0.0) for name in names]
+    linear = np.array(found, dtype=np.float64)
     if len(linear) != n:
         return invalid(f"expected {n} values, got {len(linear)}", f".{fields}", "Send one value a variable.")
     if len(at := np.flatnonzero(~np.isfinite(linear))):

@@ -21,7 +21,8 @@ from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.model import SpinPolynomial
 from qmosaic.processors.families import spins
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
-from qmosaic.processors.families.quadratic import Terms, greedy, read_terms
+from qmosaic.processors.families.checks import EXACT
+from qmosaic.processors.families.quadratic import Terms, greedy, light, read_terms
 from qmosaic.processors.families.spins import bits_of_state, lifted_bits
 
 
@@ -34,12 +35,13 @@ class QuboInstance:
 
     def encode(self) -> SpinPolynomial:
         sign = -1.0 if self.sense == "max" else 1.0
-        t, quarter = self.terms, self.terms.values / 4
-        field_ = -t.linear / 2 - np.bincount(
-            np.concatenate([t.rows, t.cols]), weights=np.concatenate([quarter, quarter]), minlength=t.n
-        )
+        t, quarter, ends = self.terms, self.terms.values / 4, np.concatenate([self.terms.rows, self.terms.cols])
+        field_ = -t.linear / 2 - np.bincount(ends, weights=np.concatenate([quarter, quarter]), minlength=t.n)
         offset = t.offset + t.linear.sum() / 2 + quarter.sum()
-        return t.ising(sign, 0.25, sign * field_, sign * offset)
+        # Quarters of whole numbers are added exactly; of others, each addition is rounded.
+        exact = t.whole and t.size < EXACT / 4
+        error = 0.0 if exact else 2.0**-53 * t.size * (1 + int(np.bincount(ends).max(initial=0)))
+        return t.ising(sign, 0.25, sign * field_, sign * offset, error)
 
     @property
     def size(self) -> int:
@@ -61,8 +63,9 @@ class QuboInstance:
         x = self.terms.positional(solution)
         if x.shape != (self.terms.n,) or not np.isin(x, (0.0, 1.0)).all():
             return Evaluation(0.0, False, ("a variable is neither 0 nor 1",))
-        pairs = self.terms.values[(x[self.terms.rows] == 1) & (x[self.terms.cols] == 1)].sum()
-        return Evaluation(float(pairs + self.terms.linear[x == 1].sum() + self.terms.offset), True)
+        t = self.terms
+        pairs = t.values[(x[t.rows] == 1) & (x[t.cols] == 1)]
+        return Evaluation(t.total(pairs, t.linear[x == 1], np.array([t.offset])), True)
 
 
 class QuboFamily:
@@ -77,7 +80,7 @@ class QuboFamily:
         return QuboInstance(terms, sense, terms.digest(self.name, sense), terms.notes("terms"))
 
     def light(self, problem: Problem) -> bool:
-        return True
+        return light(problem.problem, "terms", "variables")
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         return spins.reduce(tasks)

@@ -28,8 +28,13 @@ from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, Sense
 from qmosaic.codecs.problems.route import Node, Route
 from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Reduction, Task
+from qmosaic.processors.families.checks import converted, invalid, shown, twice, unwritable
 from qmosaic.processors.families.route_tours import Distances, fits, length, routes, tour
 
+TOLD = 5
+"""Nodes that are told of at most, where an answer visits them wrongly."""
+LIGHT = 60
+"""Nodes up to which a problem is judged in a few milliseconds."""
 LARGEST = 2.0**52
 """Tours up to this length: whole distances are added exactly."""
 
@@ -75,15 +80,24 @@ class RouteInstance:
         return None if order is None else self._told(order)
 
     def solution(self, state: Bundle) -> Any:
-        return self._told(array(state, "order").tolist())
+        return self._told(self._order(state).tolist())
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
         if answer.bits is None:
             raise ValueError("expected a sample")
-        return self._told(moved(array(state, "order"), lift, unpack_bits(answer.bits)).tolist())
+        return self._told(moved(self._order(state), lift, unpack_bits(answer.bits)).tolist())
+
+    def _order(self, state: Bundle) -> Int64[np.ndarray, " p"]:
+        order: Int64[np.ndarray, " p"] = array(state, "order")
+        # each node once, and the depot once a route at most
+        if order.dtype.kind != "i" or order.ndim != 1 or len(order) > 2 * len(self.names):
+            raise ValueError("expected an order of nodes")
+        return order
 
     def _told(self, order: Sequence[int]) -> Any:
         """An order in the problem's names, told in one way of the many that mean the same."""
+        if min(order, default=0) < 0:
+            raise ValueError("no node has a negative number")
         at = order.index(self.start)
         order = [*order[at:], *order[:at]]
         if self.fleet is None:
@@ -110,12 +124,13 @@ class RouteInstance:
         trips = [solution[key]] if self.fleet is None else [[self.names[self.start], *r] for r in solution[key] if r]
         visits = [name for trip in trips for name in (trip if self.fleet is None else trip[1:])]
         due = set(self.names) if self.fleet is None else set(self.names) - {self.names[self.start]}
-        violations: list[str] = []
+        wrong: list[str] = []
         for name in visits:
             if name not in due:
-                violations.append(f"node {name!r} is not to be visited, or is visited twice")
+                wrong.append(f"node {shown(name)} is not to be visited, or is visited twice")
             due.discard(name)
-        violations += [f"node {name!r} is not visited" for name in self.names if name in due]
+        wrong += [f"node {shown(name)} is not visited" for name in self.names if name in due]
+        violations = wrong[:TOLD] + ([f"and {len(wrong) - TOLD} more of the kind"] if len(wrong) > TOLD else [])
         if any(name not in index for name in visits):
             return Evaluation(None, False, tuple(violations))
         total = fsum(length(self.distances, [index[name] for name in trip]) for trip in trips)
@@ -150,6 +165,8 @@ def moved(order: Int64[np.ndarray, " p"], lift: Bundle, bits: Any) -> Int64[np.n
     Raises ValueError or LookupError where they do not fit.
     """
     places, nodes, bounds = (array(lift, name) for name in ("places", "nodes", "bounds"))
+    if any(each.ndim != 1 or each.dtype.kind != "i" for each in (places, nodes, bounds)):
+        raise ValueError("expected lists of places, nodes and bounds")
     if len(bits) != len(bounds) - 1:
         raise ValueError(f"expected {len(bounds) - 1} bits, got {len(bits)}")
     order = np.array(order)
@@ -165,14 +182,13 @@ class RouteFamily:
     def parse(self, problem: Problem, limits: Limits) -> RouteInstance | Rejected:
         given = problem.problem
         if unknown := sorted(given.keys() - set(_FIELDS)):
-            return _invalid(f"unknown field {unknown[0]!r}", f".{unknown[0]}", f"Known fields: {', '.join(_FIELDS)}.")
+            remedy = f"Known fields: {', '.join(_FIELDS)}."
+            return invalid(f"unknown field {shown(unknown[0])}", f".{unknown[0]}", remedy)
         if problem.sense == "max":
             return Rejected("invalid_event", "routes are minimised", "$.sense", "Leave sense out.")
-        try:
-            data = msgspec.convert(given, Route)
-        except msgspec.ValidationError as error:
-            message, _, place = str(error).partition(" - at ")
-            return _invalid(message, place.strip("`").removeprefix("$"), "See the fields of the family route.")
+        data = converted(given, Route, "", "See the fields of the family route.")
+        if isinstance(data, Rejected):
+            return data
         distances = _distances(data, limits)
         if isinstance(distances, Rejected):
             return distances
@@ -180,7 +196,7 @@ class RouteFamily:
         if isinstance(names, Rejected):
             return names
         if data.depot is not None and data.depot not in names:
-            return _invalid(f"{data.depot!r} is not a node", ".depot", "Name one of the nodes.")
+            return invalid(f"{shown(data.depot)} is not a node", ".depot", "Name one of the nodes.")
         start = names.index(data.depot) if data.depot is not None else 0
         fleet = _fleet(data, start, names)
         if isinstance(fleet, Rejected):
@@ -197,7 +213,10 @@ class RouteFamily:
         return RouteInstance(called, distances, data.directed, start, fleet, digest)
 
     def light(self, problem: Problem) -> bool:
-        return True
+        given = problem.problem
+        listed = [given.get(name) for name in ("coordinates", "matrix", "nodes", "demands")]
+        rows = [len(row) for each in listed if isinstance(each, list) for row in each[:LIGHT] if isinstance(row, list)]
+        return all(len(each) <= LIGHT for each in listed if isinstance(each, list)) and max(rows, default=0) <= LIGHT
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families import route_reduce
@@ -210,13 +229,9 @@ class RouteFamily:
         route_reduce.warm_up(layers, slow)
 
 
-def _invalid(message: str, place: str, remedy: str) -> Rejected:
-    return Rejected("invalid_problem", message, f"$.problem{place}", remedy)
-
-
 def _distances(data: Route, limits: Limits) -> Distances | Rejected:
     if (data.coordinates is None) == (data.matrix is None):
-        return _invalid("expected coordinates or a matrix, one of them", "", "Send `coordinates` or `matrix`.")
+        return invalid("expected coordinates or a matrix, one of them", "", "Send `coordinates` or `matrix`.")
     field_ = "matrix" if data.coordinates is None else "coordinates"
     listed: Sequence[Sequence[float]] = data.matrix if data.matrix is not None else data.coordinates or ()
     n = len(listed)
@@ -233,12 +248,12 @@ def _distances(data: Route, limits: Limits) -> Distances | Rejected:
     if data.matrix is not None:
         return _listed(data)
     if data.directed:
-        return _invalid("distances between points are the same both ways", ".directed", "Send a matrix.")
+        return invalid("distances between points are the same both ways", ".directed", "Send a matrix.")
     table = np.array(listed, dtype=np.float64)
     reach = (90.0, 180.0) if data.metric == "geo" else (1e12, 1e12)
     if len(at := np.argwhere(~(np.abs(table) <= reach))):
         k, axis = (int(i) for i in at[0])
-        return _invalid(
+        return invalid(
             f"{listed[k][axis]:g} is beyond ±{reach[axis]:g}",
             f".coordinates[{k}][{axis}]",
             "With geo, send latitude and longitude as DDD.MM." if data.metric == "geo" else "Scale the points down.",
@@ -250,27 +265,27 @@ def _listed(data: Route) -> Distances | Rejected:
     rows = data.matrix or ()
     n = len(rows)
     if data.metric != "euclidean":
-        return _invalid("a matrix has no metric", ".metric", "Leave it out, or send coordinates.")
+        return invalid("a matrix has no metric", ".metric", "Leave it out, or send coordinates.")
     for k, row in enumerate(rows):
         if len(row) != n:
-            return _invalid(f"expected {n} values, got {len(row)}", f".matrix[{k}]", "Send a square matrix.")
+            return invalid(f"expected {n} values, got {len(row)}", f".matrix[{k}]", "Send a square matrix.")
     table = np.array(rows, dtype=np.float64)
     if len(at := np.argwhere(~np.isfinite(table) | (table < 0))):
         i, j = (int(k) for k in at[0])
         if i != j or not np.isfinite(table[i, j]):
-            return _invalid(
+            return invalid(
                 f"{rows[i][j]:g} is no distance", f".matrix[{i}][{j}]", "Send finite numbers, none negative."
             )
     np.fill_diagonal(table, 0.0)
     if not data.directed and len(at := np.argwhere(table != table.T)):
         i, j = (int(k) for k in at[0])
-        return _invalid(
+        return invalid(
             f"{rows[i][j]:g} from {i} to {j}, {rows[j][i]:g} back",
             f".matrix[{i}][{j}]",
             "Correct the matrix, or set `directed` where both are meant.",
         )
     if table.max(initial=0.0) * n > LARGEST:
-        return _invalid(
+        return invalid(
             "the distances add up to more than a float64 holds exactly", ".matrix", "Scale the distances down."
         )
     return Distances(table, None)
@@ -280,20 +295,20 @@ def _names(data: Route, n: int) -> tuple[Node, ...] | Rejected:
     if data.nodes is None:
         return tuple(range(n))
     if len(data.nodes) != n:
-        return _invalid(f"expected {n} names, got {len(data.nodes)}", ".nodes", "Name every node.")
-    seen: set[Node] = set()
-    for k, name in enumerate(data.nodes):
-        if name in seen:
-            return _invalid(f"{name!r} is there twice", f".nodes[{k}]", "Give every node its own name.")
-        seen.add(name)
-    return tuple(data.nodes)
+        return invalid(f"expected {n} names, got {len(data.nodes)}", ".nodes", "Name every node.")
+    names = tuple(data.nodes)
+    if (k := twice(names)) is not None:
+        return invalid(f"{shown(names[k])} is there twice", f".nodes[{k}]", "Give every node its own name.")
+    if (k := unwritable(names)) is not None:
+        return invalid(f"{shown(names[k])} is no name", f".nodes[{k}]", "Send valid UTF-8, or integers of 64 bits.")
+    return names
 
 
 def _fleet(data: Route, start: int, names: Sequence[Node]) -> Fleet | Rejected | None:
     if data.demands is None or data.capacity is None:
         for name in ("demands", "capacity", "vehicles"):
             if getattr(data, name) is not None:
-                return _invalid(
+                return invalid(
                     f"{name} without {'capacity' if name == 'demands' else 'demands and capacity'}",
                     f".{name}",
                     "Send demands and capacity, or leave all out for one tour.",
@@ -301,27 +316,27 @@ def _fleet(data: Route, start: int, names: Sequence[Node]) -> Fleet | Rejected |
         return None
     n = len(names)
     if not 0 < data.capacity <= LARGEST:
-        return _invalid(f"expected a positive number, got {data.capacity:g}", ".capacity", "Say what a vehicle holds.")
+        return invalid(f"expected a positive number, got {data.capacity:g}", ".capacity", "Say what a vehicle holds.")
     if data.vehicles is not None and data.vehicles < 1:
-        return _invalid(f"expected at least 1, got {data.vehicles}", ".vehicles", "Leave it out for no limit.")
+        return invalid(f"expected at least 1, got {shown(data.vehicles)}", ".vehicles", "Leave it out for no limit.")
     if len(data.demands) != n:
-        return _invalid(f"expected {n} values, got {len(data.demands)}", ".demands", "Send one for each node.")
+        return invalid(f"expected {n} values, got {len(data.demands)}", ".demands", "Send one for each node.")
     if n == 1:
         return Rejected("empty_problem", "there is no customer", "$.problem", "Send the depot and at least one more.")
     for k, demand in enumerate(data.demands):
         if not 0 <= demand < np.inf:
-            return _invalid(f"{demand:g} is no demand", f".demands[{k}]", "Send finite numbers, none negative.")
+            return invalid(f"{demand:g} is no demand", f".demands[{k}]", "Send finite numbers, none negative.")
         if k == start and demand:
-            return _invalid(f"the depot {names[k]!r} has the demand {demand:g}", f".demands[{k}]", "Set it to 0.")
+            return invalid(f"the depot {shown(names[k])} has the demand {demand:g}", f".demands[{k}]", "Set it to 0.")
         if demand > data.capacity:
-            return _invalid(
-                f"node {names[k]!r} demands {demand:g}, a vehicle holds {data.capacity:g}",
+            return invalid(
+                f"node {shown(names[k])} demands {demand:g}, a vehicle holds {data.capacity:g}",
                 f".demands[{k}]",
                 "Split the demand, or raise the capacity.",
             )
     vehicles = min(data.vehicles or n - 1, n - 1)
     if (total := fsum(data.demands)) > vehicles * fits(data.capacity):
-        return _invalid(
+        return invalid(
             f"the demands are {total:g}, {vehicles} vehicles hold {vehicles * data.capacity:g}",
             ".vehicles",
             "Raise vehicles or capacity.",

@@ -24,7 +24,10 @@ def state_of(bits: UInt8[np.ndarray, " n"]) -> Bundle:
 
 def bits_of_state(state: Bundle) -> Any:
     """The sample again (uint8). Raises LookupError or ValueError where there is none."""
-    return array(state, "bits")
+    bits = array(state, "bits")
+    if bits.dtype != np.uint8 or bits.ndim != 1 or bits.max(initial=0) > 1:
+        raise ValueError("expected a sample of bits")
+    return bits
 
 
 def lifted_bits(state: Bundle, lift: Bundle, answer: Answer) -> Any:

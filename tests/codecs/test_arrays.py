@@ -51,7 +51,7 @@ def test_another_dtype_is_refused(array: Any) -> None:
 
 @pytest.mark.parametrize(("shape", "size"), [((2,), 8), ((1,), 9), ((0,), 8)])
 def test_bytes_that_do_not_fill_the_shape_are_told(shape: tuple[int, ...], size: int) -> None:
-    with pytest.raises(ValueError, match=f"expected {8 * shape[0]} bytes for <f8.*, got {size}"):
+    with pytest.raises(ValueError, match=f"expected {8 * shape[0]} bytes for <f8.*, got "):
         unpack(Packed("<f8", shape, b64encode(bytes(size)).decode()))
 
 
@@ -73,6 +73,12 @@ def test_bit_0_is_the_first_of_its_byte() -> None:
         Packed("<f8", (-1, -1), b64encode(bytes(8)).decode()),
         Packed("<f8", (1,), "not base64!!"),
         Packed("<f8", (1,), "é"),
+        Packed("<f8", (2**62, 4), ""),
+        Packed("<f8", (2**31, 0), ""),
+        Packed("<f8", (10**300,), ""),
+        Packed("|u1", (10**9, 10**9, 0), ""),
+        Packed("|u1", (1,) * 100_000, b64encode(bytes(1)).decode()),
+        Packed("|u1", (1,), "\ud800==="),
     ],
 )
 def test_a_damaged_array_is_a_value_error(packed: Packed) -> None:
@@ -87,6 +93,10 @@ def test_a_damaged_array_is_a_value_error(packed: Packed) -> None:
         Packed("|u1", (8,), b64encode(bytes(2)).decode()),
         Packed("|u1", (-3,), ""),
         Packed("|u1", (2, 4), b64encode(bytes(1)).decode()),
+        Packed("|u1", (), b64encode(bytes(1)).decode()),
+        Packed("|u1", (-8,), b64encode(bytes(1)).decode()),
+        Packed("|u1", (10**300,), ""),
+        Packed("|u1", (2**62,), ""),
         Packed("|u1", (8,), "%%%%"),
     ],
 )

@@ -1,0 +1,78 @@
+"""What the families' `parse` share: telling what is wrong in few words, whatever was sent."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from qmosaic.codecs.errors import RejectCode, Rejected
+
+QUOTED, TOLD = 60, 300
+"""The most characters of input that a message quotes, and of a message or a place."""
+EXACT = 2.0**53
+"""Whole numbers below it are exact as float64, and so are their sums."""
+
+T = TypeVar("T")
+
+
+def rejected(code: RejectCode, message: str, place: str, remedy: str) -> Rejected:
+    """A complaint, its texts cut and such that UTF-8 can write them; `place` inside the payload."""
+    return Rejected(code, told(message), told(f"$.problem{place}"), remedy)
+
+
+def invalid(message: str, place: str, remedy: str) -> Rejected:
+    """The family's own complaint, `place` inside the payload."""
+    return rejected("invalid_problem", message, place, remedy)
+
+
+def told(text: str) -> str:
+    """A text as it may go out."""
+    short = text if len(text) <= TOLD else f"{text[:TOLD]}…"
+    return short if short.isascii() else short.encode(errors="backslashreplace").decode()
+
+
+def shown(value: Any) -> str:
+    """A value as it was sent, in at most some `QUOTED` characters."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > QUOTED:
+        return repr(f"{value[:QUOTED]}…")
+    if isinstance(value, list | tuple):
+        inner = ", ".join("…" if isinstance(each, list | tuple | dict) else shown(each) for each in value[:3])
+        return f"[{inner}, …]" if len(value) > 3 else f"[{inner}]"
+    return "an object" if isinstance(value, dict) else repr(value)
+
+
+def converted(given: Any, kind: type[T], place: str, remedy: str) -> T | Rejected:
+    """`given` as a value of `kind`; `place`: where it is in the payload."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        message, _, inside = str(error).partition(" - at ")
+        return invalid(message, f"{place}{inside.strip('`').removeprefix('$')}", remedy)
+    except OverflowError:
+        return invalid("a number is out of range", place, remedy)
+
+
+def unwritable(names: list[Any] | tuple[Any, ...]) -> int | None:
+    """The place of the first name that cannot go out again: no Unicode text, or a number of over 64 bits."""
+    try:
+        "".join([name for name in names if isinstance(name, str)]).encode()
+    except UnicodeEncodeError:
+        return next(k for k, name in enumerate(names) if isinstance(name, str) and _lone(name))
+    return next((k for k, name in enumerate(names) if isinstance(name, int) and not -(2**63) <= name < 2**63), None)
+
+
+def _lone(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def twice(names: list[Any] | tuple[Any, ...]) -> int | None:
+    """The place of the first name that was there before."""
+    seen: set[Any] = set()
+    for k, name in enumerate(names):
+        if name in seen:
+            return k
+        seen.add(name)
+    return None
