@@ -21,7 +21,6 @@ from qmosaic.backends.jax_gates import advance, begin, plan, reached, weights
 from qmosaic.backends.jax_steps import Step, Turn
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.circuit import condition as condition_of
-from qmosaic.codecs.circuit import condition as condition_of
 from qmosaic.codecs.errors import BackendError
 
 MAX_BRANCHES = 8192
