@@ -11,6 +11,7 @@ import time
 from qmosaic.streams import pacing
 from qmosaic.streams.bounded import bounded
 from qmosaic.streams.lifeline import Lifeline
+from qmosaic.streams.logs import Formatter
 from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Telemetry
@@ -47,7 +48,7 @@ def main() -> None:
     lifeline = Lifeline(fd)
     settings = lifeline.settings()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
+    handler.setFormatter(Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
     handler.addFilter(_OnceInAWhile())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))
