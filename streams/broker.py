@@ -19,6 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qmosaic.codecs.errors import BrokerError
+from qmosaic.streams.environment import of_process
+from qmosaic.streams.folders import UMASK, make_private
+from qmosaic.streams.logs import open_log
 
 HOST = "127.0.0.1"
 # prctl(PR_SET_PDEATHSIG, SIGTERM), unless the parent died before the request took hold.
@@ -58,19 +61,26 @@ class EmbeddedBroker:
     def start(self, timeout: float = 10.0) -> None:
         """Start and wait until the broker answers Kafka requests, `timeout` seconds at most.
 
-        Raises BrokerError: no binary for this platform, port in use, directory in use, no answer in time.
+        Raises BrokerError: no binary for this platform, port in use, directory in use, no answer in time;
+        SettingsError: the directory is another user's.
         """
         binary = _binary()
         self.port = _claim(self.port)
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        make_private(self.data_dir)
         command = [str(binary), "start", "--only", "kafka", "--kafka-port", str(self.port)]
-        with self.log_file.open("wb") as log:
+        with contextlib.suppress(FileNotFoundError):
+            self.log_file.replace(
+                self.log_file.with_name(f"{self.log_file.name}.1")
+            )  # the last words of the one before
+        with open_log(self.log_file) as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own binary, no shell
                 with_parent([*command, "--host", HOST, "--data-dir", str(self.data_dir)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=of_process(os.environ),
+                umask=UMASK,
             )
         give_up = time.monotonic() + timeout
         while not answers(HOST, self.port):

@@ -11,6 +11,7 @@ import time
 from qmosaic.streams import pacing, reading
 from qmosaic.streams.bounded import bounded
 from qmosaic.streams.lifeline import Lifeline
+from qmosaic.streams.logs import Formatter
 from qmosaic.streams.memory import settle_memory
 from qmosaic.streams.records import record_bytes
 from qmosaic.streams.settings import Settings
@@ -49,7 +50,7 @@ def main() -> None:
     settings = lifeline.settings()
     reading.install(record_bytes(settings))
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
+    handler.setFormatter(Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
     handler.addFilter(_OnceInAWhile())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))

@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
@@ -446,14 +445,15 @@ def solve(
 
 async def _with_pipeline(settings: Settings, work: Callable[[Settings], Awaitable[int]]) -> int:
     """A pipeline of its own for the time of `work`, in a folder that is removed after it."""
+    from qmosaic.streams.folders import scratch
     from qmosaic.streams.supervisor import Supervisor
     from qmosaic.streams.topology import STAGES
 
-    with tempfile.TemporaryDirectory(prefix="qmosaic-") as folder:
-        here = msgspec.structs.replace(settings, data_dir=folder)
+    with scratch() as folder:
+        here = msgspec.structs.replace(settings, data_dir=str(folder / "data"))
         typer.echo("starting the pipeline: a first start compiles for about a minute", err=True)
         async with Supervisor(
-            here, list(STAGES), logs=Path(folder) / "logs", tell=lambda text: typer.echo(text, err=True)
+            here, list(STAGES), logs=folder / "data" / "logs", tell=lambda text: typer.echo(text, err=True)
         ) as supervisor:
             return await work(supervisor.settings)
 
@@ -462,9 +462,11 @@ async def _with_pipeline(settings: Settings, work: Callable[[Settings], Awaitabl
 def demo() -> None:
     """The bundled examples through a pipeline of their own: a table of outcomes, and one trace as a tree."""
     from qmosaic.streams.demo import demo_problems
+    from qmosaic.streams.folders import scratch
 
-    with tempfile.TemporaryDirectory(prefix="qmosaic-spans-") as spans:
-        settings = msgspec.structs.replace(load_settings(EMBEDDED), spans_dir=spans)
+    with scratch() as folder:
+        spans = folder / "spans"
+        settings = msgspec.structs.replace(load_settings(EMBEDDED), spans_dir=str(spans))
 
         async def work(here: Settings) -> int:
             problems = demo_problems()
@@ -474,7 +476,7 @@ def demo() -> None:
             await asyncio.sleep(1.0)  # the workers write their spans every 0.2 s
             far = [one for one in results if isinstance(one, Outcome) and one.circuit] or results
             console().print()
-            console().print(trace_tree(read_spans(Path(spans)), far[0].trace_id))
+            console().print(trace_tree(read_spans(spans), far[0].trace_id))
             return code
 
         run(_with_pipeline(settings, work))

@@ -7,9 +7,10 @@ its supervisor, and nothing has to be looked for by process id.
 from __future__ import annotations
 
 import asyncio
-import os
+import select
 import signal
 import socket
+import threading
 from contextlib import suppress
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from qmosaic.streams.settings import Settings
 
 READY = b"R"
+DRAIN_SECONDS = 15
 
 
 class Lifeline:
@@ -26,6 +28,14 @@ class Lifeline:
         self._socket = socket.socket(fileno=fd)
         self._stop = asyncio.Event()
         self._told = False
+        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+
+    def _watch(self) -> None:
+        """When whoever supervised us is gone, end soon, whatever the drain does, and work that blocks the loop."""
+        line = select.poll()
+        line.register(self._socket, 0)  # nothing but its end
+        line.poll()
+        signal.alarm(DRAIN_SECONDS)  # SIGALRM ends a process
 
     def settings(self) -> Settings:
         """The first line: the settings the supervisor runs with."""
@@ -49,8 +59,6 @@ class Lifeline:
             if not data:
                 asyncio.get_running_loop().remove_reader(self._socket)
                 self._stop.set()
-                # Whoever supervised us is gone: whatever the drain does, end soon.
-                asyncio.get_running_loop().call_later(15, os._exit, 1)
 
     def ready(self) -> None:
         """Tell the supervisor, once, that this worker has its partitions."""

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context, parent_process
@@ -43,6 +44,25 @@ def lower_priority() -> None:
     """Of this thread (its process where the system knows no priorities of threads): others go first."""
     who = threading.get_native_id() if sys.platform == "linux" else 0
     os.setpriority(os.PRIO_PROCESS, who, NICE)
+
+
+def cpu_seconds(roots: Iterable[int]) -> dict[int, float]:
+    """Seconds of a processor that each process has taken with all below it; zeros where there is no /proc."""
+    parents: dict[int, int] = {}
+    taken: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            pid = int(folder.name)
+            parents[pid], taken[pid] = int(fields[1]), sum(map(int, fields[11:15]))  # proc_pid_stat(5)
+    total = dict.fromkeys(roots, 0.0)
+    for pid, ticks in taken.items():
+        for _ in range(100):  # not all was read at one moment: there could be a circle
+            if pid in total:
+                total[pid] += ticks / os.sysconf("SC_CLK_TCK")
+                break
+            pid = parents.get(pid, 0)
+    return total
 
 
 def foreground(processes: int) -> Executor:

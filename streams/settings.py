@@ -115,7 +115,8 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka.
 
-    `embedded_port`: of the embedded broker, 0 for a free one at each start.
+    `embedded_port`: of the embedded broker, 0 for a free one at each start. `environment`: by stage, as in `--stages`,
+    variables that its workers get besides the usual ones, `*` for any ending.
     """
 
     broker: str = EMBEDDED
@@ -126,6 +127,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     otlp_endpoint: str | None = None
     spans_dir: str | None = None
     log_level: str = "WARNING"
+    log_bytes: int = 5 * 1024 * 1024
+    environment: dict[str, tuple[str, ...]] = {}
     security: Security = Security()
     topics: Topics = Topics()
     limits: LimitSettings = LimitSettings()

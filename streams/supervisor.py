@@ -10,10 +10,9 @@ import asyncio
 import os
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +20,21 @@ from types import TracebackType
 import msgspec
 
 from qmosaic.codecs.errors import BrokerError
+from qmosaic.codecs.text import shown
 from qmosaic.streams import pacing
 from qmosaic.streams.admin import create_topics
 from qmosaic.streams.broker import EmbeddedBroker
+from qmosaic.streams.environment import of_worker
+from qmosaic.streams.folders import UMASK, make_data_folder, make_private, scratch
+from qmosaic.streams.logs import last_lines, open_log, trim
+from qmosaic.streams.processes import cpu_seconds
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
 
-READY_SECONDS = 300.0  # a first start compiles every program once
+READY_SECONDS = 300.0  # a start is given up that long after the last sign of progress:
+PROGRESS_SECONDS = 5.0  # of a processor, taken by a worker and its processes; one that only waits takes less
+LOOK_SECONDS, SAY_SECONDS = 1.0, 15.0
+LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
 HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
 STEADY_SECONDS = 30.0  # a worker that ran this long starts again without a pause
@@ -45,6 +52,10 @@ class Child:
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
     started_at: float = 0.0
+    cpu: float = 0.0
+    progress_at: float = 0.0
+    progress_cpu: float = 0.0
+    environment: dict[str, str] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
 
@@ -64,8 +75,8 @@ class Supervisor:
     ) -> None:
         self.settings, self._logs, self._tell, self._create = settings, logs, tell, create
         self.broker: EmbeddedBroker | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self._bell: tempfile.TemporaryDirectory[str] | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self._open = ExitStack()
         counts = scale or {}
         if not settings.paid.backends:
             stages = [stage for stage in stages if stage != PAID]
@@ -85,44 +96,61 @@ class Supervisor:
         await self.stop()
 
     async def start(self) -> None:
-        """Broker, topics, workers; returns when every worker has its partitions. Raises BrokerError."""
+        """Broker, topics, workers; returns when every worker has its partitions. Raises BrokerError, SettingsError."""
+        data = Path(self.settings.data_dir)
+        make_data_folder(data)
+        if self._logs is not None:
+            make_private(self._logs)
         if self.settings.broker == EMBEDDED:
-            self.broker = EmbeddedBroker(Path(self.settings.data_dir) / "broker", self.settings.embedded_port)
+            self.broker = EmbeddedBroker(data / "broker", self.settings.embedded_port)
             self.broker.start()  # on the main thread: the broker ends when the thread that started it does
             self.settings = msgspec.structs.replace(self.settings, broker=self.broker.address)
             self._tell(f"embedded broker at {self.broker.address}")
-            self._bell = tempfile.TemporaryDirectory(prefix="qm-")  # a short path: sockets allow 100 characters
-            os.environ[pacing.VARIABLE] = self._bell.name
-            self._watch = asyncio.create_task(self._keep_broker(self.broker), name="broker")
+            os.environ[pacing.VARIABLE] = str(self._open.enter_context(scratch()))
+            self._open.callback(os.environ.pop, pacing.VARIABLE, None)
+            self._watches.append(asyncio.create_task(self._keep_broker(self.broker), name="broker"))
         if self._create:
             await create_topics(self.settings)
+        self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))
         for child in self.children:
+            child.environment = of_worker(os.environ, child.stage, self.settings)
             child.task = asyncio.create_task(self._keep(child), name=child.instance)
         await self._until_ready()
 
     async def _until_ready(self) -> None:
-        until = time.monotonic() + READY_SECONDS
+        looked = said = time.monotonic()
         while late := [child for child in self.children if not child.is_ready.is_set()]:
+            for child in late:
+                if child.task is not None and child.task.done():
+                    child.task.result()  # it cannot even be spawned
+            if (now := time.monotonic()) - looked >= LOOK_SECONDS:
+                looked = now
+                _note_progress(late, now)
             hopeless = [child for child in late if child.starts >= HOPELESS_STARTS]
-            if hopeless or time.monotonic() > until:
-                names = ", ".join(child.instance for child in hopeless or late)
+            stuck = [child for child in late if child.starts and now - child.progress_at > READY_SECONDS]
+            if hopeless or stuck:
+                names = ", ".join(child.instance for child in hopeless or stuck)
                 raise BrokerError(
-                    f"{names} {'cannot start' if hopeless else f'not ready after {READY_SECONDS:.0f} s'}",
-                    place=self._last_words(hopeless or late),
+                    f"{names} {'cannot start' if hopeless else f'not ready: no progress for {READY_SECONDS:.0f} s'}",
+                    place=self._last_words(hopeless or stuck),
                     remedy=f"Look at the logs{f' in {self._logs}' if self._logs else ''}.",
                 )
+            if now - said >= SAY_SECONDS:
+                said = now
+                names = ", ".join(f"{child.instance} ({child.cpu:.0f} s of CPU so far)" for child in late)
+                self._tell(f"waiting for {names} to warm up; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
             await asyncio.sleep(0.05)
 
     def _last_words(self, children: Sequence[Child]) -> str:
         if self._logs is None:
             return ""
-        lines = (self._logs / f"{children[0].instance}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        lines = last_lines(self._logs / f"{children[0].instance}.log")
+        return shown(lines[-1]) if lines else ""
 
     async def stop(self) -> None:
         """Drain and stop; every wait bounded."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
         for child in self.children:
             if child.task is not None:
                 child.task.cancel()  # nobody is started again
@@ -130,9 +158,8 @@ class Supervisor:
             await self._end(child)
         if self.broker is not None:
             await asyncio.to_thread(self.broker.stop)
-        if self._bell is not None:
-            os.environ.pop(pacing.VARIABLE, None)
-            self._bell.cleanup()
+        self._trim_logs()
+        self._open.close()
 
     async def _keep_broker(self, broker: EmbeddedBroker) -> None:
         while True:
@@ -140,7 +167,23 @@ class Supervisor:
             status = broker.poll()
             if status is not None:
                 self._tell(f"the embedded broker ended with {status}, starting it again at {broker.address}")
-                broker.start()
+                try:
+                    broker.start()
+                except BrokerError as error:
+                    self._tell(shown(str(error)))
+                    await asyncio.sleep(LONGEST_PAUSE)
+
+    async def _keep_logs(self) -> None:
+        while True:
+            self._trim_logs()
+            await asyncio.sleep(LOG_LOOK_SECONDS)
+
+    def _trim_logs(self) -> None:
+        if self._logs is not None:
+            for child in self.children:
+                trim(self._logs / f"{child.instance}.log", self.settings.log_bytes)
+        if self.broker is not None:
+            trim(self.broker.log_file, self.settings.log_bytes)
 
     async def _keep(self, child: Child) -> None:
         pause = 0.0
@@ -154,11 +197,12 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _spawn(self, child: Child) -> None:
-        ours, theirs = socket.socketpair()
+        _hang_up(child)
+        child.line, theirs = socket.socketpair()
+        child.line.setblocking(False)
         log = None
         if self._logs is not None:
-            self._logs.mkdir(parents=True, exist_ok=True)
-            log = (self._logs / f"{child.instance}.log").open("ab")
+            log = open_log(self._logs / f"{child.instance}.log")
         try:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -171,20 +215,20 @@ class Supervisor:
                 stdout=log or sys.stderr,
                 stderr=log or sys.stderr,
                 pass_fds=[theirs.fileno()],
+                env=child.environment,
+                umask=UMASK,
             )
         finally:
             theirs.close()
             if log is not None:
                 log.close()
         child.starts += 1
-        child.started_at = time.monotonic()
-        ours.setblocking(False)
+        child.started_at = child.progress_at = time.monotonic()
+        child.progress_cpu = 0.0
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(ours, msgspec.json.encode(self.settings) + b"\n")
-        if child.line is not None:
-            child.line.close()
-        child.line = ours
-        loop.add_reader(ours, self._heard, child, ours)
+        with suppress(OSError):  # it has ended by now
+            await loop.sock_sendall(child.line, msgspec.json.encode(self.settings) + b"\n")
+        loop.add_reader(child.line, self._heard, child, child.line)
 
     def _heard(self, child: Child, line: socket.socket) -> None:
         data = b""
@@ -207,7 +251,20 @@ class Supervisor:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        if child.line is not None:
-            asyncio.get_running_loop().remove_reader(child.line)
-            child.line.close()
-            child.line = None
+        _hang_up(child)
+
+
+def _hang_up(child: Child) -> None:
+    if child.line is not None:
+        asyncio.get_running_loop().remove_reader(child.line)
+        child.line.close()
+        child.line = None
+
+
+def _note_progress(children: Sequence[Child], now: float) -> None:
+    taken = cpu_seconds(child.process.pid for child in children if child.process is not None)
+    for child in children:
+        if child.process is not None:
+            child.cpu = taken[child.process.pid]
+            if child.cpu - child.progress_cpu >= PROGRESS_SECONDS:
+                child.progress_at, child.progress_cpu = now, child.cpu

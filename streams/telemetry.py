@@ -29,6 +29,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from qmosaic.streams.logs import open_log
 from qmosaic.streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,12 +48,11 @@ class FileExporter(SpanExporter):
     """Spans as JSON lines in a file of this process, for whoever has no collector."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = open_log(path)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._file.writelines(orjson.dumps(_plain(span), option=orjson.OPT_APPEND_NEWLINE) for span in spans)
-        self._file.flush()
+        self._file.write(b"".join(orjson.dumps(_plain(span), option=orjson.OPT_APPEND_NEWLINE) for span in spans))
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
