@@ -41,7 +41,7 @@ from qmosaic.processors.admit import Record, admit
 from qmosaic.processors.families.base import QUICK
 from qmosaic.processors.join import INPUTS, REJECTED, Decision, Duplicate, Input, Join, Reject, Settled
 from qmosaic.processors.verify import settle, settle_record
-from qmosaic.streams import pacing, processes
+from qmosaic.streams import pacing, processes, reading
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.names import group_id, topic_name, transactional_id
@@ -97,6 +97,7 @@ class Verifier(mode.Service):
         self._limits, self._defaults = limits_of(settings), defaults_of(settings)
         self._lock = asyncio.Lock()  # a rebalance waits for the transactions under way, and they for it
         self._epoch = 0
+        self._held = reading.Held()
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -148,6 +149,8 @@ class Verifier(mode.Service):
         while not self.should_stop:
             epoch = self._epoch
             batches = await self.consumer.getmany(timeout_ms=self._patience(), max_records=2000)
+            for line in self._held.look(reading.places(self.consumer), time.monotonic()):
+                log.warning(line)
             async with self._lock:
                 if epoch != self._epoch:
                     self._read_again(batches)
