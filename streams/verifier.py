@@ -52,7 +52,7 @@ from qmosaic.processors.terminal import (
     settled_entry,
 )
 from qmosaic.processors.verify import unjudged
-from qmosaic.streams import crashes, pacing
+from qmosaic.streams import crashes, pacing, reading
 from qmosaic.streams.beside import Beside, BesideError
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
@@ -158,6 +158,7 @@ class Verifier(mode.Service):
         self._answers, self._settles = AnswerRate(), SettleRate()
         self._triage_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
+        self._held = reading.Held()
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -210,6 +211,8 @@ class Verifier(mode.Service):
         while not self.should_stop:
             epoch = self._epoch
             batches = await self.consumer.getmany(timeout_ms=self._patience(), max_records=2000)
+            for line in self._held.look(reading.places(self.consumer), time.monotonic()):
+                log.warning(line)
             async with self._lock:
                 if epoch != self._epoch:
                     self._read_again(batches)
