@@ -30,6 +30,10 @@ class BesideError(Exception):
         self.code, self.message = code, message
 
 
+class WorkError(Exception):
+    """What the work raised, as text: an error of another process need not be one that can be sent."""
+
+
 class Beside:
     """`await run(…)` from as many tasks as you like; the most urgent goes first."""
 
@@ -43,7 +47,7 @@ class Beside:
         self._task = asyncio.create_task(self._work(), name="beside")
 
     async def run(self, deadline_at: float, work: Callable[..., T], *given: Any) -> T:
-        """The result of `work(*given)`, a function at the top of a module. Raises BesideError, or what it raises.
+        """The result of `work(*given)`, by a function at the top of a module. Raises BesideError, WorkError.
 
         `deadline_at`: seconds since the epoch. What has not begun by then never does.
         """
@@ -111,5 +115,9 @@ def _limited(seconds: float, work: Callable[[], T]) -> T:
         return work()
     except _Over:
         raise TimeoutError from None
+    except MemoryError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: what comes back must be an error that can be sent
+        raise WorkError(f"{type(error).__name__}: {error}"[:500]) from None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

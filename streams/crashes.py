@@ -61,7 +61,7 @@ class Notebook:
 
     @contextmanager
     def holding(self, records: Iterable[Received]) -> Iterator[None]:
-        """These are in hand; what a process survives is no suspect any more."""
+        """These are in hand."""
         places = [place_of(record) for record in records]
         key, self._next = self._next, self._next + 1
         self._held[key] = places
@@ -70,12 +70,16 @@ class Notebook:
             yield
         finally:
             del self._held[key]
-            if self.deaths:
-                for place in places:
-                    if self.deaths.get(place, 0) < MOST:
-                        self.deaths.pop(place, None)
-                        self._own.pop(place, None)
             self._save()
+
+    def done(self, places: Iterable[Place]) -> None:
+        """Nobody needs to look into these any more: they are no suspects. A culprit stays one."""
+        if not self.deaths:
+            return
+        for place in places:
+            if self.deaths.get(place, 0) < MOST:
+                self.deaths.pop(place, None)
+                self._own.pop(place, None)
 
     def close(self) -> None:
         """This process ends by itself."""

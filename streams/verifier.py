@@ -53,7 +53,7 @@ from qmosaic.processors.terminal import (
 )
 from qmosaic.processors.verify import unjudged
 from qmosaic.streams import crashes, pacing, reading
-from qmosaic.streams.beside import Beside, BesideError
+from qmosaic.streams.beside import Beside, BesideError, WorkError
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.crashes import Notebook
@@ -344,9 +344,9 @@ class Verifier(mode.Service):
                 return  # the clock refuses it
             code: RejectCode = "worker_crashed" if error.code == "worker_crashed" else "too_large"
             verdict = _refusal(whole, code, f"reading it: {error.message}")
-        except Exception as error:  # noqa: BLE001 - of a family or a plug-in, on input from outside: anything may come
+        except WorkError as error:
             self._say(record, "admitting", error)
-            verdict = _refusal(whole, "stage_failed", f"reading it raised {type(error).__name__}")
+            verdict = _refusal(whole, "stage_failed", f"reading it raised {str(error).partition(':')[0]}")
         if not owned.join.is_read(record.offset):
             owned.found += owned.join.problem(record.offset, verdict, record)
 
@@ -488,8 +488,9 @@ class Verifier(mode.Service):
             return "deadline", "", await self._beside.run(ref.deadline_at, judge_record, *given)
         except BesideError as error:
             return BESIDE_REASONS.get(error.code, "stage_failed"), f"judging it: {error.message}", None
-        except Exception as error:  # noqa: BLE001 - of a family or a plug-in, on claims from outside: anything may come
-            return "stage_failed", f"judging it raised {type(error).__name__}", None
+        except WorkError as error:
+            self._say(record, "judging", error)
+            return "stage_failed", f"judging it raised {str(error).partition(':')[0]}", None
 
     def _unjudged(self, decision: Decision, reason: OutcomeReason, note: str) -> Verdict:
         outcome = unjudged(decision.open.ref, reason, notes=[note], **self._known(decision, False))
@@ -535,6 +536,8 @@ class Verifier(mode.Service):
                 self.group,
             )
         owned.committed, owned.committed_at = floors, time.time()
+        problems = topic_name(self.settings, "problems")
+        self._crashes.done((problems, number, write.entry.offset) for write in writes)
         if writes:
             pacing.ring({topic_name(self.settings, write.verdict.topic) for write in writes})
         for write in writes:

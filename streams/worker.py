@@ -315,14 +315,16 @@ class Worker:
             try:
                 async with gate:
                     with self._crashes.holding(batch):
-                        return [_Handled(batch, await self.handler.handle(batch, lane), started, time.time())]
+                        sends = await self.handler.handle(batch, lane)
+                self._crashes.done(map(crashes.place_of, batch))
+                return [_Handled(batch, sends, started, time.time())]
             except BrokenProcessPool as error:
                 # A process died at it, killed, or out of memory; there is a new one.
                 if len(batch) == 1 and last == 1:
                     crashed = WorkerCrashedError(f"a process of {self.stage.name} died at it {TRIES} times")
                     return [_Handled(batch, self._put_aside(batch[0], crashed), started, time.time())]
                 log.warning("a process of %s died at a batch of %s: %s", self.stage.name, len(batch), error)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a plug-in's too
                 if len(batch) == 1:
                     record = batch[0]
                     log.exception(
@@ -403,7 +405,7 @@ class Worker:
             attributes={"messaging.batch.message_count": len(spans)},
         ).end()
 
-    def _put_aside(self, record: Received, error: Exception) -> list[Send]:
+    def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
         """The dead letter of an event, and the failure that tells verify, where the event still says whose it is."""
         value = record.value or b""
         letter = DeadLetter(

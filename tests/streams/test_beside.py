@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from qmosaic.streams.beside import Beside, BesideError
+from qmosaic.streams.beside import Beside, BesideError, WorkError
 
 MEBIBYTE = 1024 * 1024
 
@@ -54,6 +54,19 @@ def fail() -> None:
     raise ZeroDivisionError("of a family")
 
 
+def leave() -> None:
+    raise SystemExit(3)
+
+
+class Odd(Exception):  # noqa: N818 - and cannot be made again from its arguments
+    def __init__(self, *, why: str) -> None:
+        super().__init__()
+
+
+def unsendable() -> None:
+    raise Odd(why="a plug-in")
+
+
 def twice(value: int) -> int:
     return 2 * value
 
@@ -79,9 +92,12 @@ async def test_work_that_kills_its_process_is_tried_three_times(beside: Beside, 
     assert (tmp_path / "log").read_text() == "xxx"
 
 
-async def test_what_work_raises_is_raised(beside: Beside) -> None:
-    with pytest.raises(ZeroDivisionError, match="of a family"):
-        await beside.run(soon(), fail)
+@pytest.mark.parametrize(
+    ("work", "said"), [(fail, "ZeroDivisionError: of a family"), (leave, "SystemExit: 3"), (unsendable, "Odd: ")]
+)
+async def test_what_work_raises_is_raised(beside: Beside, work: Callable[[], None], said: str) -> None:
+    with pytest.raises(WorkError, match=said):
+        await beside.run(soon(), work)
     assert await beside.run(soon(), twice, 21) == 42
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmosaic.streams.crashes import MOST, Notebook
+from qmosaic.streams.crashes import MOST, Notebook, place_of
 from qmosaic.streams.records import Received
 
 
@@ -44,16 +44,16 @@ def test_what_was_in_hand_is_suspect_and_after_three_deaths_the_culprit(tmp_path
         assert notebook.is_culprit(record(2)) == (count == MOST)
         assert not notebook.is_suspect(record(2, partition=1))
         # As a process that dies before it has anything in hand: nothing is counted twice.
-    with notebook.holding([record(2), record(3)]):
-        pass
+    notebook.done([place_of(record(2)), place_of(record(3))])
     assert notebook.is_culprit(record(2))
 
 
-def test_what_is_survived_is_no_suspect_any_more(tmp_path: Path) -> None:
+def test_what_is_done_is_no_suspect_any_more_and_what_is_only_survived_is_one(tmp_path: Path) -> None:
     ended(tmp_path)
     notebook = Notebook(tmp_path, "encode", "encode-0")
-    with notebook.holding([record(2)]):
+    with notebook.holding([record(2), record(3)]):
         pass
+    notebook.done([place_of(record(2))])
     assert not notebook.is_suspect(record(2))
     assert notebook.is_suspect(record(3))
     notebook.close()

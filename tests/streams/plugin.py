@@ -1,0 +1,124 @@
+"""A distribution with a family and a backend from outside, as `pip install` would leave it: for workers to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FAMILY = '''
+import os, signal
+from pathlib import Path
+from dataclasses import dataclass, field
+from qmosaic.processors.families.maxcut import MaxCutFamily, MaxCutInstance
+
+
+def act(problem, where):
+    """Do what the problem says at this place, and write down that it was done."""
+    said = problem.get(where)
+    if said is None:
+        return
+    with open(problem["log"], "a") as file:
+        file.write(f"{where} {os.getpid()}\\n")
+    if said == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if said == "crash":
+        os.abort()
+    if said == "raise":
+        raise RuntimeError("a bug of a plug-in")
+    if said == "recurse":
+        return act(problem, where) or act(problem, where)
+    if said == "exit":
+        raise SystemExit(3)
+    if said == "grow":
+        keep = bytearray(2 * 1024**3)
+
+
+class Instance(MaxCutInstance):
+    def encode(self):
+        act(self.payload, "encode")
+        return super().encode()
+
+    def quick(self):
+        act(self.payload, "quick")
+        return super().quick()
+
+    def evaluate(self, solution, evidence=None):
+        act(self.payload, "evaluate")
+        return super().evaluate(solution, evidence)
+
+
+class Family(MaxCutFamily):
+    name = "plugged"
+
+    def light(self, problem):
+        return True
+
+    def parse(self, problem, limits):
+        payload = problem.problem
+        act(payload, "parse")
+        inner = type(problem)(family="maxcut", problem={"edges": [[0, 1], [1, 2], [2, 0]]})
+        found = super().parse(inner, limits)
+        made = Instance(found.terms, found.sense, problem.id or found.digest)
+        object.__setattr__(made, "payload", payload)
+        return made
+'''
+
+BACKEND = """
+import os, signal
+from dataclasses import replace
+from qmosaic.backends.tabu import Tabu
+
+
+class Here(Tabu):
+    name = "deadly"
+    capabilities = replace(Tabu.capabilities, batch=4)
+
+    def run(self, batch):
+        if any(job.seed == 666 for job, _ in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(batch)
+
+
+class There(Here):
+    name = "deadly.quantum"
+    capabilities = replace(Here.capabilities, target="quantum")
+"""
+
+SITE = """
+import os, signal
+from qmosaic.processors.families.maxcut import MaxCutFamily, MaxCutInstance
+
+parse, evaluate = MaxCutFamily.parse, MaxCutInstance.evaluate
+
+
+def dying_parse(self, problem, limits):
+    if problem.seed == 667:
+        os.kill(os.getpid(), signal.SIGKILL)
+    found = parse(self, problem, limits)
+    if problem.seed == 668:
+        object.__setattr__(found, "deadly", True)
+    return found
+
+
+def dying_evaluate(self, solution, evidence=None):
+    if getattr(self, "deadly", False):
+        os.abort()
+    return evaluate(self, solution, evidence)
+
+
+MaxCutFamily.parse, MaxCutInstance.evaluate = dying_parse, dying_evaluate
+"""
+
+
+def install(folder: Path) -> Path:
+    """Make it in a folder that is to be on PYTHONPATH."""
+    (folder / "plugged.py").write_text(FAMILY)
+    (folder / "deadly.py").write_text(BACKEND)
+    (folder / "sitecustomize.py").write_text(SITE)
+    about = folder / "plugged-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[qmosaic.families]\nplugged = plugged:Family\n[qmosaic.backends]\n"
+        "deadly = deadly:Here\ndeadly.quantum = deadly:There\n"
+    )
+    return folder
