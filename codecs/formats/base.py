@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Float64
 
 from qmosaic.codecs.errors import FormatError
 from qmosaic.codecs.events import Sense
@@ -21,7 +20,17 @@ MAX_BYTES = 64 * 2**20
 MAX_VARIABLES = 1_000_000
 """The most nodes or variables a file may state: a number in a header must not be able to fill the memory."""
 
-_WHOLE = 2.0**53  # beyond it a double no longer holds every integer
+MOST_SAID = 400
+"""Characters of a message at most."""
+
+WHOLE = 2.0**53
+"""Beyond it a double no longer holds every integer."""
+
+MOST_INTEGER = 2**63 - 1
+"""The largest integer that stays one: events are JSON, whose integers have 64 bits."""
+
+_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"[+-]?(\d{1,20}\.?0{0,20}|\d{1,20}\.?\d{0,20}[eEdD][+-]?\d{1,2})", re.ASCII)
 
 
 class FileProblem(msgspec.Struct, frozen=True):
@@ -62,8 +71,8 @@ class Format:
 
 
 def fault(name: str, line: int, message: str, remedy: str) -> FormatError:
-    """The error for a line (from 1) of a file, to be raised."""
-    return FormatError(message, place=f"{name}:{line}", remedy=remedy)
+    """The error for a line (from 1) of a file, to be raised. However much a message quotes, it stays short."""
+    return FormatError(message[:MOST_SAID], place=f"{name}:{line}", remedy=remedy)
 
 
 def clean(data: bytes, name: str, limit: int) -> bytes:
@@ -77,6 +86,13 @@ def clean(data: bytes, name: str, limit: int) -> bytes:
             1,
             f"expected at most {limit} bytes, got {len(data)}",
             "Raise the limit if this file is meant, or split it.",
+        )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise fault(
+            name,
+            1,
+            f"expected UTF-8 text, got UTF-16 or UTF-32 (it begins with the byte 0x{data[0]:02x})",
+            "Save the file as UTF-8: `iconv -f UTF-16 -t UTF-8`, or 'CSV UTF-8' in a spreadsheet.",
         )
     text = data.removeprefix(b"\xef\xbb\xbf")
     if not text.strip():
@@ -102,15 +118,55 @@ def stem(name: str) -> str:
     return path.name if path.suffix[1:].isdigit() else path.stem
 
 
-def numbers(values: Float64[np.ndarray, " k"]) -> list[Any]:
-    """As JSON numbers: ints where all are whole (and a double holds them exactly), else floats."""
-    whole = bool((np.abs(values) <= _WHOLE).all()) and bool((values == np.floor(values)).all())
-    return list((values.astype(np.int64) if whole else values).tolist())
+def exact(values: Sequence[int | float]) -> Any:
+    """As an array (k,): float64 where that holds every integer exactly, else of Python's own numbers.
+
+    Raises OverflowError for an integer that neither 64 bits nor a double hold.
+    """
+    if not any(isinstance(v, int) and abs(v) > WHOLE for v in values):
+        return np.array(values, dtype=np.float64)
+    kept = [float(v) if isinstance(v, int) and abs(v) > MOST_INTEGER else v for v in values]
+    if any(isinstance(v, int) and k != v for v, k in zip(values, kept, strict=True)):
+        raise OverflowError("an integer of more than 64 bits, which no double holds exactly")
+    return np.array(kept, dtype=object)
+
+
+def value_of(text: str) -> int | float:
+    """A number as it is written: an int where it is spelled as one, and 64 bits hold it.
+
+    Raises ValueError for what is none, OverflowError for an integer that neither 64 bits nor a double hold.
+    """
+    if not _INTEGER.fullmatch(text):
+        return float(text)
+    (kept,) = exact([int(text)]).tolist()
+    return int(kept) if abs(kept) <= MOST_INTEGER else float(kept)
+
+
+def whole(text: str) -> int | None:
+    """An integer that may be written as a float (`10.0`, `1e3`, `1.D1`); None for what is none, or above 2^53."""
+    if not _WHOLE_NUMBER.fullmatch(text):
+        return None
+    value = float(text.replace("d", "e").replace("D", "E"))
+    return int(value) if value.is_integer() and abs(value) <= WHOLE else None
+
+
+def numbers(values: Any) -> list[Any]:
+    """An array of `exact` as JSON numbers: ints where all are whole, else floats; an integer beyond 2^53 stays one.
+
+    Raises FormatError where sums have become larger than an integer of 64 bits.
+    """
+    if values.dtype == object:
+        out = [int(v) if isinstance(v, float) and abs(v) <= WHOLE and v.is_integer() else v for v in values.tolist()]
+        if any(isinstance(v, int) and abs(v) > MOST_INTEGER for v in out):
+            raise FormatError("expected integers of at most 64 bits, got more in a sum", remedy="Scale the weights.")
+        return out
+    integral = bool((np.abs(values) <= WHOLE).all()) and bool((values == np.floor(values)).all())
+    return list((values.astype(np.int64) if integral else values).tolist())
 
 
 def number(value: float) -> Any:
-    """One value as `numbers` would give it."""
-    return numbers(np.array([value], dtype=np.float64))[0]
+    """One value as `numbers` would give it; what 64 bits do not hold, as a float."""
+    return numbers(exact([float(value) if abs(value) > MOST_INTEGER else value]))[0]
 
 
 def triples(i: Any, j: Any, values: Iterable[Any]) -> list[list[Any]]:

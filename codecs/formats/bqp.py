@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from qmosaic.codecs.formats.base import FileProblem, Format, numbers, stem, triples
+from qmosaic.codecs.formats.base import MOST_INTEGER, FileProblem, Format, numbers, stem, triples
 from qmosaic.codecs.formats.rows import Rows
 
 
@@ -32,6 +32,10 @@ def read(text: bytes, name: str) -> list[FileProblem]:
         rows.size(at, n)
         i, j, q = rows.table(at + 1, m, "i j q", n=n, base=1, counted="the stated number of entries")
         rows.refuse_repeats(at + 1, i, j)
+        large = [k for k, w in enumerate(q.tolist()) if abs(w) > MOST_INTEGER // 2] if q.dtype == object else []
+        if large:
+            expected = "an entry whose double is an integer of at most 64 bits"
+            raise rows.unexpected(at + 1 + large[0], expected, "Scale all entries.")
         payload = {"variables": n, "terms": triples(i, j, numbers(np.where(i == j, q, 2 * q))), "offset": 0}
         label = stem(name) if total == 1 else f"{stem(name)}-{index + 1}"
         problems.append(FileProblem("qubo", payload, "max", label, index))
@@ -45,7 +49,7 @@ FORMAT = Format(
     title="OR-Library bqp (QUBO, maximised)",
     families=("qubo",),
     suffixes=(".bqp",),
-    # numbers with a point or an exponent in the second line are the means and deviations of `port`
-    opening=re.compile(rb"\s*\d+[ \t]*(\n(?!\s*[-+.\deE \t]*[.eE])|$)"),
+    # P, then "n m": other numbers in the second line are the means and deviations of `port`, or the atoms of `xyz`
+    opening=re.compile(rb"\s*+\d++[ \t]*+(\n\s*+\d++[ \t]++\d++[ \t]*+(\n|$)|$)"),
     read=read,
 )

@@ -34,7 +34,8 @@ def read(text: bytes, name: str) -> list[FileProblem]:
         payload: dict[str, Any] = {"variables": n, "terms": triples(i, j, numbers(bias)), "offset": 0}
         return [FileProblem("qubo", payload, "min", stem(name), 0)]
     linear = i == j
-    h = np.bincount(i[linear], weights=bias[linear], minlength=n)
+    h = np.zeros(n, dtype=bias.dtype)
+    np.add.at(h, i[linear], bias[linear])
     couplings = triples(i[~linear], j[~linear], numbers(bias[~linear]))
     payload = {"variables": n, "h": numbers(h), "J": couplings, "offset": 0}
     return [FileProblem("ising", payload, "min", stem(name), 0)]
@@ -44,8 +45,8 @@ def _vartype(text: bytes, name: str) -> bytes:
     remedy = "Put '# vartype=SPIN' or '# vartype=BINARY' in the first line."
     vartype = None
     for match in _VARTYPE.finditer(text):
-        line = text.count(b"\n", 0, match.start(1)) + 1
         if match[1] not in (b"SPIN", b"BINARY") or vartype not in (None, match[1]):
+            line = text.count(b"\n", 0, match.start(1)) + 1
             raise fault(name, line, f"expected one vartype, SPIN or BINARY, got '{match[1].decode()[:60]}'", remedy)
         vartype = match[1]
     if vartype is None:
@@ -58,6 +59,9 @@ FORMAT = Format(
     title="dimod COO text (Ising or QUBO)",
     families=("ising", "qubo"),
     suffixes=(".coo",),
-    opening=re.compile(rb"\s*(#[^\n]*\n\s*)*(#[^\n]*vartype[:=]|\d+[ \t]+\d+[ \t]+[-+.\d][^\s]*[ \t]*(\n|$))"),
+    opening=re.compile(
+        rb"\s*+(?:#(?![^\n]*vartype[:=])[^\n]*+\n\s*+)*+"
+        rb"(?:#[^\n]*vartype[:=]|\d++[ \t]++\d++[ \t]++[-+.\d]\S*+[ \t]*+(?:\n|$))"
+    ),
     read=read,
 )

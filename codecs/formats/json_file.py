@@ -27,12 +27,17 @@ from qmosaic.codecs.formats.base import (
     MAX_VARIABLES,
     FileProblem,
     Format,
+    exact,
     fault,
     number,
     numbers,
     stem,
     triples,
+    value_of,
 )
+
+MOST_NESTED = 16
+"""Levels of lists in a node's id at most."""
 
 Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_VARIABLES)]
 _MONOMIAL = re.compile(r"\((?:(\d{1,9})(?:,(?:(\d{1,9}),?)?)?)?\)", re.ASCII)
@@ -48,9 +53,9 @@ class _Bqm(msgspec.Struct, frozen=True):
     variable_type: Literal["SPIN", "BINARY"]
     num_variables: Annotated[int, msgspec.Meta(ge=1, le=MAX_VARIABLES)]
     num_interactions: Index
-    offset: float
-    linear_biases: list[float]
-    quadratic_biases: list[float]
+    offset: int | float
+    linear_biases: list[int | float]
+    quadratic_biases: list[int | float]
     quadratic_head: list[Index]
     quadratic_tail: list[Index]
 
@@ -62,7 +67,7 @@ class _Node(msgspec.Struct, frozen=True):
 class _Link(msgspec.Struct, frozen=True):
     source: Any
     target: Any
-    weight: float = 1.0
+    weight: int | float = 1
 
 
 class _Graph(msgspec.Struct, frozen=True):
@@ -148,7 +153,7 @@ def _problem(document: Any, label: str, index: int) -> FileProblem:
     elif document and all(key.startswith("(") for key in document):
         family, problem, sense = _polynomial(document)
     else:
-        keys = ", ".join(document)[:60]
+        keys = ", ".join(key[:60] for key in list(document)[:10])[:60]
         raise _DocumentError(f"expected a known kind of problem, got an object with the keys [{keys}]", _SHAPES)
     return FileProblem(family, problem, sense, label, index)
 
@@ -175,7 +180,7 @@ def _bqm(model: _Bqm) -> Read:
             f"expected two different indices below {n}, got {head[k]} and {tail[k]} in interaction {k}",
             "quadratic_head and quadratic_tail are positions in variable_labels, from 0.",
         )
-    linear, quadratic = np.array(model.linear_biases), np.array(model.quadratic_biases, dtype=np.float64)
+    linear, quadratic = _exact(model.linear_biases), _exact(model.quadratic_biases)
     offset = number(model.offset)
     if model.variable_type == "SPIN":
         couplings = triples(head, tail, numbers(quadratic))
@@ -202,24 +207,33 @@ def _graph(graph: _Graph) -> Read:
             )
         if i == j:
             raise _DocumentError(f"expected two different nodes, got a loop in link {k}", "Remove it: it is never cut.")
-    weights = numbers(np.array([link.weight for link in links], dtype=np.float64))
+    weights = numbers(_exact([link.weight for link in links]))
     edges = [[i, j, w] for (i, j), w in zip(ends, weights, strict=True)]
     return "maxcut", {"nodes": len(graph.nodes), "edges": edges}, "max"
 
 
-def _hashable(node: Any) -> Any:
+def _exact(values: list[int | float]) -> Any:
+    try:
+        return exact(values)
+    except OverflowError as error:
+        raise _DocumentError(f"expected other numbers, got {error}", "Scale them, or write it as 1.2e20.") from None
+
+
+def _hashable(node: Any, depth: int = 0) -> Any:
     """A node's id as a dict key: JSON has made a list of what was a tuple."""
+    if isinstance(node, list) and depth < MOST_NESTED:
+        return tuple(_hashable(part, depth + 1) for part in node)
     if isinstance(node, list):
-        return tuple(map(_hashable, node))
+        raise _DocumentError(f"expected a node's id of at most {MOST_NESTED} levels", "Relabel the nodes.")
     if isinstance(node, dict):
         raise _DocumentError("expected a string, number or list as a node's id, got an object", "Relabel the nodes.")
     return node
 
 
 def _polynomial(document: dict[str, Any]) -> Read:
-    linear: dict[int, float] = {}
-    couplings: list[tuple[int, int, float]] = []
-    offset = 0.0
+    linear: dict[int, int | float] = {}
+    couplings: list[tuple[int, int, int | float]] = []
+    offset: int | float = 0
     for key, value in document.items():
         match = _MONOMIAL.fullmatch(key.replace(" ", ""))
         indices = [int(part) for part in match.groups() if part is not None] if match else []
@@ -232,27 +246,31 @@ def _polynomial(document: dict[str, Any]) -> Read:
         if len(indices) == 2:
             couplings.append((indices[0], indices[1], coefficient))
         elif indices:
-            linear[indices[0]] = linear.get(indices[0], 0.0) + coefficient
+            linear[indices[0]] = linear.get(indices[0], 0) + coefficient
         else:
             offset += coefficient
     n = 1 + max([*linear, *(max(i, j) for i, j, _ in couplings)], default=-1)
     if n == 0:
         raise _DocumentError("expected at least one variable, got a constant", "Add the terms.")
-    h = np.zeros(n)
-    h[list(linear)] = list(linear.values())
-    weights = numbers(np.array([J for _, _, J in couplings], dtype=np.float64))
+    fields = _exact(list(linear.values()))
+    h = np.zeros(n, dtype=fields.dtype)
+    h[list(linear)] = fields
+    weights = numbers(_exact([J for _, _, J in couplings]))
     terms = [[i, j, J] for (i, j, _), J in zip(couplings, weights, strict=True)]
     return "ising", {"variables": n, "h": numbers(h), "J": terms, "offset": number(offset)}, "min"
 
 
-def _coefficient(key: str, value: Any) -> float:
+def _coefficient(key: str, value: Any) -> int | float:
+    """A number, or one that is written in a string."""
     try:
-        coefficient = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else np.nan
-    except ValueError:
-        coefficient = np.nan
-    if not isfinite(coefficient):
-        raise _DocumentError(f"expected a finite number for '{key}', got {str(value)[:60]!r}", "Correct this number.")
-    return coefficient
+        if isinstance(value, str):
+            value = value_of(value.strip())
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
+            return value
+    except (ValueError, OverflowError):
+        pass
+    got = repr(value[:60] if isinstance(value, str) else value) if isinstance(value, (str, float)) else str(type(value))
+    raise _DocumentError(f"expected a finite number for '{key[:60]}', got {got}", "Correct this number.")
 
 
 FORMAT = Format(
@@ -260,6 +278,6 @@ FORMAT = Format(
     title="JSON: problem events, dimod BQM, networkx graph, Pauli list, Ising terms",
     families=("maxcut", "qubo", "ising", "molecule"),
     suffixes=(".json", ".jsonl", ".ndjson"),
-    opening=re.compile(rb"\s*[\[{]"),
+    opening=re.compile(rb"\s*+[\[{]"),
     read=read,
 )

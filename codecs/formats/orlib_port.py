@@ -51,6 +51,6 @@ FORMAT = Format(
     title="OR-Library portfolio",
     families=("portfolio",),
     suffixes=(".port",),
-    opening=re.compile(rb"\s*\d+[ \t]*\n\s*(?=[^\n]*[.eE])[-+.\deE]+[ \t]+[-+.\deE]+[ \t]*(\n|$)"),
+    opening=re.compile(rb"\s*+\d++[ \t]*+\n\s*+(?=[^\n]*[.eE])[-+.\deE]++[ \t]++[-+.\deE]++[ \t]*+(\n|$)"),
     read=read,
 )

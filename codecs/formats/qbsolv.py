@@ -50,6 +50,6 @@ FORMAT = Format(
     title="qbsolv .qubo (QUBO, minimised)",
     families=("qubo",),
     suffixes=(".qubo",),
-    opening=re.compile(rb"\s*(c\b|p\s)", re.IGNORECASE),
+    opening=re.compile(rb"\s*+(c\b|p\s)", re.IGNORECASE),
     read=read,
 )

@@ -15,11 +15,12 @@ Math. Prog. Comp. 11 (2019) 237, and qplib.zib.de/doc.html.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
 from qmosaic.codecs.events import Sense
-from qmosaic.codecs.formats.base import FileProblem, Format, number, numbers, triples
+from qmosaic.codecs.formats.base import FileProblem, Format, exact, number, numbers, triples
 from qmosaic.codecs.formats.rows import Rows
 
 _COMMENT = re.compile(rb"(^|(?<=[ \t]))[#!%][^\n]*", re.MULTILINE)
@@ -50,8 +51,8 @@ def read(text: bytes, name: str) -> list[FileProblem]:
         (count,) = rows.integers(at, "count", _REMEDY)
         i, j, q = rows.table(at + 1, count, "i j q", n=n, base=1, counted="the number of quadratic terms")
         at += 1 + count
-    default = rows.value(at, "the default linear coefficient", _REMEDY)
-    at, linear = _overrides(rows, at + 1, n, np.full(n, default))
+    default = exact([rows.value(at, "the default linear coefficient", _REMEDY)])
+    at, linear = _overrides(rows, at + 1, n, np.repeat(default, n))
     constant = rows.value(at, "the objective constant", _REMEDY)
     if len(rows.row(at + 1)) != 1:  # the library's own 1.79769313486232E+308 is more than a double holds
         raise rows.unexpected(at + 1, "the value for infinity", _REMEDY)
@@ -67,9 +68,16 @@ def read(text: bytes, name: str) -> list[FileProblem]:
     rows.end(at, "the names")
 
     used = np.flatnonzero(linear)
-    i, j, weights = np.append(i, used), np.append(j, used), np.append(q / 2, linear[used])
+    i, j, weights = np.append(i, used), np.append(j, used), np.append(_halves(q), linear[used])
     payload = {"variables": n, "terms": triples(i, j, numbers(weights)), "offset": number(constant)}
     return [FileProblem("qubo", payload, sense, rows.row(0)[0].decode(), 0)]
+
+
+def _halves(q: Any) -> Any:
+    """Half of each entry: an integer beyond 2^53 stays one where it is even."""
+    if q.dtype != object:
+        return q / 2
+    return np.array([w // 2 if isinstance(w, int) and w % 2 == 0 else w / 2 for w in q.tolist()], dtype=object)
 
 
 def _overrides(rows: Rows, at: int, n: int, values: np.ndarray) -> tuple[int, np.ndarray]:
@@ -77,6 +85,7 @@ def _overrides(rows: Rows, at: int, n: int, values: np.ndarray) -> tuple[int, np
     (count,) = rows.integers(at, "count", _REMEDY)
     i, value = rows.table(at + 1, count, "i value", n=n, base=1, counted="the number of values")
     rows.refuse_repeats(at + 1, i, i)
+    values = values.astype(np.result_type(values, value))
     values[i] = value
     return at + 1 + count, values
 
@@ -86,6 +95,8 @@ FORMAT = Format(
     title="QPLIB text, binary without constraints (QUBO)",
     families=("qubo",),
     suffixes=(".qplib", ".qs"),
-    opening=re.compile(rb"\s*+([#!%][^\n]*\n\s*+)*+[^\n]+\n\s*+[LDCQ][CBMIG][NBLDCQ][ \t]*([#!%\n]|$)", re.IGNORECASE),
+    opening=re.compile(
+        rb"\s*+([#!%][^\n]*+\n\s*+)*+[^\n]++\n\s*+[LDCQ][CBMIG][NBLDCQ][ \t]*+([#!%\n]|$)", re.IGNORECASE
+    ),
     read=read,
 )

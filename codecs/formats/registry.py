@@ -64,7 +64,7 @@ def read(
 def detect(data: bytes, name: str, *, limit: int = MAX_BYTES) -> str:
     """The format of a file: by its first lines, and where these leave it open, by its suffix.
 
-    Raises FormatError where neither tells.
+    Raises FormatError where neither tells, and where they tell different ones.
     """
     return _detect(clean(data, name, limit), name).name
 
@@ -75,22 +75,23 @@ def writer(family: str) -> Callable[[Mapping[str, Any], Any, float, str], tuple[
 
 
 def _detect(text: bytes, name: str) -> Format:
+    suffix = PurePath(name).suffix.lower()
     fitting = [choice for choice in FORMATS.values() if choice.opening.match(text)]
-    if len(fitting) != 1:
-        # Where no opening fits, the reader that the suffix names says best what is wrong.
-        suffix = PurePath(name).suffix.lower()
-        fitting = [choice for choice in fitting or FORMATS.values() if suffix in choice.suffixes] or fitting
-    if len(fitting) != 1:
+    named = [choice for choice in FORMATS.values() if suffix in choice.suffixes]
+    # Where no opening fits, the reader that the suffix names says best what is wrong.
+    chosen = [choice for choice in named if choice in fitting] if named and fitting else named or fitting
+    if len(chosen) != 1:
         got = "one that fits " + " and ".join(choice.name for choice in fitting) if fitting else "an unknown one"
-        raise fault(name, 1, f"expected a file of a known format, got {got}", _choices())
-    return fitting[0]
+        but = f", and a suffix that says {' or '.join(choice.name for choice in named)}" if named else ""
+        raise fault(name, 1, f"expected a file of a known format, got {got}{but}", _choices())
+    return chosen[0]
 
 
 def _named(wanted: str, name: str) -> Format:
     try:
         return FORMATS[wanted]
     except KeyError:
-        raise FormatError(f"expected a known format, got '{wanted}'", place=name, remedy=_choices()) from None
+        raise FormatError(f"expected a known format, got '{wanted[:60]}'", place=name, remedy=_choices()) from None
 
 
 def _choices() -> str:

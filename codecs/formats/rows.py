@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.formats.base import MAX_VARIABLES, fault
+from qmosaic.codecs.formats.base import MAX_VARIABLES, WHOLE, exact, fault, value_of, whole
 
 _SPELLING = {
     int: re.compile(rb"[+-]?\d{1,18}"),
@@ -81,14 +81,15 @@ class Rows:
         cells = self.row(row)
         if len(cells) != len(shape.split()):
             raise self.unexpected(row, f"'{shape}'", remedy)
-        values: list[float] = self._parse(cells, row, float, [0] * len(cells)).tolist()
-        return values
+        values = self._parse(cells, row, float, [0] * len(cells))
+        return list(map(float, values.tolist()))
 
-    def value(self, row: int, meaning: str, remedy: str) -> float:
-        """A row that holds one number."""
+    def value(self, row: int, meaning: str, remedy: str) -> int | float:
+        """A row that holds one number; an int only beyond 2^53."""
         if len(self.row(row)) != 1:
             raise self.unexpected(row, f"one number ({meaning})", remedy)
-        return float(self._parse(self.row(row), row, float)[0])
+        (value,) = self._parse(self.row(row), row, float).tolist()
+        return int(value) if isinstance(value, int) else float(value)
 
     def table(
         self,
@@ -120,23 +121,43 @@ class Rows:
                 "The file is truncated, or the count is wrong.",
             )
         indices = [self._indices(self._column(start, stop, c), start, n, base) for c in range(columns - 1)]
-        weights = np.ones(count)
         given = np.flatnonzero(widths == columns)
         cells = self._column(start, stop, columns - 1)
-        weights[given] = self._parse(cells, start, float, given)
+        found = self._parse(cells, start, float, given)
+        weights = np.ones(count, dtype=found.dtype)
+        weights[given] = found
         return [*indices, weights]
 
     def column(self, start: int, stop: int, column: int, kind: type[int] | type[float]) -> Any:
-        """A column of numbers of the rows from `start` to before `stop`, which all have it."""
-        return self._parse(self._column(start, stop, column), start, kind)
+        """A column of numbers of the rows from `start` to before `stop`, which all have it.
+
+        Integers may be written as floats (`1.0`); of the others, none may be an integer beyond 2^53.
+        """
+        cells = self._column(start, stop, column)
+        if kind is int and not all(cell.isdigit() for cell in cells):
+            found = [whole(cell.decode()) for cell in cells]
+            cells = [cell if value is None else b"%d" % value for cell, value in zip(cells, found, strict=True)]
+        return self._doubles(self._parse(cells, start, kind), start)
 
     def stream(self, start: int, stop: int) -> tuple[Any, Any]:
-        """All numbers of the rows from `start` to before `stop`, wherever lines end, and the row of each."""
+        """All numbers of the rows from `start` to before `stop`, wherever lines end, and the row of each.
+
+        None may be an integer beyond 2^53.
+        """
         if start >= stop:
             return np.zeros(0), np.zeros(0, dtype=np.int64)
         begin = int(self._first[start])
         rows = np.repeat(np.arange(stop - start), self.widths[start:stop])
-        return self._parse(self.tokens[begin : begin + len(rows)], start, float, rows), start + rows
+        values = self._parse(self.tokens[begin : begin + len(rows)], start, float, rows)
+        return self._doubles(values, start, rows), start + rows
+
+    def _doubles(self, values: Any, start: int, rows: Any = None) -> Any:
+        """The values, none of which may be an integer that a double does not hold for certain."""
+        if values.dtype == object:
+            k = next(k for k, value in enumerate(values.tolist()) if isinstance(value, int))
+            row = start + (k if rows is None else int(rows[k]))
+            raise self.error(row, f"expected numbers of at most 2^53 here, got {values[k]}", "Scale all of them.")
+        return values
 
     def end(self, row: int, after: str) -> None:
         """Refuses rows from `row` on."""
@@ -174,16 +195,26 @@ class Rows:
         """The cells as an array. `rows[k]` is cell k's row after `start` (k itself where not given)."""
         try:
             values = np.array(list(map(kind, cells)), dtype=kind)
-            sound = not self._underscores and bool(np.isfinite(values).all())
+            finite = bool(np.isfinite(values).all())
         except (ValueError, OverflowError):
-            sound = False
-        if not sound:
+            finite = False
+        large = finite and kind is float and bool((np.abs(values) >= WHOLE).any())
+        if self._underscores or large or not finite:
+            found = []
             for k, cell in enumerate(cells):
-                if not _SPELLING[kind].fullmatch(cell) or not isfinite(float(cell)):
+                wrong = not _SPELLING[kind].fullmatch(cell) or not isfinite(float(cell))
+                try:
+                    found += [value_of(cell.decode())] if large and not wrong else []
+                except OverflowError:
+                    wrong = True
+                if wrong:
                     row = start + (k if rows is None else int(rows[k]))
                     raise self.error(
-                        row, f"expected {_CALLED[kind]}, got '{cell.decode()[:60]}'", "Correct this number."
+                        row,
+                        f"expected {_CALLED[kind]}, got '{cell.decode()[:60]}'",
+                        "Correct this number. An integer of more than 64 bits has to be scaled, or written as 1.2e20.",
                     )
+            values = exact(found) if large else values
         return values
 
     def _indices(self, cells: list[bytes], start: int, n: int, base: int) -> Int64[np.ndarray, " rows"]:

@@ -38,6 +38,6 @@ FORMAT = Format(
     title="rudy / G-set graph",
     families=("maxcut",),
     suffixes=(".rud", ".rudy", ".mc"),
-    opening=re.compile(rb"\s*\d+[ \t]+\d+[ \t]*(\n|$)"),
+    opening=re.compile(rb"\s*+\d++[ \t]++\d++[ \t]*+(\n|$)"),
     read=read,
 )

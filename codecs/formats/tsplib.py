@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from qmosaic.codecs.formats.base import FileProblem, Format, number, numbers, stem
+from qmosaic.codecs.formats.base import FileProblem, Format, number, numbers, stem, whole
 from qmosaic.codecs.formats.rows import Rows
 
 METRICS: Final = {"EUC_2D": "euc_2d", "CEIL_2D": "ceil_2d", "GEO": "geo", "ATT": "att"}
@@ -40,6 +40,9 @@ TYPES: Final = ("TSP", "ATSP", "CVRP")
 MOST_IN_MATRIX = 2000
 """The largest DIMENSION of a problem with explicit weights: it becomes a whole matrix."""
 
+MOST_COMMENT = 10_000
+"""Characters of all comments that are looked at."""
+
 _KEYWORDS = {
     "NAME", "TYPE", "COMMENT", "DIMENSION", "CAPACITY", "VEHICLES", "TRUCKS", "EDGE_WEIGHT_TYPE", "EDGE_WEIGHT_FORMAT",
     "EDGE_DATA_FORMAT", "NODE_COORD_TYPE", "DISPLAY_DATA_TYPE",
@@ -53,7 +56,7 @@ _SECTIONS = {
 }
 _KEYWORD = re.compile(rb"[A-Za-z][A-Za-z0-9_]*_[A-Za-z0-9_]*|[A-Za-z]+")
 _NUMBERLIKE = re.compile(rb"(?i:nan|inf|infinity)")
-_TRUCKS = re.compile(r"(?i)\b(?:no\.?|number) of (?:trucks|vehicles)\s*[:=]?\s*(\d{1,6})\b")
+_TRUCKS = re.compile(r"(?i)\b(?:no\.?|number) of (?:trucks|vehicles)\s*+[:=]?\s*+(\d{1,6})\b")
 _FLEET = re.compile(r"(?!X-).*-k(\d{1,6})$")  # the X set states the least that could do, and its best use more
 
 
@@ -76,11 +79,12 @@ class _File:
         """A keyword's value as a positive integer."""
         row, _ = self.text(key, f"Add {key}.")
         value = self.keywords[key][1]
-        if not re.fullmatch(r"\d{1,15}", value, re.ASCII) or int(value) < 1:
+        count = whole(value)
+        if count is None or count < 1:
             raise self.rows.error(
                 row, f"expected a positive integer as {key}, got '{value[:60]}'", "Correct this number."
             )
-        return int(value)
+        return count
 
     def section(self, name: str, why: str) -> tuple[int, int, int]:
         """Its rows; `why` says what needs it."""
@@ -149,7 +153,7 @@ def _parts(rows: Rows) -> _File:
         elif key in _KEYWORDS:
             value = b" ".join(rows.row(row)).decode()[len(key) :].strip(" :")
             if key == "COMMENT" and key in keywords:
-                value = f"{keywords[key][1]} {value}"
+                value = f"{keywords[key][1]} {value}"[:MOST_COMMENT]
             elif key in keywords:
                 raise rows.error(row, f"expected {key} once, it is there twice", "Remove one of them.")
             keywords[key] = (row, value)
@@ -203,14 +207,15 @@ def _explicit(file: _File, n: int, kind: str) -> tuple[Int64[np.ndarray, " n"], 
             "Solve a part of it.",
         )
     header, start, stop = file.section("EDGE_WEIGHT_SECTION", "The distances are EXPLICIT.")
-    i, j = _cells(layout, n)
     values, at = rows.stream(start, stop)
-    if len(values) != len(i):
+    count = n * n if layout == "FULL_MATRIX" else n * (n + 1 if "DIAG" in layout else n - 1) // 2
+    if len(values) != count:
         raise rows.error(
-            int(at[len(i)]) if len(values) > len(i) else header,
-            f"expected {len(i)} weights ({layout}, DIMENSION {n}), got {len(values)}",
+            int(at[count]) if len(values) > count else header,
+            f"expected {count} weights ({layout}, DIMENSION {n}), got {len(values)}",
             "Correct the layout, the DIMENSION or the weights.",
         )
+    i, j = _cells(layout, n)
     bad = np.flatnonzero((values < 0) & (i != j))
     if len(bad):
         raise rows.error(
@@ -321,7 +326,7 @@ FORMAT = Format(
     title="TSPLIB and CVRPLIB",
     families=("route",),
     suffixes=(".tsp", ".atsp", ".vrp"),
-    opening=re.compile(rb"(?i)\s*(NAME|TYPE|COMMENT|DIMENSION|CAPACITY|EDGE_WEIGHT_TYPE)[ \t]*:"),
+    opening=re.compile(rb"(?i)\s*+(NAME|TYPE|COMMENT|DIMENSION|CAPACITY|EDGE_WEIGHT_TYPE)[ \t]*+:"),
     read=read,
     write=write,
 )

@@ -189,10 +189,20 @@ SAMPLES: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize(("expected", "data"), SAMPLES)
-@pytest.mark.parametrize("suffix", ["", ".txt", ".json", ".rud", ".qubo"])
-def test_content_decides_before_the_suffix(expected: str, data: bytes, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", ["", ".txt", ".dat"])
+def test_content_decides_where_the_suffix_says_nothing(expected: str, data: bytes, suffix: str) -> None:
     assert detect(data, f"x{suffix}") == expected
     assert detect(b"\n \r\n" + data, f"x{suffix}") == expected
+
+
+@pytest.mark.parametrize(("expected", "data"), SAMPLES)
+@pytest.mark.parametrize("suffix", [".xyz", ".csv", ".tsp"])
+def test_a_suffix_that_says_another_format_than_the_content_is_asked_about(
+    expected: str, data: bytes, suffix: str
+) -> None:
+    error = refused(data, f"x{suffix}")
+    assert f"got one that fits {expected}, and a suffix that says" in error.message
+    assert expected in error.remedy
 
 
 def test_the_suffix_decides_where_content_leaves_it_open() -> None:
@@ -229,7 +239,7 @@ def test_whole_weights_are_ints_and_a_double_that_is_too_large_stays_one() -> No
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a/b/g05_100.0", "g05_100.0"), ("g1.rud", "g1"), ("g1", "g1"), ("x.y.json", "x.y")],
+    [("a/b/g05_100.0", "g05_100.0"), ("g1.rud", "g1"), ("g1", "g1"), ("x.y.txt", "x.y")],
 )
 def test_names(name: str, expected: str) -> None:
     assert one(RUDY, name).name == expected

@@ -48,8 +48,8 @@ def test_csv_of_moments_in_any_order_of_lines() -> None:
 
 
 @pytest.mark.parametrize(("expected", "data"), [("port", PORT), ("csv", PRICES), ("csv", MOMENTS)])
-@pytest.mark.parametrize("suffix", ["txt", "qubo", "json", "bqp", "rud"])
-def test_content_decides_before_the_suffix(expected: str, data: bytes, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", ["txt", "dat", ""])
+def test_content_decides_where_the_suffix_says_nothing(expected: str, data: bytes, suffix: str) -> None:
     assert detect(data, f"x.{suffix}") == expected
 
 
@@ -120,11 +120,11 @@ def test_csv_round_trip(names: list[str], rows: int, dated: bool, data: st.DataO
         ("csv", b"asset,return\nA,1\n", 1, "expected the name of an asset in every column"),
         ("csv", b"A,A\n1,2\n", 1, "expected different names, got 'A' twice"),
         ("csv", b"A,B\n1,2\n\n3\n", 4, "expected 2 columns as in the header, got 1"),
-        ("csv", b"A,B\n1,2\n3,\n", 3, "expected a finite number, got ''"),
-        ("csv", b"A,B\n1,2\n3,NaN\n", 3, "expected a finite number, got 'NaN'"),
-        ("csv", b"A,B\n1,2\n3,1e999\n", 3, "expected a finite number, got '1e999'"),
+        ("csv", b"A,B\n1.5,2\n3,\n", 3, "expected a finite number, got ''"),
+        ("csv", b"A,B\n1.5,2\n3,NaN\n", 3, "expected a finite number, got 'NaN'"),
+        ("csv", b"A,B\n1.5,2\n3,1e999\n", 3, "expected a finite number, got '1e999'"),
         ("csv", b'A,B\n1,2\n3,"4\n', 3, "expected CSV"),
-        ("csv", b"date,A\n2024-01-03,1\n2024-01-02,2\n", 3, "expected a date after 2024-01-03, got 2024-01-02"),
+        ("csv", b"date,A\n2024-01-03,1\n2024-01-04,2\n2024-01-02,2\n", 4, "a date after 2024-01-04, got 2024-01-02"),
         ("csv", b"asset,return,A,B\nA,1,1,0\n", 1, "expected a line for every column, got none for 'B'"),
         ("csv", b"asset,return,A\nC,1,1\n", 2, "expected a column of the header, each once, got 'C'"),
         ("csv", b"asset,return,A\nA,1,1\nA,1,1\n", 3, "expected a column of the header, each once, got 'A'"),
