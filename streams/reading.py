@@ -11,6 +11,8 @@ process (`install`):
   again, and one behind it does not. Control batches and aborted transactions are passed over as before.
 - `getmany` hands out a bounded number of bytes of a partition at once, however well they were compressed.
 
+What no reader of committed records can get past is a transaction that somebody left open: `Held` notices.
+
 Kafka checks most of this when it takes a batch, the embedded broker little of it; no broker checks what its disk gives.
 """
 
@@ -22,13 +24,13 @@ import logging
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
 import cramjam
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -42,6 +44,10 @@ HEADERS = 10_000  # of one record of a large batch; those behind are left out
 LARGE = 1024 * 1024  # from here on a batch is parsed here, where its headers are counted before they are made
 HANDED_OUT = 16 * 1024 * 1024  # bytes of one partition at once, and the record that goes beyond
 RECORD_OVERHEAD = 256  # bytes of a record besides key and value, as it is in memory
+
+LOOK_SECONDS = 1.0
+HELD_SECONDS = 3.0  # a transaction that is open for less is an ordinary one
+SAY_AGAIN_SECONDS = 60.0
 
 _LENGTH, _LENGTH_END, _MAGIC, _CHECKED, _DELTA = 8, 12, 16, 21, 23
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
@@ -210,6 +216,67 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka ships 
         self._update_position()
         self._partition_records = None
         return taken
+
+
+# -- open transactions ----------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Where a reader stands in a partition: its next offset, that of the first open transaction, and the end."""
+
+    position: int
+    stable: int
+    end: int
+
+
+def places(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Place]:
+    """Of all partitions of a reader of committed records, as of its last fetch."""
+    found = {}
+    subscription = consumer._subscription.subscription
+    assignment = subscription and subscription.assignment
+    for tp in assignment.tps if assignment else ():
+        state = assignment.state_value(tp)
+        if state.has_valid_position and state.lso is not None and state.highwater is not None:
+            found[tp] = Place(state.position, state.lso, state.highwater)
+    return found
+
+
+class Held:
+    """Which partitions a transaction of somebody else's holds up: nothing behind its first record can be read before it
+    ends, by whoever began it, by its timeout (15 minutes at most by default), or by an operator."""
+
+    def __init__(self) -> None:
+        self._looked = -LOOK_SECONDS
+        self._since: dict[TopicPartition, tuple[int, float]] = {}  # the offset where it stands, and since when
+        self._said: dict[TopicPartition, float] = {}
+
+    def look(self, seen: Mapping[TopicPartition, Place], now: float) -> list[str]:
+        """What there is to say, a line a partition: that it is held up, that it still is, that it goes on.
+
+        `now`: seconds of a monotonic clock. Looks once in `LOOK_SECONDS`, however often it is called.
+        """
+        if now - self._looked < LOOK_SECONDS:
+            return []
+        self._looked = now
+        stuck = {tp: place.stable for tp, place in seen.items() if place.stable <= place.position < place.end}
+        since = {tp: (at, now) for tp, at in stuck.items()}
+        since |= {tp: known for tp, known in self._since.items() if stuck.get(tp) == known[0]}
+        lines = [
+            f"{tp.topic} {tp.partition} goes on after {now - self._since[tp][1]:.0f} s: the transaction has ended"
+            for tp in sorted(self._said)
+            if tp in seen and since.get(tp) != self._since[tp]
+        ]
+        self._since = since
+        self._said = {tp: at for tp, at in self._said.items() if since.get(tp, (0, now))[1] <= at}
+        for tp, (offset, begun) in sorted(since.items()):
+            if now - begun >= HELD_SECONDS and now - self._said.get(tp, -SAY_AGAIN_SECONDS) >= SAY_AGAIN_SECONDS:
+                self._said[tp] = now
+                lines.append(
+                    f"{tp.topic} {tp.partition} is held up at offset {offset} for {now - begun:.0f} s: a producer's "
+                    f"transaction is open there, and the {seen[tp].end - offset} records from there on cannot be read "
+                    "before it ends"
+                )
+        return lines
 
 
 # -- one batch -----------------------------------------------------------------------------------------------------
