@@ -10,7 +10,7 @@ INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-.PHONY: help install test test-kafka test-jaeger check lint types imports format kafka jaeger demo bench lock clean
+.PHONY: help install test test-kafka test-cluster test-jaeger check lint types imports format kafka jaeger demo bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,11 +25,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
-	$(PYTEST) --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos"
-	$(PYTEST) -m "broker and not kafka and not jaeger and not chaos"
+	$(PYTEST) --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) -m "broker and not kafka and not jaeger and not chaos and not cluster"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster"
+
+test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
+	$(PYTEST) -s -m cluster
 
 test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
 	$(PYTEST) -m jaeger

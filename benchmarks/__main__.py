@@ -23,6 +23,7 @@ NAMES = {
     "i": "mitigation",
     "j": "overload",
     "k": "hostile",
+    "l": "failover",
 }
 
 

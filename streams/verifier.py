@@ -52,13 +52,13 @@ from qmosaic.processors.terminal import (
     settled_entry,
 )
 from qmosaic.processors.verify import unjudged
-from qmosaic.streams import crashes, pacing, reading
+from qmosaic.streams import crashes, pacing
 from qmosaic.streams.beside import Beside, BesideError, WorkError
 from qmosaic.streams.bounded import bounded, closing
 from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.crashes import Notebook
 from qmosaic.streams.names import group_id, topic_name, transactional_id
-from qmosaic.streams.reading import Unreadable
+from qmosaic.streams.reading import Held, Unreadable, places
 from qmosaic.streams.records import (
     Received,
     connection,
@@ -158,7 +158,7 @@ class Verifier(mode.Service):
         self._answers, self._settles = AnswerRate(), SettleRate()
         self._triage_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
-        self._held = reading.Held()
+        self._held = Held()
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class Verifier(mode.Service):
         while not self.should_stop:
             epoch = self._epoch
             batches = await self.consumer.getmany(timeout_ms=self._patience(), max_records=2000)
-            for line in self._held.look(reading.places(self.consumer), time.monotonic()):
+            for line in self._held.look(places(self.consumer), time.monotonic()):
                 log.warning(line)
             async with self._lock:
                 if epoch != self._epoch:

@@ -12,7 +12,12 @@ import pytest
 from qmosaic.streams.broker import EmbeddedBroker
 from tests.servers import JAEGER_BINARY, KAFKA_LIBS, Jaeger, RealKafka
 
-SUITES = {"kafka": "make test-kafka", "chaos": "make test-kafka", "jaeger": "make test-jaeger"}
+SUITES = {
+    "kafka": "make test-kafka",
+    "chaos": "make test-kafka",
+    "cluster": "make test-cluster",
+    "jaeger": "make test-jaeger",
+}
 _left_out = pytest.StashKey[Counter[str]]()
 
 

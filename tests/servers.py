@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -10,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -65,6 +67,10 @@ class Server:
             self._process.wait()
 
     def _run(self, command: list[str], ready: Callable[[], bool], timeout: float, **env: str) -> None:
+        self._launch(command, **env)
+        self._until_ready(ready, timeout)
+
+    def _launch(self, command: list[str], **env: str) -> None:
         with self.log_file.open("ab") as log:
             path = shutil.which(command[0])
             assert path is not None, f"{command[0]} is not installed"
@@ -76,39 +82,58 @@ class Server:
                 env={**os.environ, **env},
                 start_new_session=True,
             )
+
+    def _until_ready(self, ready: Callable[[], bool], timeout: float) -> None:
+        assert self._process is not None
         give_up = time.monotonic() + timeout
         while not ready():
             status = self._process.poll()
             if status is not None or time.monotonic() > give_up:
                 self.kill()
                 tail = self.log_file.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{command[0]} (status {status}) not ready after {timeout:g} s:\n{tail}")
+                raise RuntimeError(f"{self.log_file.parent} (status {status}) not ready after {timeout:g} s:\n{tail}")
             time.sleep(0.1)
 
 
 class RealKafka(Server):
     """One Apache Kafka node. A `start()` after `kill()` recovers from a crash: same port, same logs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, node: int = 1) -> None:
         super().__init__(directory)
-        self.port, self._controller_port = free_ports(2)
+        self.node = node
+        self.port, self.controller_port, self._internal_port = free_ports(3)
+        self.advertised_port = self.port
+        self.more: list[str] = []  # lines of server.properties that win over the others
+        self.voters = f"1@{HOST}:{self.controller_port}"
 
     @property
     def address(self) -> str:
         """`host:port` for the clients."""
-        return f"{HOST}:{self.port}"
+        return f"{HOST}:{self.advertised_port}"
 
     def start(self, timeout: float = 90.0) -> None:
         """Until it answers Kafka requests."""
+        self.launch(timeout)
+        self.until_ready(timeout)
+
+    def launch(self, timeout: float = 90.0) -> None:
+        """Start it and do not wait: one of several answers only when most of them are there."""
         java, settings = ["java", "-cp", f"{KAFKA_LIBS}/*"], self.directory / "server.properties"
         if not settings.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
-            common = (ROOT / "tools" / "kafka" / "server.properties").read_text()
-            controller = f"{HOST}:{self._controller_port}"
-            settings.write_text(
-                f"{common}\nlisteners=PLAINTEXT://{self.address},CONTROLLER://{controller}\n"
-                f"controller.quorum.voters=1@{controller}\nlog.dirs={self.directory / 'logs'}\n"
-            )
+            listening = f"PLAINTEXT://{HOST}:{self.port},INTERNAL://{HOST}:{self._internal_port}"
+            lines = [
+                (ROOT / "tools" / "kafka" / "server.properties").read_text(),
+                f"node.id={self.node}",
+                f"listeners={listening},CONTROLLER://{HOST}:{self.controller_port}",
+                f"advertised.listeners=PLAINTEXT://{self.address},INTERNAL://{HOST}:{self._internal_port}",
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "inter.broker.listener.name=INTERNAL",
+                f"controller.quorum.voters={self.voters}",
+                f"log.dirs={self.directory / 'logs'}",
+                *self.more,
+            ]
+            settings.write_text("\n".join(lines) + "\n")
             subprocess.run(
                 [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(settings)],
                 check=True,
@@ -118,11 +143,103 @@ class RealKafka(Server):
         # The quick compiler and the small collector: an early start counts here, not the last record/s.
         options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        self._run(
-            [java[0], *options, quiet, *java[1:], "kafka.Kafka", str(settings)],
-            lambda: answers(HOST, self.port),
-            timeout,
-        )
+        self._launch([java[0], *options, quiet, *java[1:], "kafka.Kafka", str(settings)])
+
+    def until_ready(self, timeout: float = 90.0) -> None:
+        """Until it answers Kafka requests."""
+        self._until_ready(lambda: answers(HOST, self.port), timeout)
+
+
+class KafkaCluster:
+    """Three Kafka nodes: everything replicated three times, acknowledged by two.
+
+    `proxied`: clients reach each node through a proxy that can be slow; the nodes reach each other directly.
+    """
+
+    def __init__(self, directory: Path, *, proxied: bool = False) -> None:
+        self.nodes = [RealKafka(directory / f"kafka-{number}", number) for number in (1, 2, 3)]
+        self.proxies = [Proxy(node.port) for node in self.nodes] if proxied else []
+        voters = ",".join(f"{node.node}@{HOST}:{node.controller_port}" for node in self.nodes)
+        for node, proxy in zip(self.nodes, self.proxies or (None, None, None), strict=True):
+            node.voters = voters
+            node.advertised_port = proxy.port if proxy else node.port
+            node.more = [
+                "default.replication.factor=3",
+                "min.insync.replicas=2",
+                "offsets.topic.replication.factor=3",
+                "transaction.state.log.replication.factor=3",
+                "transaction.state.log.min.isr=2",
+            ]
+
+    @property
+    def address(self) -> str:
+        """Of all nodes."""
+        return ",".join(node.address for node in self.nodes)
+
+    def node(self, number: int) -> RealKafka:
+        """By its number, 1 to 3."""
+        return self.nodes[number - 1]
+
+    def start(self) -> None:
+        """Until all answer."""
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            node.until_ready()
+
+    def stop(self) -> None:
+        """The crash of all: nobody needs what they hold."""
+        for node in self.nodes:
+            node.kill()
+        for proxy in self.proxies:
+            proxy.stop()
+
+
+class Proxy:
+    """Loopback between clients and a server, `delay` seconds slower in each direction. A thread of its own."""
+
+    def __init__(self, target: int) -> None:
+        self.delay = 0.0
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, HOST, 0), self._loop).result(10)
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Close every connection."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(HOST, self._target)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        emptying = asyncio.create_task(self._empty(waiting, writer))
+        data = b"-"
+        while data:
+            try:
+                data = await reader.read(65_536)
+            except OSError:
+                data = b""
+            waiting.put_nowait((self._loop.time() + self.delay, data))
+        await emptying
+
+    async def _empty(self, waiting: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        data = b"-"
+        while data:
+            due, data = await waiting.get()
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            if not writer.is_closing():
+                writer.write(data)
+        writer.close()
 
 
 class Jaeger(Server):
