@@ -1,0 +1,189 @@
+"""(k) Single hostile events beside a stream of good ones: are the good ones answered as if nothing were there?
+
+A canary, a max-cut of 12 nodes with a deadline of 5 s, is sent five times a second to one pipeline as `qmosaic up`
+starts it. Each event of `benchmarks.hostile_events` is sent beside it, once, and then ten times; the figures are the
+slowest canary until all of them have ended, and the most memory of the workers of verify and encode (their own
+processes, without those beside them). The first row is the canary alone.
+
+    python -m benchmarks hostile [--quick]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from benchmarks.common import cubic, parser, pipeline, tell, watch_memory
+from benchmarks.hostile_events import EVENTS, named
+from qmosaic.codecs import events
+from qmosaic.streams import pacing, reading
+from qmosaic.streams.client import TERMINAL
+from qmosaic.streams.records import connection, producing, record_bytes
+from qmosaic.streams.supervisor import Supervisor
+
+PERIOD, DEADLINE = 0.2, 5.0
+"""Seconds between canaries, and until their deadlines."""
+ANSWERED, VERIFY_MB, ENCODE_MB = 1.0, 500.0, 700.0
+"""The goals: seconds of the slowest canary, megabytes."""
+HOSTILE_SECONDS = 20.0
+"""The deadline of a hostile event."""
+LEAST = 3.0
+"""Seconds that each is watched at least."""
+
+
+@dataclass(eq=False)
+class Watch:
+    """What is on its way, and what has arrived."""
+
+    sent: dict[str, float] = field(default_factory=dict)
+    arrived: dict[str, float] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    most: dict[str, float] = field(default_factory=dict)
+
+    def slowest(self, since: float) -> tuple[float, int]:
+        """Of the canaries sent since a moment: the slowest in seconds, and how many fell back."""
+        mine = [name for name, at in self.sent.items() if name.startswith("canary") and at >= since]
+        now = time.time()
+        late = max((self.arrived.get(name, now) - self.sent[name] for name in mine), default=0.0)
+        return late, sum(name in self.arrived and name not in self.accepted for name in mine)
+
+
+@asynccontextmanager
+async def watched(up: Supervisor) -> AsyncIterator[tuple[Watch, AIOKafkaProducer]]:
+    """Canaries flow, outcomes are read, memory is watched."""
+    settings, watch = up.settings, Watch()
+    pacing.install()
+    reading.install(record_bytes(settings))
+    consumer = AIOKafkaConsumer(
+        *TERMINAL,
+        **connection(settings),
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=record_bytes(settings),
+    )
+    await consumer.start()
+    async with AIOKafkaProducer(**producing(settings), linger_ms=0) as producer:
+        tasks = [
+            asyncio.create_task(_read(consumer, watch)),
+            asyncio.create_task(_sing(producer, watch)),
+            asyncio.create_task(watch_memory(up, watch.most)),
+        ]
+        yield watch, producer
+        for task in tasks:
+            task.cancel()
+    await consumer.stop()
+
+
+async def _read(consumer: AIOKafkaConsumer, watch: Watch) -> None:
+    while True:
+        for partition, records in (await consumer.getmany(timeout_ms=200)).items():
+            for record in records:
+                name = (record.key or b"").decode()
+                watch.arrived.setdefault(name, time.time())
+                if partition.topic.endswith("accepted"):
+                    watch.accepted.add(name)
+
+
+async def _sing(producer: AIOKafkaProducer, watch: Watch) -> None:
+    payloads = [cubic(seed, 12).payload() for seed in range(64)]
+    for k in range(10**9):
+        name = f"canary {k} {uuid4().hex[:6]}"
+        event = {"id": name, "family": "maxcut", "problem": payloads[k % 64], "deadline": DEADLINE, "seed": k}
+        watch.sent[name] = time.time()
+        await producer.send("problems", events.dumps(event), key=name.encode())
+        pacing.ring(["problems"])
+        await asyncio.sleep(PERIOD)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one event, sent so many times."""
+
+    slowest: float
+    fallbacks: int
+    verify: float
+    encode: float
+    hanging: int
+
+    @property
+    def met(self) -> bool:
+        """Whether the goals are."""
+        return (
+            self.slowest <= ANSWERED
+            and not self.fallbacks
+            and not self.hanging
+            and self.verify <= VERIFY_MB
+            and self.encode <= ENCODE_MB
+        )
+
+
+async def beside(watch: Watch, producer: AIOKafkaProducer, values: Sequence[tuple[str, bytes]]) -> Found:
+    """Send these, and watch until they have ended."""
+    since = time.time()
+    watch.most.clear()
+    names = []
+    for name, value in values:
+        ends_by_id = value.startswith(b"{")
+        watch.sent[name] = time.time()
+        await producer.send_and_wait("problems", value, key=name.encode())
+        if ends_by_id:
+            names.append(name)
+    pacing.ring(["problems"])
+    until = since + HOSTILE_SECONDS + 10
+    while time.time() < until and (time.time() < since + LEAST or any(name not in watch.arrived for name in names)):
+        await asyncio.sleep(0.1)
+    slowest, fallbacks = watch.slowest(since)
+    hanging = sum(name not in watch.arrived for name in names)
+    return Found(slowest, fallbacks, watch.most.get("verify", 0.0), watch.most.get("encode", 0.0), hanging)
+
+
+def print_row(name: str, once: Found, ten: Found | None) -> None:
+    """Of the table."""
+    last = ten or once
+    met = once.met and (ten is None or ten.met)
+    many = f"{ten.slowest:>8.2f}" if ten else f"{'':>8}"
+    left = once.fallbacks + once.hanging + (ten.fallbacks + ten.hanging if ten else 0)
+    print(
+        f"{name:<46} {once.slowest:>8.2f} {many} {left:>6} {max(once.verify, last.verify):>8.0f} "
+        f"{max(once.encode, last.encode):>8.0f} {'yes' if met else 'no':>4}",
+        flush=True,
+    )
+
+
+async def measure(quick: bool) -> None:
+    """Row by row."""
+    chosen = list(EVENTS)[:: 12 if quick else 1]
+    async with pipeline() as (up, _), watched(up) as (watch, producer):
+        await asyncio.sleep(5)
+        print(
+            "\n(k) a canary (12-node max-cut) beside hostile events; goals: slowest ≤ "
+            f"{ANSWERED:g} s, none falls back or hangs, verify ≤ {VERIFY_MB:g} MB, encode ≤ {ENCODE_MB:g} MB\n"
+            f"{'event':<46} {'once, s':>8} {'ten, s':>8} {'lost':>6} {'verify':>8} {'encode':>8} {'met':>4}"
+        )
+        print_row("(the canary alone)", await beside(watch, producer, []), None)
+        for name in chosen:
+            value = EVENTS[name]()
+            found = []
+            for count in (1, 10):
+                run = uuid4().hex[:6]
+                ids = [f"{name} {run} {k}" for k in range(count)]
+                values = [(one, named(value, one, HOSTILE_SECONDS)) for one in ids]
+                found.append(await beside(watch, producer, values))
+            print_row(name, *found)
+        lost = [name for name in watch.sent if name.startswith("canary") and name not in watch.arrived]
+        tell(f"{len(watch.sent)} events, {len(lost)} canaries on their way")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    asyncio.run(measure(parser("hostile events").parse_args(arguments).quick))
+
+
+if __name__ == "__main__":
+    main()
