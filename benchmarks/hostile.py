@@ -45,6 +45,7 @@ class Watch:
     arrived: dict[str, float] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
     most: dict[str, float] = field(default_factory=dict)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def slowest(self, since: float) -> tuple[float, int]:
         """Of the canaries sent since a moment: the slowest in seconds, and how many fell back."""
@@ -83,6 +84,7 @@ async def watched(up: Supervisor) -> AsyncIterator[tuple[Watch, AIOKafkaProducer
 async def _read(consumer: AIOKafkaConsumer, watch: Watch) -> None:
     while True:
         for partition, records in (await consumer.getmany(timeout_ms=200)).items():
+            watch.moved.set()
             for record in records:
                 name = (record.key or b"").decode()
                 watch.arrived.setdefault(name, time.time())
@@ -136,8 +138,10 @@ async def beside(watch: Watch, producer: AIOKafkaProducer, values: Sequence[tupl
             names.append(name)
     pacing.ring(["problems"])
     until = since + HOSTILE_SECONDS + 10
-    while time.time() < until and (time.time() < since + LEAST or any(name not in watch.arrived for name in names)):
-        await asyncio.sleep(0.1)
+    await asyncio.sleep(LEAST)
+    while time.time() < until and any(name not in watch.arrived for name in names):
+        watch.moved.clear()
+        await watch.moved.wait()  # the canaries see to that
     slowest, fallbacks = watch.slowest(since)
     hanging = sum(name not in watch.arrived for name in names)
     return Found(slowest, fallbacks, watch.most.get("verify", 0.0), watch.most.get("encode", 0.0), hanging)
