@@ -53,6 +53,25 @@ def test_starts_stops_and_keeps_its_records(tmp_path: Path) -> None:
         second.stop()
 
 
+def test_its_files_are_its_users_alone_and_its_last_words_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    before = os.umask(0)
+    broker = EmbeddedBroker(tmp_path / "broker")
+    try:
+        for _ in range(2):
+            broker.start()
+            (process,) = [child for child in psutil.Process().children() if child.name() == "noida-db"]
+            assert "hush" not in process.environ().values()
+            asyncio.run(_produce(broker.address, "kept", [b"1"]))
+            broker.stop()
+    finally:
+        broker.stop()
+        os.umask(before)
+    paths = [broker.data_dir, *broker.data_dir.iterdir()]
+    assert {path.name for path in paths} >= {"kafka.json", "broker.log", "broker.log.1"}
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
 def test_says_that_the_port_is_taken(tmp_path: Path) -> None:
     first = EmbeddedBroker(tmp_path / "a")
     first.start()
