@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
@@ -24,12 +23,14 @@ from qmosaic.codecs import events
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import Outcome, Rejection
 from qmosaic.codecs.formats.registry import FORMATS, read, writer
+from qmosaic.codecs.text import shown
 from qmosaic.streams import settings as settings_module
 from qmosaic.streams.cli_backends import backends_app
-from qmosaic.streams.cli_common import FAILED, INTERRUPTED, LATE, OK, REJECTED, USAGE, JsonOption, emit, fail
+from qmosaic.streams.cli_common import FAILED, INTERRUPTED, LATE, OK, REJECTED, USAGE, JsonOption, emit, fail, say
 from qmosaic.streams.cli_families import families_app
+from qmosaic.streams.cli_files import file_name, read_bounded, write_within
 from qmosaic.streams.parameters import parameters
-from qmosaic.streams.render import console, read_spans, show_outcomes, trace_tree
+from qmosaic.streams.render import console, label_of, read_spans, show_outcomes, trace_tree
 from qmosaic.streams.settings import EMBEDDED, Settings
 
 app = typer.Typer(
@@ -131,21 +132,19 @@ def read_files(
         return [event | {key: value for key, value in options.items() if value is not None}]
     out: list[dict[str, Any]] = []
     for path in files:
+        name = "stdin" if str(path) == "-" else shown(path.name)
         try:
-            data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+            problems = read(read_bounded(path), name, fmt)
         except OSError as error:
-            typer.echo(f"error: cannot read {path}: {error.strerror}", err=True)
+            say(f"error: cannot read {path}: {error.strerror}")
             raise typer.Exit(USAGE) from None
-        try:
-            problems = read(data, "stdin" if str(path) == "-" else path.name, fmt)
         except QmosaicError as error:
             fail(error, USAGE)
         for problem in problems:
             if family is not None and problem.family != family:
-                typer.echo(
-                    f"error: {path} holds a {problem.family} problem, not {family}. "
-                    f"Leave --family out, or name the --format.",
-                    err=True,
+                say(
+                    f"error: {path} holds a {problem.family[:60]} problem, not {family}. "
+                    f"Leave --family out, or name the --format."
                 )
                 raise typer.Exit(USAGE)
             event = dict(problem.event or {})
@@ -154,10 +153,10 @@ def read_files(
             event["problem"] = {**problem.problem, **_parameters(problem.family, given)}
             if sense or problem.sense:
                 event["sense"] = sense or event.get("sense") or problem.sense
-            event.setdefault("id", uuid4().hex)
+            event["id"] = event.get("id") or uuid4().hex
             event["labels"] = {
                 **event.get("labels", {}),
-                "file": path.name,
+                "file": name,
                 "name": problem.name,
                 "index": problem.index,
             }
@@ -186,7 +185,7 @@ async def submit_all(
             await client.submit(event)
             if not wait:
                 told = {"problem_id": event["id"], "family": event["family"], "labels": event["labels"]}
-                emit(told) if as_json else typer.echo(event["id"])
+                emit(told) if as_json else typer.echo(shown(event["id"]))
         deadlines = [e["deadline"] for e in problems if isinstance(e.get("deadline"), int | float)]
         patience = max([*deadlines, settings.defaults.deadline_seconds]) + GRACE_SECONDS
         until = time.monotonic() + patience
@@ -201,12 +200,11 @@ async def submit_all(
                     emit(future.result())
                 elif progress:
                     one = future.result()
-                    typer.echo(
-                        f"  {len(results)}/{len(problems)}  {one.status:9} {one.labels.get('name', '')}", err=True
-                    )
+                    say(f"  {len(results)}/{len(problems)}  {one.status:9} {label_of(one)}")
     if len(results) < len(waiting):
         late = sorted(set(waiting) - {one.problem_id for one in results})
-        typer.echo(f"error: no outcome for {', '.join(late)}. Are all stages up?", err=True)
+        more = f" and {len(late) - 10} more" if len(late) > 10 else ""
+        say(f"error: no outcome for {', '.join(one[:100] for one in late[:10])}{more}. Are all stages up?")
         return LATE, results
     return (REJECTED if any(isinstance(one, Rejection) for one in results) else OK), results
 
@@ -223,14 +221,19 @@ def write_solutions(folder: Path | None, problems: list[dict[str, Any]], results
                 continue
             write = writer(one.family)
             if write is None:
-                typer.echo(f"note: no format of {one.family} has files of solutions", err=True)
+                say(f"note: no format of {one.family[:60]} has files of solutions")
                 continue
-            name = Path(str(one.labels.get("name") or one.problem_id)).name
-            suffix, text = write(payloads[one.problem_id], one.solution, one.objective, name)
-            (folder / f"{name}{suffix}").write_text(text)
-            typer.echo(f"wrote {folder / name}{suffix}", err=True)
+            name = file_name(str(one.labels.get("name") or one.problem_id))
+            try:
+                suffix, text = write(payloads[one.problem_id], one.solution, one.objective, name)
+            except (LookupError, TypeError, AttributeError):  # whoever wrote the outcome, it is none of this problem
+                say(f"note: the solution of {label_of(one)} does not fit the problem")
+                continue
+            say(f"wrote {write_within(folder, name + suffix, text)}")
     except OSError as error:
         fail(SettingsError(f"cannot write {folder}: {error.strerror}", place="--write"), USAGE)
+    except SettingsError as error:
+        fail(error, USAGE)
 
 
 def show(results: list[Outcome | Rejection]) -> None:
@@ -480,6 +483,26 @@ def demo() -> None:
             return code
 
         run(_with_pipeline(settings, work))
+
+
+@app.command()
+def status(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """What waits for each stage, who is alive, and what holds a partition up. Exit code 1: there is a warning."""
+    from qmosaic.streams import status_report
+
+    settings = load_settings(broker)
+    if settings.broker == EMBEDDED:
+        fail(SettingsError("which broker?", remedy="Give --broker HOST:PORT, as `qmosaic up` prints it."), USAGE)
+
+    async def work() -> int:
+        found = await status_report.report(settings)
+        if as_json:
+            emit(status_report.as_json(found))
+        else:
+            typer.echo("\n".join(status_report.lines(found)))
+        return FAILED if found.warnings else OK
+
+    run(work())
 
 
 @app.command("settings")

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from qmosaic.backends import registry
 from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, run_sync
@@ -16,6 +17,7 @@ from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.kernels import Kernel
 from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.text import shown
 from qmosaic.streams.cli_common import FAILED, USAGE, JsonOption, emit, fail
 from qmosaic.streams.render import console
 
@@ -68,7 +70,7 @@ def backends_show(name: NameArgument, as_json: JsonOption = False) -> None:
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     for key, value in {"name": backend.name, **said}.items():
-        table.add_row(key.replace("_", " "), escape(_text(value)))
+        table.add_row(key.replace("_", " "), escape(shown(_text(value))))
     console().print(table)
     backend.close()
 
@@ -114,8 +116,8 @@ def backends_check(
         if as_json:
             emit({"backend": backend.name, **said})
         else:
-            mark = "[green]ok[/]   " if said["ok"] else "[red]wrong[/]"
-            console().print(f"{mark}  {said['check']:<12} {escape(said['said'])}", highlight=False)
+            mark = ("ok   ", "green") if said["ok"] else ("wrong", "red")
+            console().print(Text.assemble(mark, f"  {said['check']:<12} {shown(said['said'])}"))
     backend.close()
     if wrong:
         raise typer.Exit(FAILED)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
-import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from opentelemetry.trace import SpanKind
@@ -21,21 +20,19 @@ from qmosaic.codecs import events
 from qmosaic.codecs.errors import BrokerError, ProblemError, RejectCode, Rejected
 from qmosaic.codecs.events import Outcome, Problem, Rejection
 from qmosaic.codecs.problems.base import ProblemData
-from qmosaic.streams import pacing, reading
+from qmosaic.streams import pacing, reading, repeats
 from qmosaic.streams import settings as settings_module
 from qmosaic.streams.bounded import closing
 from qmosaic.streams.names import topic_name
+from qmosaic.streams.outcomes import TERMINAL as TERMINAL
+from qmosaic.streams.outcomes import read_terminal
 from qmosaic.streams.records import connection, headers_of, place_of, producing, record_bytes
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.telemetry import Telemetry, extract, inject
 
 log = logging.getLogger("qmosaic.client")
 
-TERMINAL: dict[str, type[Outcome] | type[Rejection]] = {
-    "outcomes.accepted": Outcome,
-    "outcomes.fallback": Outcome,
-    "problems.rejected": Rejection,
-}
+REPEAT_SECONDS = 1.0  # what has no outcome after it may have been sent before
 GRACE_SECONDS = 30.0  # what a client waits beyond the deadline before it gives up on the service
 
 
@@ -50,7 +47,8 @@ class Client:
         self.settings = msgspec.structs.replace(chosen, broker=bootstrap) if bootstrap else chosen
         self._waiting: dict[str, asyncio.Future[Outcome | Rejection]] = {}
         self._listeners: set[asyncio.Queue[Outcome | Rejection]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._sent: dict[str, repeats.Sent] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Client:
         if self.settings.broker == EMBEDDED:
@@ -75,7 +73,12 @@ class Client:
         except BaseException:
             await self._close()
             raise
-        self._task = asyncio.create_task(self._read(), name="outcomes")
+        self._tasks = [
+            asyncio.create_task(self._read(), name="outcomes"),
+            asyncio.create_task(self._answer_repeats(), name="repeats"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -117,7 +120,7 @@ class Client:
             "send", topic, parent=None, kind=SpanKind.PRODUCER, attributes={"qmosaic.problem.id": problem_id}
         )
         try:
-            await self._producer.send_and_wait(
+            sent = await self._producer.send_and_wait(
                 topic,
                 value=events.dumps(event),
                 key=problem_id.encode(),
@@ -127,6 +130,8 @@ class Client:
             raise BrokerError(f"the broker did not take {problem_id}: {error}", place=self.settings.broker) from None
         finally:
             span.end()
+        if problem_id in self._waiting:
+            self._sent[problem_id] = repeats.Sent(sent.partition, sent.offset, time.time())
         pacing.ring([topic])
         return str(problem_id)
 
@@ -144,6 +149,7 @@ class Client:
             outcome = await asyncio.wait_for(waiting, seconds + GRACE_SECONDS)
         finally:
             self._waiting.pop(problem_id, None)
+            self._sent.pop(problem_id, None)
         if isinstance(outcome, Rejection):
             code = msgspec.convert(outcome.code, RejectCode)
             raise ProblemError(Rejected(code, outcome.message, outcome.place, outcome.remedy))
@@ -174,16 +180,40 @@ class Client:
                 for record in records:
                     self._take(partition.topic, record)
 
-    def _take(self, topic: str, record: ConsumerRecord) -> None:
-        try:
-            event = parse_terminal(self.settings, topic, record.value)
-        except (msgspec.ValidationError, orjson.JSONDecodeError) as error:
-            log.warning("%s %s:%s cannot be read: %s", topic, record.partition, record.offset, error)
-            return
+    async def _answer_repeats(self) -> None:
+        """Answers what was sent again under its id, and so dropped, with its first outcome."""
+
+        while True:
+            await asyncio.sleep(REPEAT_SECONDS / 2)
+            if not any(sent.at < time.time() - REPEAT_SECONDS for sent in self._sent.values()):
+                continue
+            try:
+                await repeats.answer(self.settings, self._sent, self._settle)
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.info("looking for repeated problems: %s", error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nobody waits for ever for what a task would have read that has failed."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("%s: %s", task.get_name(), error, exc_info=error)
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(BrokerError(f"reading outcomes failed: {error}", place=self.settings.broker))
+
+    def _settle(self, event: Outcome | Rejection) -> bool:
+        """The end of a problem for whoever waits for it; False where nobody does."""
+        self._sent.pop(event.problem_id, None)
         waiting = self._waiting.pop(event.problem_id, None)
-        if waiting is not None:
-            if not waiting.done():
-                waiting.set_result(event)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(event)
+        return waiting is not None
+
+    def _take(self, topic: str, record: ConsumerRecord) -> None:
+        event = read_terminal(self.settings, record)
+        if event is None:
+            return
+        if self._settle(event):
             self._telemetry.span(
                 "process",
                 topic,
@@ -196,10 +226,12 @@ class Client:
             queue.put_nowait(event)
 
     async def _close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for waiting in self._waiting.values():
+            waiting.cancel()
         for client in (self._producer, self._consumer):
             await closing(client.stop(), 5, "stopping a client")
         await asyncio.to_thread(self._telemetry.close)
@@ -266,15 +298,11 @@ async def read_outcomes(settings: Settings, *, since: float | None, follow: bool
             for partition, records in (await consumer.getmany(timeout_ms=500)).items():
                 for record in records:
                     if follow or record.offset < ends[partition]:
-                        yield parse_terminal(settings, partition.topic, record.value)
+                        event = read_terminal(settings, record)
+                        if event is not None:
+                            yield event
     finally:
         await consumer.stop()
-
-
-def parse_terminal(settings: Settings, topic: str, value: bytes | None) -> Outcome | Rejection:
-    """The event of a terminal topic."""
-    kind = next(kind for name, kind in TERMINAL.items() if topic_name(settings, name) == topic)
-    return events.decode(value or b"", kind)
 
 
 def _event(problem: ProblemData | Problem | dict[str, Any]) -> dict[str, Any]:

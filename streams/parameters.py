@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import orjson
 
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.problems import FAMILIES
@@ -27,11 +28,14 @@ def parameters(family: str, given: Sequence[str]) -> dict[str, Any]:
     for pair in given:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise SettingsError(f"cannot read --set {pair!r}", remedy="Write --set KEY=VALUE.")
+            raise SettingsError(f"cannot read --set {pair[:60]!r}", remedy="Write --set KEY=VALUE.")
         if fields is not None and (key not in fields or key == "sense"):
             known = ", ".join(sorted(fields.keys() - {"sense"}))
-            raise SettingsError(f"{family} has no parameter {key!r}", place="--set", remedy=f"Known ones: {known}.")
+            message = f"{family} has no parameter {key[:60]!r}"
+            raise SettingsError(message, place="--set", remedy=f"Known ones: {known}.")
         out[key] = _value(text) if fields is None else _typed(key, text, fields[key])
+        if not _is_json(out[key]):
+            raise SettingsError(f"{key}: expected finite numbers", place="--set", remedy="JSON has no others.")
     return out
 
 
@@ -47,10 +51,23 @@ def _typed(key: str, text: str, kind: Any) -> Any:
 
 
 def _value(text: str) -> Any:
+    """A TOML value that JSON has, too; any other text is that text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        document = tomllib.loads(f"value = {text}")
+        value = document["value"]
+        if len(document) > 1 or not _is_json(value):
+            return text
+    except (ValueError, RecursionError):  # no TOML, an integer of too many digits, brackets without end
         return text
+    return value
+
+
+def _is_json(value: Any) -> bool:
+    """Whether it is read back from JSON as it is: no NaN or infinity, no integer of more than 64 bits."""
+    try:
+        return bool(orjson.loads(orjson.dumps(value)) == msgspec.to_builtins(value))
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
+        return False
 
 
 def kind_of(annotation: Any) -> str:

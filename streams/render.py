@@ -14,14 +14,24 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qmosaic.codecs.events import Outcome, Rejection
+from qmosaic.codecs.text import shown
 
 WIDE = 150
+MOST_IN_A_CELL = 300
+"""Characters of one text in a table."""
+MOST_DEEP = 50
+"""Levels of a trace that are shown."""
 
 
 def label_of(event: Outcome | Rejection) -> str:
-    """What a person calls the problem: the file it came from, or its id."""
+    """What a person calls the problem, on one line: the file it came from, or its id."""
     name = event.labels.get("name") or event.labels.get("file")
-    return str(name) if name else event.problem_id
+    return shown(name if isinstance(name, str) else event.problem_id, MOST_IN_A_CELL)
+
+
+def _cell(text: str | None) -> Text:
+    """What others wrote, as text: never markup, and nothing that a terminal acts on."""
+    return Text(shown(text or "", MOST_IN_A_CELL))
 
 
 def show_outcomes(out: Console, results: Sequence[Outcome | Rejection]) -> None:
@@ -32,7 +42,7 @@ def show_outcomes(out: Console, results: Sequence[Outcome | Rejection]) -> None:
     out.print(_narrow(results))
     out.print("\ntrace ids", style="bold")
     for one in results:
-        out.print(f"{one.trace_id}  {label_of(one)}")
+        out.print(Text(f"{shown(one.trace_id, 32)}  {label_of(one)}"))
 
 
 def _wide(results: Sequence[Outcome | Rejection]) -> Table:
@@ -44,22 +54,23 @@ def _wide(results: Sequence[Outcome | Rejection]) -> Table:
     table.add_column("trace id", no_wrap=True)
     for one in results:
         if isinstance(one, Rejection):
-            table.add_row(label_of(one), "", _status(one), one.message, *[""] * 7, one.trace_id)
+            place = _cell(f"{one.place}: {one.message}")
+            table.add_row(Text(label_of(one)), "", _status(one), place, *[""] * 7, Text(shown(one.trace_id, 32)))
             continue
         circuit = one.circuit
         table.add_row(
-            label_of(one),
-            one.family,
+            Text(label_of(one)),
+            _cell(one.family),
             _status(one),
             _value(one.objective),
             _value(one.baseline.objective) if one.baseline else "",
             _value(one.improvement),
             one.target or "",
-            _backend(one),
+            _cell(_backend(one)),
             str(circuit.qubits) if circuit else "",
             str(circuit.depth) if circuit else "",
             f"{one.timings.total:.2f} s",
-            one.trace_id,
+            Text(shown(one.trace_id, 32)),
         )
     return table
 
@@ -73,15 +84,15 @@ def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
     table.add_column("time", justify="right", min_width=7, no_wrap=True)
     for one in results:
         if isinstance(one, Rejection):
-            table.add_row(label_of(one), _status(one), "", f"{one.place}: {one.message}", "")
+            table.add_row(Text(label_of(one)), _status(one), "", _cell(f"{one.place}: {one.message}"), "")
             continue
         gain = "" if one.improvement is None or one.baseline is None else f"{one.improvement:+.5g}"
         base = f" over {_value(one.baseline.objective)}" if gain and one.baseline else ""
-        ran = Text.assemble((one.target or "nothing", "bold"), "\n", _backend(one))
+        ran = Text.assemble((one.target or "nothing", "bold"), "\n", _cell(_backend(one)))
         if one.circuit:
             ran.append(f"\n{one.circuit.qubits} qubits, depth {one.circuit.depth}")
         table.add_row(
-            Text.assemble(label_of(one), "\n", (one.family, "dim")),
+            Text.assemble(label_of(one), "\n", (shown(one.family, MOST_IN_A_CELL), "dim")),
             _status(one),
             Text.assemble(_value(one.objective), "\n", (f"{gain}{base}", "dim")),
             ran,
@@ -102,7 +113,7 @@ def _value(objective: float | None) -> str:
 
 def _status(one: Outcome | Rejection) -> Text:
     if isinstance(one, Rejection):
-        return Text(f"rejected\n{one.code}", style="red")
+        return Text(f"rejected\n{shown(one.code, MOST_IN_A_CELL)}", style="red")
     return Text.assemble((one.status, "green" if one.status == "accepted" else "yellow"), "\n", (one.reason, "dim"))
 
 
@@ -124,28 +135,28 @@ def trace_tree(spans: Sequence[dict[str, Any]], trace_id: str) -> Tree:
         parent = span["parent_id"] if span["parent_id"] in known else None
         children[parent].append(span)
     origin = min((span["start_time"] / 1e9 for span in mine), default=0.0)
-    tree = Tree(f"[bold]trace {trace_id}[/bold]  (start and duration in ms)")
+    tree = Tree(Text.assemble((f"trace {shown(trace_id, 32)}", "bold"), "  (start and duration in ms)"))
 
-    def add(branch: Tree, span: dict[str, Any]) -> None:
+    def add(branch: Tree, span: dict[str, Any], depth: int) -> None:
         start = (span["start_time"] / 1e9 - origin) * 1000
         length = (span["end_time"] / 1e9 - span["start_time"] / 1e9) * 1000
-        service = (span["service"] or "").removeprefix("qmosaic-")
-        label = Text.assemble(
-            (span["name"], "cyan"), f"  {service}", (f"  @{start:.1f} +{length:.1f}", "dim"), _detail(span)
-        )
+        service = shown(span["service"] or "", MOST_IN_A_CELL).removeprefix("qmosaic-")
+        name = shown(span["name"], MOST_IN_A_CELL)
+        label = Text.assemble((name, "cyan"), f"  {service}", (f"  @{start:.1f} +{length:.1f}", "dim"), _detail(span))
         label.no_wrap, label.overflow = True, "ellipsis"
         node = branch.add(label)
-        for child in sorted(children[span["context"]["span_id"]], key=lambda s: int(s["start_time"])):
-            add(node, child)
+        below = children[span["context"]["span_id"]] if depth < MOST_DEEP else []
+        for child in sorted(below, key=lambda s: int(s["start_time"])):
+            add(node, child, depth + 1)
 
     for root in sorted(children[None], key=lambda s: int(s["start_time"])):
-        add(tree, root)
+        add(tree, root, 1)
     return tree
 
 
 def _detail(span: dict[str, Any]) -> str:
     told = ("qmosaic.route.reason", "qmosaic.backend.name", "qmosaic.outcome.status", "qmosaic.outcome.reason")
-    values = [str(span["attributes"][key]) for key in told if key in span["attributes"]]
+    values = [shown(str(span["attributes"][key]), MOST_IN_A_CELL) for key in told if key in span["attributes"]]
     return f"  {', '.join(values)}" if values else ""
 
 

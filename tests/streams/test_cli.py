@@ -41,6 +41,7 @@ def test_every_command_has_help_that_fits_80_columns(tmp_path: Path) -> None:
         "outcomes",
         "solve",
         "demo",
+        "status",
         "settings",
         "topology",
         "families",

@@ -46,3 +46,16 @@ def test_what_is_wrong_is_said(given: str, message: str) -> None:
 def test_every_field_is_described(family: str) -> None:
     fields = fields_of(FAMILIES[family])
     assert all(field["description"] and field["type"] != "anything" for field in fields)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "9" * 5000, "1\nother = 2", "nan", "-inf", "[nan]", str(2**70), "{a = inf}", "1 # x\nb = 1"]
+)
+def test_what_json_has_not_stays_text(text: str) -> None:
+    assert parameters("of another package", [f"x={text}"]) == {"x": text}
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999", "9" * 5000])
+def test_what_json_has_not_is_no_number(text: str) -> None:
+    with pytest.raises(SettingsError):
+        parameters("portfolio", [f"risk_aversion={text}"])
