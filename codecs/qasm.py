@@ -204,7 +204,7 @@ class _Compiler(Values):
             if statement.output:
                 raise QasmError(f"an output of type {declared.kind} is not supported", at, "Bits can be outputs.")
             value = 0 if statement.value is None else self.result_of(statement.value)
-            width = self.width(declared)
+            width, at = self.width(declared), at if statement.value is None else statement.value.at
             scope[name] = Variable(
                 declared.kind, width, self.converted(declared.kind, width, value, at), statement.const
             )
@@ -429,7 +429,7 @@ class _Compiler(Values):
             new = self.result_of(value)
             if statement.op != "=":
                 new = self.arithmetic(statement.op[:-1], self.plain(found.value), self.plain(new), statement.at)
-            found.value = self.converted(found.kind, found.width, new, statement.at)
+            found.value = self.converted(found.kind, found.width, new, value.at)
         else:
             raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
 
@@ -458,6 +458,7 @@ class _Compiler(Values):
 
     def measure(self, measured: syntax.Measure, into: Bits, at: int) -> None:
         """Emit measurements, and note that the bits are no longer known."""
+        self.work.add(STATEMENT)
         qubits = self.qubits_of(measured.of)
         if len(qubits) != len(into.bits):
             message = f"{len(qubits)} qubits are measured into {len(into.bits)} bits"
@@ -615,6 +616,7 @@ class _Compiler(Values):
         if self.conditions:
             message = f"'{statement.kind}' where a measured bit decides is not supported"
             raise QasmError(message, statement.at, "Use if and else on gates.")
+        self.work.add(CALL)
         raise _Jumped(statement, None if statement.value is None else self.result_of(statement.value))
 
     # values

@@ -29,7 +29,7 @@ MAX_BITS = 4096
 """Bits of a literal, a bit string, or a type."""
 MAX_DIGITS = 1300
 """Characters of a number: more than MAX_BITS need in decimal."""
-MAX_WORK = 1_500_000
+MAX_WORK = 1_750_000
 """What reading one program may take, in units of about a microsecond: see `Work`."""
 
 
@@ -271,6 +271,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """Each alternative takes what it can and gives nothing back: linear in the source."""
+_NO_TOKENS = {"comment", "open", "wrong"}
 _REMARK = re.compile(r"^[ \t]*(?:#?pragma\b|@[^\W\d])[^\n]*", re.MULTILINE)
 """Pragmas and annotations, which an implementation may ignore: blanked out, so that places stay."""
 
@@ -342,16 +343,15 @@ class _Parser:
         kinds, texts, places = self.kinds, self.texts, self.places
         for match in islice(_TOKEN.finditer(text), work.most):  # the last one may be over it
             work.done += 1
-            kind, group = str(match.lastgroup), match.lastindex or 0
-            if kind == "comment":
-                continue
-            at = match.start(group)
-            if kind == "wrong" or kind == "open":
+            kind, group = match.lastgroup or "", match.lastindex or 0
+            if kind in _NO_TOKENS:
+                if kind == "comment":
+                    continue
                 what = f"unexpected character {match[group]!r}" if kind == "wrong" else "a comment that does not end"
-                raise QasmError(what, at, "Check the text here; comments are // or /* */.")
+                raise QasmError(what, match.start(group), "Check the text here; comments are // or /* */.")
             kinds.append(kind)
             texts.append(match[group])
-            places.append(at)
+            places.append(match.start(group))
             if kind == "end":
                 break
         else:
@@ -696,8 +696,9 @@ class _Parser:
 
     def expression(self) -> Expr:
         here = self.here
-        if self.kinds[here] == "number" and self.texts[here + 1] in _AFTER_NUMBER:
-            return self.primary()  # most of them are that
+        if self.kinds[here] == "number" and self.texts[here + 1] in _AFTER_NUMBER:  # most of them are that
+            self.here += 1
+            return Constant(self.places[here], _number(self.texts[here], self.places[here]))
         self.nest(2)
         before, self.terms = self.terms, 0
         found = self.binary(0)
@@ -842,6 +843,8 @@ class _Parser:
 
 
 def _number(text: str, at: int) -> int | float:
+    if len(text) < 16 and text.isdecimal():
+        return int(text)
     plain = text.replace("_", "")
     if len(plain) > MAX_DIGITS:
         raise QasmError(f"a number of {len(plain)} digits", at, "Write fewer digits.", "too_large")

@@ -22,7 +22,7 @@ MAX_WHOLE = 2**63
 """No result of integers gets as large; literals may, as registers of bits are compared with them."""
 MAX_ANGLE = 1e300
 """No angle is as large, so that sums of a few are finite."""
-OPERATOR, CALL, FRACTION = 3, 8, 12
+OPERATOR, CALL, FRACTION = 3, 8, 8
 """Units of work: of an operator, of a function or cast, more for a result that is a fraction."""
 
 Condition = dict[int, int]
@@ -125,6 +125,7 @@ class Values(ABC):
         """The value of a subroutine."""
 
     def look(self, name: syntax.Name, *, write: bool = False) -> Any:
+        self.work.add(len(self.scopes) >> 2)
         for depth in range(len(self.scopes) - 1, -1, -1):
             found = self.scopes[depth].get(name.name)
             if found is None:
@@ -186,6 +187,8 @@ class Values(ABC):
         if isinstance(operand, syntax.Index):
             self.work.add(OPERATOR)
             whole = self.qubits_of(operand.base)
+            if isinstance(operand.index, syntax.Constant):  # most of them are that
+                return (whole[self.place(operand.index, len(whole))],)
             chosen = tuple(whole[k] for k in self.places(operand, len(whole)))
             if len(set(chosen)) < len(chosen):
                 raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
@@ -431,6 +434,8 @@ class Values(ABC):
             ) from None
 
     def whole(self, expression: Expr) -> int:
+        if isinstance(expression, syntax.Constant) and type(expression.value) is int:
+            return expression.value
         return self.integer(self.number(expression), expression.at)
 
     def width(self, declared: syntax.Type) -> int | None:

@@ -8,6 +8,7 @@ independent run, or a *mismatch*, or *unverified*, with the reason, where no ind
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,13 +24,15 @@ from qmosaic.codecs.bundle import Bundle, array
 from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, Sense
-from qmosaic.codecs.qasm_syntax import QasmError, line_and_column
+from qmosaic.codecs.qasm_syntax import MAX_NAME, QasmError, line_and_column
 from qmosaic.processors.families import circuit_evidence as evidence
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.checks import invalid
 
 MAX_QUBITS = 1000
 MAX_TERMS = 20_000
+MAX_COEFFICIENT = 1e300
+"""Of a term, so that sums of all are finite."""
 MAX_ANSWER_BYTES = 4 * 2**20
 """Of the counts in an outcome."""
 SIMULATED = 24
@@ -39,6 +42,20 @@ ERRORS = 5.0
 EXACT = 1e-5
 """What an exact value may be off, in units of the sum of the coefficients' sizes: single precision."""
 KNOWN = ("fidelity", "observables", "qasm")
+SHOWN = 40
+"""Characters of the payload in a message."""
+LIGHT_WORK, LIGHT_TERMS, LIGHT_SHOTS = 20_000, 64, 10_000
+"""What is read and judged in some milliseconds: work (see `Work`), terms of observables, shots."""
+_HEAVY = re.compile(
+    r"""\b(?:for|while|gate|def|let|else|ctrl|negctrl|inv|pow|c3x|c4x|c3sqrtx|rc3x|rccx)\b
+    |[~{] | \+\+                      # blocks, sets and what concerns whole registers
+    |\[(?!\s*[0-9]{1,4}\s*\])         # sizes and indices that are no short numbers
+    |\bif\b(?!\s*\(\s*\w+\s*(?:==\s*[0-9]+\s*|\[\s*[0-9]+\s*\]\s*(?:==\s*[01]\s*)?)\))""",
+    re.VERBOSE,
+)
+_REGISTER = re.compile(r"\b(?:qreg\s+\w+|creg\s+\w+|qubit|bit)(?:\s*\[\s*([0-9]+))?")
+_WHOLE = re.compile(r"[^\W\d]\w*+(?!\s*[\w\[(\"])")
+"""A name that may be of a whole register: no index, arguments or other name follows it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +105,10 @@ class CircuitInstance:
 
     def counts(self, rows: Any, counts: Any) -> dict[str, Any]:
         """The solution of a circuit without; the most frequent first."""
-        if rows.shape != (len(counts), self.circuit.bits):
-            raise ValueError(f"expected values of {self.circuit.bits} bits, got {rows.shape}")
+        if rows.shape != (len(counts), self.circuit.bits) or rows.dtype != np.uint8 or (rows > 1).any():
+            raise ValueError(f"expected values of {self.circuit.bits} bits, got {rows.dtype}{list(rows.shape)}")
+        if counts.shape != (len(rows),) or counts.dtype != np.int64:
+            raise ValueError(f"expected {len(rows)} counts, got {counts.dtype}{list(counts.shape)}")
         order = np.argsort(-counts, kind="stable")
         return {"counts": dict(zip(evidence.strings(rows[order]), counts[order].tolist(), strict=True))}
 
@@ -155,7 +174,8 @@ class CircuitFamily:
     def parse(self, problem: Problem, limits: Limits) -> CircuitInstance | Rejected:
         payload = problem.problem
         if unknown := sorted(payload.keys() - set(KNOWN)):
-            return invalid(f"unknown field {unknown[0]!r}", f".{unknown[0]}", f"Known fields: {', '.join(KNOWN)}.")
+            field = unknown[0][:SHOWN]
+            return invalid(f"unknown field {field!r}", f".{field}", f"Known fields: {', '.join(KNOWN)}.")
         source = payload.get("qasm")
         if not isinstance(source, str) or not source.strip():
             return Rejected("empty_problem", "there is no circuit", "$.problem.qasm", "Send OpenQASM 2 or 3 as text.")
@@ -163,9 +183,7 @@ class CircuitFamily:
         if threshold is not None and (
             isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1
         ):
-            return invalid(
-                f"expected a number from 0 to 1, got {threshold!r}", ".fidelity", "Leave it out, or mend it."
-            )
+            return invalid("expected a number from 0 to 1", ".fidelity", "Leave it out, or mend it.")
         try:
             compiled = qasm.compiled(source, max_qubits=min(MAX_QUBITS, limits.variables))
         except QasmError as error:
@@ -196,7 +214,20 @@ class CircuitFamily:
         return CircuitInstance(circuit, names, threshold, digest, notes)
 
     def light(self, problem: Problem) -> bool:
-        return False
+        payload = problem.problem
+        source, observables = payload.get("qasm"), payload.get("observables", [])
+        if not isinstance(source, str) or 8 * len(source) > LIGHT_WORK or (problem.shots or 0) > LIGHT_SHOTS:
+            return False
+        if not isinstance(observables, list) or len(observables) > LIGHT_TERMS or not payload.keys() <= set(KNOWN):
+            return False
+        terms = [entry.get("terms") for entry in observables if isinstance(entry, dict)]
+        if sum(len(each) for each in terms if isinstance(each, dict)) > LIGHT_TERMS or _HEAVY.search(source):
+            return False
+        # a character is an operator at most; a whole register all qubits and bits, under all conditions at once
+        wide = sum(int(size or 1) for size in _REGISTER.findall(source))
+        whole, conditions, statements = len(_WHOLE.findall(source)), source.count("if"), source.count(";")
+        under = conditions * wide
+        return 8 * len(source) + 12 * whole * wide * (1 + under) + statements * under <= LIGHT_WORK
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.families.circuit_reference import reduction
@@ -213,16 +244,24 @@ def _observables(given: Any, qubits: int) -> tuple[tuple[str, ...], tuple[PauliS
     remedy = 'Send [{"name": "energy", "terms": {"ZZI": 0.5}}].'
     if not isinstance(given, list):
         return invalid(f"expected a list, got {type(given).__name__}", ".observables", remedy)
-    names, sums, total = [], [], 0
+    names: dict[str, None] = {}
+    sums, total = [], 0
     for k, entry in enumerate(given):
         place = f".observables[{k}]"
         if not isinstance(entry, dict) or not isinstance(entry.get("terms"), dict) or not entry["terms"]:
             return invalid("expected an object with terms", place, remedy)
         if unknown := sorted(entry.keys() - {"name", "terms"}):
-            return invalid(f"unknown field {unknown[0]!r}", f"{place}.{unknown[0]}", remedy)
+            field = unknown[0][:SHOWN]
+            return invalid(f"unknown field {field!r}", f"{place}.{field}", remedy)
         name = entry.get("name", f"observable {k}")
+        if isinstance(name, str) and len(name) > MAX_NAME:
+            return Rejected("too_large", f"a name of {len(name)} characters", f"$.problem{place}.name", "Shorten it.")
         if not isinstance(name, str) or name in names:
-            return invalid(f"the name {name!r} is no string, or there twice", f"{place}.name", "Names must differ.")
+            said = repr(name[:SHOWN]) if isinstance(name, str) else "given"
+            return invalid(f"the name {said} is no string, or there twice", f"{place}.name", "Names must differ.")
+        total += len(entry["terms"])
+        if total > MAX_TERMS:
+            return Rejected("too_large", f"more than {MAX_TERMS} terms", f"$.problem{place}", "Send fewer terms.")
         for pauli, coefficient in entry["terms"].items():
             if len(pauli) != qubits or pauli.strip("IXYZ"):
                 return invalid(
@@ -231,12 +270,10 @@ def _observables(given: Any, qubits: int) -> tuple[tuple[str, ...], tuple[PauliS
                     "Letter i acts on qubit i, in the order of declaration.",
                 )
             real = isinstance(coefficient, int | float) and not isinstance(coefficient, bool)
-            if not real or not isfinite(coefficient):
-                return invalid(f"{pauli}: expected a finite number", f"{place}.terms.{pauli}", "Send real numbers.")
-        total += len(entry["terms"])
-        if total > MAX_TERMS:
-            return Rejected("too_large", f"more than {MAX_TERMS} terms", f"$.problem{place}", "Send fewer terms.")
-        names.append(name)
+            if not real or not abs(coefficient) < MAX_COEFFICIENT:
+                term = pauli[:SHOWN]
+                return invalid(f"{term}: expected a finite number", f"{place}.terms.{term}", "Send real numbers.")
+        names[name] = None
         sums.append(PauliSum(qubits, tuple(entry["terms"]), tuple(float(c) for c in entry["terms"].values())))
     return tuple(names), tuple(sums)
 
@@ -266,7 +303,11 @@ def _without_idle(circuit: Circuit, observables: tuple[PauliSum, ...]) -> Circui
                     "Leave the observables out, or the measurements.",
                 )
     used = {q for operation in operations for q in operation.qubits if operation.gate != "reset"}
-    used |= {q for each in observables for pauli in each.paulis for q, letter in enumerate(pauli) if letter != "I"}
+    # up to a million letters and more: by bytes
+    letters = [
+        np.frombuffer("".join(each.paulis).encode(), np.uint8).reshape(-1, circuit.qubits) for each in observables
+    ]
+    used |= {q for each in letters for q in np.flatnonzero((each != ord("I")).any(axis=0)).tolist()}
     order = {qubit: k for k, qubit in enumerate(sorted(used) or [0])}
     kept = tuple(
         Operation(
@@ -281,8 +322,8 @@ def _without_idle(circuit: Circuit, observables: tuple[PauliSum, ...]) -> Circui
         if each.gate != "reset" or order.keys() & set(each.qubits)
     )
     sums = tuple(
-        PauliSum(len(order), tuple("".join(pauli[q] for q in order) for pauli in each.paulis), each.coefficients)
-        for each in observables
+        PauliSum(len(order), tuple(row.tobytes().decode() for row in rows[:, list(order)]), each.coefficients)
+        for each, rows in zip(observables, letters, strict=True)
     )
     return Circuit(len(order), 0 if observables else circuit.bits, kept, sums)
 

@@ -125,6 +125,8 @@ def judged(evidence: Bundle, rows: UInt8[np.ndarray, "k bits"], counts: Int64[np
     if shots != said["shots"]:
         raise ValueError(f"expected {said['shots']} shots, got {shots}")
     p = array(evidence, "probabilities").astype(np.float64)
+    if p.ndim != 1 or array(evidence, "parities").shape != (rows.shape[1], HASHES):
+        raise ValueError("the evidence is of another circuit")
     classes = _classes(evidence, rows)
     inside = classes >= 0
     seen = np.bincount(classes[inside], counts[inside], len(p))
