@@ -267,7 +267,7 @@ class MoleculeFamily:
         if given.get("geometry") is not None:
             return False
         integrals, terms = given.get("integrals"), given.get("hamiltonian")
-        orbitals = 0
+        orbitals: Any = 0
         if isinstance(integrals, dict):
             orbitals, lists = integrals.get("orbitals"), [integrals.get("one"), integrals.get("two"), terms]
         else:
