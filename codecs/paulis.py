@@ -70,8 +70,19 @@ class PauliOperator:
         for x, a, b in zip(flips.tolist(), edges[:-1], edges[1:], strict=True):
             z = self.z[a:b]
             weights = self.coefficients[a:b] * PHASES[np.bitwise_count(x & z) & 3]
-            signs = 1 - 2 * odd(z[:, None] & states)
-            yield x, (weights.real if self.real else weights) @ signs
+            weights = weights.real if self.real else weights
+            if (b - a) * len(states) <= self.n << self.n:
+                yield x, weights @ (1 - 2 * odd(z[:, None] & states))
+            else:  # many strings of one flip: all states at once
+                table = np.zeros(1 << self.n, weights.dtype)
+                table[z] = weights
+                yield x, walsh(table)[states]
+
+    def diagonal(self) -> Float64[np.ndarray, " s"]:
+        """<b|H|b> of all 2^n basis states."""
+        table, own = np.zeros(1 << self.n), self.x == 0
+        table[self.z[own]] = self.coefficients[own]
+        return np.asarray(walsh(table))
 
     def matrix(self, states: Masks) -> Any:
         """The operator between the basis states `states` (ascending), as a sparse matrix (CSR).
@@ -81,17 +92,28 @@ class PauliOperator:
         from scipy.sparse import csr_array  # here: most who read this module need no SciPy
 
         rows, cols, values = [], [], []
-        own = np.arange(len(states))
+        own = np.arange(len(states), dtype=np.int32)
         for x, d in self.parts(states):
             target = np.minimum(np.searchsorted(states, states ^ x), len(states) - 1)
             kept = (states[target] == states ^ x) & (np.abs(d) > NEGLIGIBLE)
-            rows.append(target[kept])
+            rows.append(target[kept].astype(np.int32))
             cols.append(own[kept])
             values.append(d[kept])
         if not values:
             return csr_array((len(states), len(states)))
         entries = (np.concatenate(rows), np.concatenate(cols))
         return csr_array((np.concatenate(values), entries), shape=(len(states), len(states)))
+
+
+def walsh(values: Any) -> Any:
+    """Walsh-Hadamard transform: out[z] = sum_b (-1)^|z & b| values[b]."""
+    n = len(values)
+    half = 1
+    while half < n:
+        pairs = values.reshape(-1, 2, half)
+        values = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(n)
+        half *= 2
+    return values
 
 
 _X_BITS = str.maketrans("IXYZ", "0110")
@@ -115,13 +137,21 @@ def strings(n: int, x: Any, z: Any) -> tuple[str, ...]:
 
 def lowest(matrix: Any, most_dense: int = 256) -> tuple[float, Any]:
     """The lowest eigenvalue of a Hermitian sparse matrix and its vector; deterministic."""
-    if matrix.shape[0] <= most_dense:
-        values, vectors = np.linalg.eigh(matrix.toarray())
-        return float(values[0]), vectors[:, 0]
-    from scipy.sparse.linalg import eigsh
+    n = matrix.shape[0]
+    if matrix.nnz == 0:
+        return 0.0, np.eye(1, n)[0]
+    if n > most_dense:
+        from scipy.sparse.linalg import ArpackError, eigsh
 
-    start = np.random.default_rng(0).standard_normal(matrix.shape[0])
-    values, vectors = eigsh(matrix, k=1, which="SA", v0=start, tol=1e-10)
+        start = np.random.default_rng(0).standard_normal(n)
+        try:
+            values, vectors = eigsh(matrix, k=1, which="SA", v0=start, tol=1e-10)
+        except ArpackError:
+            if n > 4 * most_dense:
+                raise
+        else:
+            return float(values[0]), vectors[:, 0]
+    values, vectors = np.linalg.eigh(matrix.toarray())
     return float(values[0]), vectors[:, 0]
 
 

@@ -116,6 +116,18 @@ def integrals(
     """
     basis = basis_named(basis)
     _loader()
+    try:
+        return _integrals(atoms, basis, alpha, beta, charge, frozen, chosen)
+    except GeometryError:
+        raise
+    except Exception as error:
+        message = f"PySCF fails on it: {type(error).__name__}"
+        raise GeometryError(message, "geometry", "Check the geometry, charge and spin.") from error
+
+
+def _integrals(
+    atoms: Sequence[Atom], basis: str, alpha: int, beta: int, charge: int, frozen: Sequence[int], chosen: Sequence[int]
+) -> Integrals:
     from pyscf import ao2mo, gto, lib, scf
 
     with lib.with_omp_threads(1):

@@ -23,7 +23,9 @@ from qmosaic.processors.chemistry.fermions import (
     conserved,
     jordan_wigner,
 )
+from qmosaic.processors.chemistry.hamiltonian import WORK, work
 from qmosaic.processors.families.base import Limits
+from qmosaic.processors.families.checks import converted, rejected, shown
 
 MAX_QUBITS = 16
 """Of electrons, after the choice of an active space."""
@@ -31,6 +33,10 @@ MAX_BARE_QUBITS = 14
 """Of a Hamiltonian without known electrons, where all 2^n states count."""
 MAX_ENTRIES = 2**24
 """Of a Hamiltonian: its distinct flips times the basis states it acts on."""
+MAX_TERMS = 2**16
+"""Of a Hamiltonian."""
+OWN_FUNCTIONS = 40
+"""Basis functions up to which verify builds the Hamiltonian of a geometry on its own: a second or so."""
 MAX_ORBITALS = 40
 """Of integrals, before the choice of an active space."""
 MAX_ATOMS = 50
@@ -52,11 +58,12 @@ class Read:
     digest: str
     ordering: Ordering = "interleaved"
     notes: list[str] = field(default_factory=list)
+    own: bool = True
 
 
 class _Wrong(Exception):  # noqa: N818  (a value on its way out, not an error)
     def __init__(self, message: str, place: str, remedy: str, code: Literal["invalid_problem", "too_large"]) -> None:
-        self.rejected = Rejected(code, message, f"$.problem{place}", remedy)
+        self.rejected = rejected(code, message, place, remedy)
 
 
 def _wrong(message: str, place: str, remedy: str) -> _Wrong:
@@ -65,21 +72,16 @@ def _wrong(message: str, place: str, remedy: str) -> _Wrong:
 
 def read(payload: dict[str, Any], limits: Limits) -> Read | Rejected:
     """What the payload says, or what is wrong with it."""
-    try:
-        found = msgspec.convert(payload, Molecule)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        return Rejected("invalid_problem", message, f"$.problem{place.strip('`').removeprefix('$')}", _remedy(place))
+    found = converted(payload, Molecule, "", "See the fields of the family in docs/families.md.")
+    if isinstance(found, Rejected):
+        return msgspec.structs.replace(found, remedy=_HERMITIAN) if "hamiltonian" in found.place else found
     try:
         return _read(found, limits)
     except _Wrong as wrong:
         return wrong.rejected
 
 
-def _remedy(place: str) -> str:
-    if "hamiltonian" in place:
-        return "Send [Pauli string, coefficient] with real coefficients, in hartree: else it is not Hermitian."
-    return "See the fields of the family in docs/families.md."
+_HERMITIAN = "Send [Pauli string, coefficient] with real coefficients, in hartree: else it is not Hermitian."
 
 
 def _read(found: Molecule, limits: Limits) -> Read:
@@ -110,14 +112,14 @@ def _spins(electrons: int, multiplicity: int | None, orbitals: int, place: str) 
     most = 2 * orbitals
     if not 1 <= electrons <= most:
         raise _wrong(
-            f"{electrons} electrons, but {orbitals} orbitals hold 1 to {most}",
+            f"{shown(electrons)} electrons, but {orbitals} orbitals hold 1 to {most}",
             place,
             "Correct the number of electrons.",
         )
     unpaired = (multiplicity or electrons % 2 + 1) - 1
     if (electrons - unpaired) % 2 or unpaired > min(electrons, most - electrons):
         raise _wrong(
-            f"a multiplicity of {unpaired + 1} (2S+1) does not fit {electrons} electrons in {orbitals} orbitals",
+            f"a multiplicity of {shown(unpaired + 1)} (2S+1) does not fit {electrons} electrons in {orbitals} orbitals",
             ".multiplicity",
             "An even number of electrons has an odd multiplicity, and an odd one an even.",
         )
@@ -131,26 +133,33 @@ def _space(found: Molecule, spins: tuple[int, int], orbitals: int) -> tuple[list
     twice = alpha + beta - electrons
     if twice < 0 or twice % 2 or twice // 2 > beta:
         raise _wrong(
-            f"{electrons} active electrons of {alpha + beta}, {alpha - beta} of them unpaired: "
+            f"{shown(electrons)} active electrons of {alpha + beta}, {alpha - beta} of them unpaired: "
             "the others must fill orbitals",
             ".active_electrons",
             f"Ask for {alpha + beta} less an even number, at least {alpha - beta}.",
         )
     wanted = found.active_orbitals
+    told = shown(wanted if isinstance(wanted, int) or wanted is None else list(wanted))
+    if (wanted if isinstance(wanted, int) else len(wanted or ())) > orbitals:
+        raise _wrong(
+            f"{told} active orbitals of {orbitals}",
+            ".active_orbitals",
+            f"Choose different orbitals from 0 to {orbitals - 1}, or fewer.",
+        )
     if isinstance(wanted, int) or wanted is None:
         chosen = list(range(twice // 2, orbitals if wanted is None else twice // 2 + wanted))
     else:
         chosen = list(wanted)
     if len(set(chosen)) < len(chosen) or max(chosen, default=orbitals) >= orbitals:
         raise _wrong(
-            f"active orbitals {chosen} of {orbitals}, after {twice // 2} frozen ones",
+            f"active orbitals {shown(chosen)} of {orbitals}, after {twice // 2} frozen ones",
             ".active_orbitals",
             f"Choose different orbitals from 0 to {orbitals - 1}, or fewer.",
         )
     frozen = [p for p in range(orbitals) if p not in set(chosen)][: twice // 2]
     if len(frozen) < twice // 2 or alpha - len(frozen) > len(chosen):
         raise _wrong(
-            f"{electrons} electrons do not fit the active orbitals {chosen}",
+            f"{electrons} electrons do not fit the active orbitals {shown(chosen)}",
             ".active_orbitals",
             "Choose more orbitals, or other electrons.",
         )
@@ -175,7 +184,7 @@ def _integrals(found: Molecule, integrals: OrbitalIntegrals) -> Read:
     m = integrals.orbitals
     if m > MAX_ORBITALS:
         raise _Wrong(
-            f"{m} orbitals, the limit is {MAX_ORBITALS}",
+            f"{shown(m)} orbitals, the limit is {MAX_ORBITALS}",
             ".integrals.orbitals",
             "Write the integrals of an active space alone.",
             "too_large",
@@ -187,6 +196,7 @@ def _integrals(found: Molecule, integrals: OrbitalIntegrals) -> Read:
     spins = _spins(found.electrons, found.multiplicity, m, ".electrons")
     one, two = _tensor(integrals.one, m, 2, "one"), _tensor(integrals.two, m, 4, "two")
     frozen, chosen = _space(found, spins, m)
+    _added(np.concatenate([[integrals.core], one.ravel(), two.ravel()]), ".integrals")
     full = Integrals(one, two, integrals.core, *spins)
     kept = active(full, frozen, chosen)
     digest = _digest(found, "integrals", spins, frozen, chosen, integrals.core + 0.0, _sparse(one), _sparse(two))
@@ -209,15 +219,22 @@ def _noted(frozen: list[int], chosen: list[int], orbitals: int) -> list[str]:
 
 def _tensor(entries: Sequence[tuple[Any, ...]], m: int, rank: int, name: str) -> Any:
     """The entries and all that equal them, real orbitals: h_pq = h_qp, (pq|rs) = (qp|rs) = (pq|sr) = (rs|pq)."""
-    table = np.array(entries, np.float64).reshape(-1, rank + 1)
-    index, values = table[:, :rank].astype(np.int64), table[:, rank]
+    try:
+        table = np.array(entries, np.float64).reshape(-1, rank + 1)
+    except OverflowError:
+        raise _wrong("an orbital is out of range", f".integrals.{name}", "Orbitals count from 0.") from None
+    index, values = np.clip(table[:, :rank], -1, m).astype(np.int64), table[:, rank]
     for wrong, message in (
         (~np.isfinite(values), "the value is not finite"),
         (((index < 0) | (index >= m)).any(axis=1), f"an orbital is out of range 0..{m - 1}"),
     ):
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])
-            raise _wrong(f"{message}: {list(entries[k])}", f".integrals.{name}[{k}]", "Orbitals count from 0.")
+            raise _wrong(
+                f"{message}: {[_plain(each) for each in entries[k]]}",
+                f".integrals.{name}[{k}]",
+                "Orbitals count from 0.",
+            )
     pairs = -np.sort(-index.reshape(-1, rank // 2, 2), axis=2) @ [m, 1]  # each pair as one number, its larger first
     keys = np.sort(pairs, axis=1) @ [m * m, 1][-rank // 2 :]
     _, first, of = np.unique(keys, return_index=True, return_inverse=True)
@@ -239,6 +256,18 @@ def _tensor(entries: Sequence[tuple[Any, ...]], m: int, rank: int, name: str) ->
     return tensor
 
 
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, float) else min(max(value, -(2**63)), 2**63)
+
+
+def _added(values: Any, place: str) -> None:
+    """Refuses numbers whose sums a float64 cannot hold."""
+    with np.errstate(over="ignore"):
+        total = 1e6 * np.abs(values).sum()
+    if not np.isfinite(total):
+        raise _wrong("the numbers add up to more than a float64 holds", place, "Send hartree.")
+
+
 def _sparse(tensor: Any) -> str:
     return sha256(np.ascontiguousarray(tensor + 0.0).tobytes()).hexdigest()
 
@@ -250,13 +279,13 @@ def _hamiltonian(found: Molecule, limits: Limits) -> Read:
     terms = found.hamiltonian or ()
     if not terms:
         raise _Wrong("there is no term at all", ".hamiltonian", "Send at least one.", "invalid_problem")
-    if len(terms) > limits.couplings:
-        raise _Wrong(f"{len(terms)} terms, the limit is {limits.couplings}", ".hamiltonian", "Send fewer.", "too_large")
+    if len(terms) > (most_terms := min(limits.couplings, MAX_TERMS)):
+        raise _Wrong(f"{len(terms)} terms, the limit is {most_terms}", ".hamiltonian", "Send fewer.", "too_large")
     n = found.qubits if found.qubits is not None else len(terms[0][0])
     most = MAX_BARE_QUBITS if found.electrons is None else MAX_QUBITS
     if not 1 <= n <= most:
         raise _Wrong(
-            f"{n} qubits, the limit is {most}",
+            f"{shown(n)} qubits, the limit is {most}",
             ".hamiltonian",
             "Taper it, or choose an active space, before it is sent.",
             "too_large" if n else "invalid_problem",
@@ -277,6 +306,7 @@ def _hamiltonian(found: Molecule, limits: Limits) -> Read:
                 "The coefficients of Pauli strings must be real.",
             )
         coefficients.append(real)
+    _added(coefficients, ".hamiltonian")
     operator = PauliOperator.of_strings(n, [pauli for pauli, _ in terms], coefficients)
     merged = len(terms) - len({pauli for pauli, _ in terms})
     notes = [f"{merged} repeated terms summed into others"] if merged else []
@@ -287,6 +317,14 @@ def _hamiltonian(found: Molecule, limits: Limits) -> Read:
     if len(np.unique(operator.x)) * states > MAX_ENTRIES:
         raise _Wrong(
             f"{len(np.unique(operator.x))} distinct flips of {states} states, the limit is {MAX_ENTRIES} in all",
+            ".hamiltonian",
+            "Send a smaller Hamiltonian.",
+            "too_large",
+        )
+    if work(operator, states) > WORK:
+        raise _Wrong(
+            f"{len(operator.x)} strings on {states} states take {work(operator, states)} additions for an energy, "
+            f"the limit is {WORK}",
             ".hamiltonian",
             "Send a smaller Hamiltonian.",
             "too_large",
@@ -324,6 +362,8 @@ def _geometry(found: Molecule) -> Read:
         orbitals = geometry.basis_functions(atoms, basis)
     except geometry.GeometryError as error:
         raise _wrong(error.message, f".{error.field}", error.remedy) from None
+    if abs(charge) > protons:
+        raise _wrong(f"a charge of {shown(charge)} of {protons} protons", ".charge", "Correct the charge.")
     spins = _spins(protons - charge, found.multiplicity, orbitals, ".charge" if found.charge else ".geometry")
     frozen, chosen = _space(found, spins, orbitals)
 
@@ -338,6 +378,7 @@ def _geometry(found: Molecule) -> Read:
         found.taper,
         _digest(found, "geometry", atoms, basis, charge, spins, frozen, chosen),
         notes=_noted(frozen, chosen, orbitals),
+        own=orbitals <= OWN_FUNCTIONS,
     )
 
 
@@ -347,21 +388,21 @@ def _atoms(given: Any) -> list[Atom]:
     if isinstance(given, str):
         lines = [line.split() for line in given.replace("\n", ";").split(";")]
         given = [tuple(line) for line in lines if line]
+    if not 1 <= len(given) <= MAX_ATOMS:
+        raise _wrong(f"{len(given)} atoms, expected 1 to {MAX_ATOMS}", ".geometry", "Send at least one.")
     for k, entry in enumerate(given):
         try:
             symbol, x, y, z = entry
             atom = (str(symbol).capitalize(), float(x), float(y), float(z))
         except ValueError:
             raise _wrong(
-                f"expected 'symbol x y z', got {' '.join(map(str, entry))[:60]!r}", f".geometry[{k}]", "In angstrom."
+                f"expected 'symbol x y z', got {shown(' '.join(map(str, entry)))}", f".geometry[{k}]", "In angstrom."
             ) from None
         if atom[0] not in geometry.SYMBOLS:
-            raise _wrong(f"unknown element {symbol!r}", f".geometry[{k}][0]", "Elements from H to Kr are known.")
+            raise _wrong(f"unknown element {shown(symbol)}", f".geometry[{k}][0]", "Elements from H to Kr are known.")
         if not np.isfinite(atom[1:]).all() or max(map(abs, atom[1:])) > 1000:
             raise _wrong("a position is not finite, or over 1000 angstrom", f".geometry[{k}]", "Send angstrom.")
         atoms.append(atom)
-    if not 1 <= len(atoms) <= MAX_ATOMS:
-        raise _wrong(f"{len(atoms)} atoms, expected 1 to {MAX_ATOMS}", ".geometry", "Send at least one.")
     places = np.array([atom[1:] for atom in atoms])
     distances = np.linalg.norm(places[:, None] - places, axis=2) + 1e9 * np.eye(len(atoms))
     if distances.min() < CLOSEST:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
 from qmosaic.codecs.bundle import Bundle, array, bundle
 from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
-from qmosaic.codecs.paulis import Masks, PauliOperator, Tapering, lowest, odd, strings
+from qmosaic.codecs.paulis import Masks, PauliOperator, Tapering, odd, strings
 from qmosaic.processors.chemistry import vqe
-from qmosaic.processors.chemistry.fermions import Generator, excitations, sector
+from qmosaic.processors.chemistry.fermions import Generator, excitations
+from qmosaic.processors.chemistry.hamiltonian import Hamiltonian
 from qmosaic.processors.families.base import Reduction, Task
 
 SAME = 1e-9
@@ -30,19 +32,23 @@ def reduced(task: Task, clock: Callable[[], float] = monotonic) -> Reduction:
     if not isinstance(task.model, Bundle):
         raise TypeError(f"expected a bundle, got {type(task.model).__name__}")
     model, values = task.model, task.model.values
-    n, reference = int(values["qubits"]), int(values["reference"])
+    n = int(values["qubits"])
     operator = PauliOperator(n, *(array(model, name) for name in ("x", "z", "coefficients")))
     fermions = values["alpha"] >= 0
-    if fermions:
-        states = sector(n, values["spins"], values["alpha"], values["beta"])
-    else:
-        states = np.arange(1 << n, dtype=np.int64)
-    matrix = operator.matrix(states)
-    energies = matrix.diagonal().real
-    least, ground = lowest(matrix)
+    whole = Hamiltonian(operator, (values["alpha"], values["beta"]) if fermions else None, values["spins"])
+    states, energies, reference = whole.states, whole.energies[whole.states], whole.reference
+    evidence = _evidence(whole, bool(values["built"]))
+    if whole.heavy:  # the circuit of the determinant alone, whose energy a backend can still tell
+        nothing = np.zeros(0, np.int64)
+        energy = whole.energy(reference)
+        lift = bundle({"x": nothing, "z": nothing, "angles": np.zeros(0)}, reference=reference, energy=energy)
+        kernel = _circuit(operator, reference, [])
+        return Reduction(bundle(evidence, reference=reference), "hartree_fock", clock() - started, kernel, lift)
+    least, ground = whole.ground
     start = _start(operator, states, energies, np.abs(ground) ** 2, reference)
     if energies[np.searchsorted(states, start)] <= least + SAME:
-        return Reduction(bundle(reference=start), "hartree_fock", clock() - started, None)
+        state = bundle(evidence, reference=start)
+        return Reduction(state, "hartree_fock", clock() - started, None)
 
     tapering = Tapering.of(operator, start)
     tapered = tapering.operator(operator)
@@ -79,12 +85,24 @@ def reduced(task: Task, clock: Callable[[], float] = monotonic) -> Reduction:
     else:
         kernel = _circuit(operator, start, list(zip(x.tolist(), z.tolist(), angles.tolist(), strict=True)))
     return Reduction(
-        bundle(reference=reference),
+        bundle(evidence, reference=reference),
         "hartree_fock",
         clock() - started,
         kernel,
         bundle({"x": x, "z": z, "angles": angles}, reference=start, energy=found.energy),
     )
+
+
+def _evidence(whole: Hamiltonian, built: bool) -> dict[str, Any]:
+    """What verify does not work out by itself: the ground state of a large one, the Hamiltonian of a large geometry."""
+    arrays: dict[str, Any] = {}
+    if not whole.small and not whole.heavy:
+        _, ground = whole.ground
+        arrays["ground"] = np.stack([ground.real, np.imag(ground)]).astype(np.float64)
+    if built:
+        operator = whole.operator
+        arrays |= {"x": operator.x, "z": operator.z, "coefficients": operator.coefficients}
+    return arrays
 
 
 def _start(operator: PauliOperator, states: Masks, energies: Masks, weights: Masks, reference: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from qmosaic.codecs.paulis import PHASES, Masks, PauliOperator, odd
+from qmosaic.codecs.paulis import PHASES, Masks, PauliOperator, odd, walsh
 from qmosaic.processors.chemistry.fermions import Generator
 
 SIZES = (16, 64, 256, 1024, 4096, 16384, 32768)
@@ -164,17 +164,6 @@ class Strings:
             found.append((float(slopes[z]), Generator(x, z)))
         found.sort(key=lambda item: -item[0])
         return (found[0][0], [g for slope, g in found[:most] if slope >= found[0][0] / 2]) if found else (0.0, [])
-
-
-def walsh(values: Any) -> Any:
-    """Walsh-Hadamard transform: out[z] = sum_b (-1)^|z & b| values[b]."""
-    n = len(values)
-    half = 1
-    while half < n:
-        pairs = values.reshape(-1, 2, half)
-        values = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(n)
-        half *= 2
-    return values
 
 
 @cache

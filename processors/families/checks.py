@@ -28,8 +28,9 @@ def invalid(message: str, place: str, remedy: str) -> Rejected:
 
 def told(text: str) -> str:
     """A text as it may go out."""
-    short = text if len(text) <= TOLD else f"{text[:TOLD]}…"
-    return short if short.isascii() else short.encode(errors="backslashreplace").decode()
+    if not text.isascii():
+        text = text[: TOLD + 1].encode(errors="backslashreplace").decode()
+    return text if len(text) <= TOLD else f"{text[:TOLD]}…"
 
 
 def shown(value: Any) -> str:
@@ -53,6 +54,8 @@ def converted(given: Any, kind: type[T], place: str, remedy: str) -> T | Rejecte
         return invalid(message, f"{place}{inside.strip('`').removeprefix('$')}", remedy)
     except OverflowError:
         return invalid("a number is out of range", place, remedy)
+    except UnicodeEncodeError:
+        return invalid("a text is no Unicode", place, "Send valid UTF-8.")
 
 
 def unwritable(names: list[Any] | tuple[Any, ...]) -> int | None:

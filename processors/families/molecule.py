@@ -27,9 +27,10 @@ from jaxtyping import Complex128
 from qmosaic.codecs.bundle import Bundle, array, bundle
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, Sense
-from qmosaic.codecs.paulis import Masks, PauliOperator, Span, lowest, masks, rotated, strings
-from qmosaic.processors.chemistry.fermions import alpha_mask, restricted, sector
+from qmosaic.codecs.paulis import Masks, PauliOperator, Span, masks, rotated, strings
+from qmosaic.processors.chemistry.fermions import alpha_mask
 from qmosaic.processors.chemistry.geometry import GeometryError
+from qmosaic.processors.chemistry.hamiltonian import WORK, Hamiltonian, work
 from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Model, Reduction, Task, violated
 
 SIGMAS = 5.0
@@ -41,6 +42,10 @@ SAME = 1e-9
 ESCAPED = 1e-6
 """The weight of a state outside the sector of its electrons that is rounding."""
 MAX_ROTATIONS = 20_000
+NOTHING = 1e-12
+"""Amplitudes below this are rounding."""
+LIGHT_ORBITALS, LIGHT_TERMS = 3, 200
+"""Up to which a problem is judged in a few milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,7 @@ class MoleculeInstance:
     """`build` gives the Hamiltonian, when it is first needed: for a geometry that is a Hartree-Fock calculation.
 
     `electrons`: those of either spin; None where they are not known to be qubits. `spins`: the qubits with spin alpha.
-    `geometry`: the payload, where that is one.
+    `geometry`: the payload, where that is one. `own`: whether verify builds the Hamiltonian, too, to judge by it.
     """
 
     build: Callable[[], PauliOperator]
@@ -60,6 +65,7 @@ class MoleculeInstance:
     digest: str
     notes: list[str] = field(default_factory=list)
     geometry: dict[str, Any] | None = None
+    own: bool = True
     sense: Sense = "min"
 
     @property
@@ -72,39 +78,26 @@ class MoleculeInstance:
         return self.build()
 
     @cached_property
-    def states(self) -> Masks:
-        """The basis states that the answer may be made of."""
-        if self.electrons is None:
-            return np.arange(1 << self.qubits, dtype=np.int64)
-        return sector(self.qubits, self.spins, *self.electrons)
+    def hamiltonian(self) -> Hamiltonian:
+        """Built from the payload."""
+        return Hamiltonian(self.build(), self.electrons, self.spins)
 
-    @cached_property
-    def matrix(self) -> Any:
-        return self.operator.matrix(self.states)
-
-    @cached_property
-    def exact(self) -> float:
-        """The least energy there can be."""
-        return lowest(self.matrix)[0]
-
-    @cached_property
-    def reference(self) -> int:
-        """The Hartree-Fock determinant: least in energy of those with the fewest open shells; of equals the first."""
-        states = self.states if self.electrons is None else restricted(self.qubits, self.spins, self.states)
-        energies = self.energies[np.searchsorted(self.states, states)]
-        return int(states[np.flatnonzero(energies <= energies.min() + 1e-9)[-1]])
-
-    @cached_property
-    def energies(self) -> Any:
-        """Those of the basis states."""
-        return self.matrix.diagonal().real
-
-    def energy(self, state: int) -> float:
-        """That of a basis state. Raises LookupError for one that cannot be."""
-        place = int(np.searchsorted(self.states, state))
-        if place == len(self.states) or self.states[place] != state:
-            raise LookupError("not a state of this many electrons")
-        return float(self.energies[place])
+    def _judging(self, evidence: Bundle | None) -> Hamiltonian:
+        """What answers are judged by: built here, or of a large geometry what reduce has built. Raises LookupError."""
+        if self.own:
+            return self.hamiltonian
+        if evidence is None:
+            raise LookupError("no Hamiltonian of this geometry")
+        x, z, coefficients = (array(evidence, name) for name in ("x", "z", "coefficients"))
+        if not (x.ndim == 1 and x.shape == z.shape == coefficients.shape and x.dtype == z.dtype == np.int64):
+            raise ValueError("no Hamiltonian")
+        masks_ = np.concatenate([x, z])
+        if ((masks_ < 0) | (masks_ >= 1 << self.qubits)).any() or not np.isfinite(coefficients).all():
+            raise ValueError("no Hamiltonian of this many qubits")
+        operator = PauliOperator.of(self.qubits, x, z, coefficients)
+        if work(operator, 1 << self.qubits) > 4 * WORK:
+            raise ValueError("a Hamiltonian of too many terms")
+        return Hamiltonian(operator, self.electrons, self.spins)
 
     def encode(self) -> Bundle:
         # Hartree-Fock takes a second or many: reduce does it, where there is a lane for what takes long.
@@ -112,7 +105,7 @@ class MoleculeInstance:
 
     def compact(self) -> Bundle:
         """The Hamiltonian, and what the ansatz has to know. Raises GeometryError for a geometry that is none."""
-        operator = self.operator
+        operator = self.hamiltonian.operator
         alpha, beta = self.electrons or (-1, -1)
         return bundle(
             {"x": operator.x, "z": operator.z, "coefficients": operator.coefficients},
@@ -120,34 +113,44 @@ class MoleculeInstance:
             alpha=alpha,
             beta=beta,
             spins=self.spins,
-            reference=self.reference,
+            built=not self.own,
             ansatz=self.ansatz,
             taper=self.taper,
         )
 
     def quick(self) -> Any:
+        if not self.own:
+            return None  # Hartree-Fock takes too long here
         try:
-            return self._determinant(self.reference)
+            return self._determinant(self.hamiltonian, self.hamiltonian.reference)
         except GeometryError:
             return None
 
     def solution(self, state: Bundle) -> Any:
-        return self._determinant(int(state.values["reference"]))
+        return self._determinant(self._judging(state), _basis_state(state))
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
         (energy,), (error,) = answer.values, answer.errors
-        names = strings(self.qubits, array(lift, "x"), array(lift, "z"))
+        x, z = array(lift, "x"), array(lift, "z")
+        if not (x.dtype == z.dtype == np.int64 and x.ndim == 1 and len(x) <= MAX_ROTATIONS):
+            raise ValueError("no rotations")
+        if ((x | z) < 0).any() or ((x | z) >= 1 << self.qubits).any():
+            raise ValueError("no rotations of this many qubits")
+        names = strings(self.qubits, x, z)
         rotations: list[Any] = [list(pair) for pair in zip(names, array(lift, "angles").tolist(), strict=True)]
-        return self._solution(energy, error, int(lift.values["reference"]), rotations, float(lift.values["energy"]))
+        reference, stated = _basis_state(lift), lift.values["energy"]
+        if not isinstance(stated, float) or not 0 <= reference < 1 << self.qubits:
+            raise ValueError("not a state of this many qubits")
+        return self._solution(self._judging(state), energy, error, reference, rotations, stated)
 
-    def _determinant(self, state: int) -> dict[str, Any]:
-        energy = self.energy(state)
-        return self._solution(energy, 0.0, state, [], energy)
+    def _determinant(self, whole: Hamiltonian, state: int) -> dict[str, Any]:
+        energy = whole.energy(state)
+        return self._solution(whole, energy, 0.0, state, [], energy)
 
     def _solution(
-        self, energy: float, error: float, reference: int, rotations: list[Any], state_energy: float
+        self, whole: Hamiltonian, energy: float, error: float, reference: int, rotations: list[Any], state_energy: float
     ) -> dict[str, Any]:
-        hartree_fock = self.energy(self.reference)
+        hartree_fock = whole.energies[whole.reference].item()
         return {
             "energy": energy,
             "standard_error": error,
@@ -162,41 +165,66 @@ class MoleculeInstance:
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         energy, error = float(solution["energy"]), float(solution["standard_error"])
         stated = float(solution["state_energy"])
-        state, outside = self._prepared(solution["reference"], solution["rotations"])
-        prepared = float((state.conj() @ (self.matrix @ state)).real)
-        size = float(np.abs(self.operator.coefficients).sum())
+        whole = self._judging(evidence)
+        states, amplitudes = self._prepared(solution["reference"], solution["rotations"])
+        inside = whole.inside(states)
+        outside = float((np.abs(amplitudes[~inside]) ** 2).sum())
+        there = inside & (np.abs(amplitudes) > NOTHING)
+        prepared = whole.expectation(states[there], amplitudes[there])
+        size = whole.size
+        exact = self._exact(whole, evidence)
+        least = -size if exact is None else exact
         slack = ROUNDING * max(1.0, size)
         allowed = slack + SIGMAS * error
         shown = abs(energy - prepared) <= allowed
         # A solver may also have found the least energy by other means; it is known here, and needs no state.
-        found = error == 0 and abs(energy - self.exact) <= SAME * max(1.0, size)
+        found = exact is not None and error == 0 and abs(energy - exact) <= SAME * max(1.0, size)
         violations = violated(
             [
                 (outside <= ESCAPED, "the state has other numbers of electrons"),
                 (0 <= error <= size, f"a standard error of {error} hartree cannot be"),
-                (energy >= self.exact - allowed, f"{energy} hartree is below the least possible, {self.exact}"),
+                (energy >= least - allowed, f"{energy} hartree is below the least possible, {least}"),
                 (shown or found, f"the state has {prepared} hartree, not {energy}"),
                 (abs(stated - prepared) <= slack, f"the state has {prepared} hartree, not the {stated} stated"),
             ]
         )
-        computed = self.exact if found and abs(energy - self.exact) < abs(energy - prepared) else prepared
+        computed = exact if found and exact is not None and abs(energy - exact) < abs(energy - prepared) else prepared
         objective = energy if error > 0 else computed
-        hartree_fock = self.energy(self.reference)
+        hartree_fock = float(whole.energies[whole.reference])
         details: dict[str, Any] = {
             "hartree_fock": hartree_fock,
             "correlation": objective - hartree_fock,
-            "exact": self.exact,
-            "exact_is": "lowest eigenvalue" if self.electrons is None else "FCI in the active space",
-            "above_exact_mha": 1000 * (objective - self.exact),
             "state_energy": prepared,
             "qubits": self.qubits,
         }
+        if exact is not None:
+            details["exact"] = exact
+            details["exact_is"] = "lowest eigenvalue" if self.electrons is None else "FCI in the active space"
+            details["exact_by"] = "verify" if whole.small else "reduce"
+            details["above_exact_mha"] = 1000 * (objective - exact)
+        if not self.own:
+            details["checked_against"] = "the Hamiltonian that reduce made of the geometry"
         if self.electrons is not None:
             details["electrons"] = list(self.electrons)
         return Evaluation(objective, not violations, violations, error, details)
 
-    def _prepared(self, reference: str, rotations: Sequence[Any]) -> tuple[Complex128[np.ndarray, " d"], float]:
-        """The state on `states`, and its weight outside of them. Raises ValueError for what is none.
+    def _exact(self, whole: Hamiltonian, evidence: Bundle | None) -> float | None:
+        """The least energy; of a large one, that of the state that reduce says is the ground state, if it says so."""
+        if whole.small:
+            return whole.ground[0]
+        if evidence is None or "ground" not in evidence.arrays:
+            return None
+        ground = array(evidence, "ground")
+        if ground.dtype != np.float64 or ground.shape != (2, len(whole.states)):
+            raise ValueError("no state of this many electrons")
+        amplitudes = ground[0] + 1j * ground[1]
+        norm = float((np.abs(amplitudes) ** 2).sum())
+        if not 0.9 < norm < 1.1:
+            raise ValueError("no state")
+        return whole.expectation(whole.states, amplitudes) / norm
+
+    def _prepared(self, reference: str, rotations: Sequence[Any]) -> tuple[Masks, Complex128[np.ndarray, " d"]]:
+        """The basis states that the rotations reach, and the amplitudes there. Raises ValueError for what is none.
 
         All that the rotations can reach from the reference is its XOR with the span of their flips.
         """
@@ -207,16 +235,22 @@ class MoleculeInstance:
             raise ValueError("not a rotation of this many qubits")
         x, z = masks(names)
         span = Span.of(x)
+        if len(names) << span.rank > WORK:
+            raise ValueError("too many rotations of too many states")
         reached = span.states(int(reference, 2))
         amplitudes = np.zeros(len(reached), np.complex128)
         amplitudes[int(span.coordinates(int(reference, 2)))] = 1.0
         for flip, a, b, angle in zip(span.coordinates(x).tolist(), x.tolist(), z.tolist(), angles, strict=True):
             amplitudes = rotated(amplitudes, reached, flip, a, b, angle)
-        place = np.minimum(np.searchsorted(self.states, reached), len(self.states) - 1)
-        inside = self.states[place] == reached
-        state = np.zeros(len(self.states), np.complex128)
-        state[place[inside]] = amplitudes[inside]
-        return state, float((np.abs(amplitudes[~inside]) ** 2).sum())
+        return reached, amplitudes
+
+
+def _basis_state(of: Bundle) -> int:
+    """Its `reference`. Raises LookupError or TypeError where there is none."""
+    state = of.values["reference"]
+    if not isinstance(state, int):
+        raise TypeError("no basis state")
+    return state
 
 
 class MoleculeFamily:
@@ -229,7 +263,20 @@ class MoleculeFamily:
         return _instance(problem.problem, limits)
 
     def light(self, problem: Problem) -> bool:
-        return False
+        given = problem.problem
+        if given.get("geometry") is not None:
+            return False
+        integrals, terms = given.get("integrals"), given.get("hamiltonian")
+        orbitals: Any = 0
+        if isinstance(integrals, dict):
+            orbitals, lists = integrals.get("orbitals"), [integrals.get("one"), integrals.get("two"), terms]
+        else:
+            lists = [terms]
+            first = terms[0] if isinstance(terms, list) and terms else None
+            if isinstance(first, list) and first and isinstance(first[0], str):
+                orbitals = len(first[0]) // 2
+        few = all(len(each) <= LIGHT_TERMS for each in lists if isinstance(each, list))
+        return few and isinstance(orbitals, int) and orbitals <= LIGHT_ORBITALS
 
     def reduce(self, tasks: Sequence[Task]) -> list[Reduction]:
         from qmosaic.processors.chemistry.reduction import reduced
@@ -258,6 +305,7 @@ def _instance(payload: dict[str, Any], limits: Limits) -> MoleculeInstance | Rej
         digest=found.digest,
         notes=found.notes,
         geometry=payload if payload.get("geometry") is not None else None,
+        own=found.own,
     )
 
 

@@ -18,6 +18,8 @@ from qmosaic.processors.families.portfolio_universe import Universe
 
 ROUNDING = 1e-6
 """What an entry of a correlation matrix may be off: data is often rounded to six decimals."""
+OPTIMAL = 512
+"""The most assets whose weights are optimised: a second or two of an interior-point method."""
 BOUNDS = (0.01, 1.0)
 """Of a weight, unless told otherwise: what is held is worth holding (Chang et al. 2000)."""
 
@@ -455,4 +457,8 @@ def _sizes(universe: Universe, sectors: Sequence[str], bounds: tuple[float, floa
     if not within.any():
         message = f"no {asked} weights between {lo:g} and {hi:g} add up to 1"
         raise _WrongError(message, ".bounds", "The least weight may be 1/k at most, the most must be 1/k at least.")
-    return sizes[within]
+    sizes = sizes[within]
+    if sizes[-1] > OPTIMAL:
+        message = f"optimal weights of up to {sizes[-1]} assets, the limit is {OPTIMAL}"
+        raise _WrongError(message, ".cardinality", "Ask for a smaller cardinality, or equal weights.", "too_large")
+    return sizes
