@@ -50,7 +50,7 @@ async def run(folder: Path, quick: bool) -> list[str]:
         tell(rows[-1])
 
     async with pipeline(folder) as running:
-        for stage in ("verify",) if quick else ("verify", "encode", "reduce", "route"):
+        for stage in ("verify",) if quick else ("verify", "reduce"):
             what = f"the broker that coordinates {stage}"
             row(what, await broker(running, stage, 30.0), BROKER_SECONDS)
         for stage in ("encode",) if quick else ("encode", "reduce", "route", "verify"):

@@ -1,9 +1,12 @@
-"""Faust's Kafka transport, with one detour less for every record.
+"""Faust's Kafka transport, with one detour less for every record, and a start without a second of waiting.
 
 Faust's consumer hands a record to its stream while it watches for the flow to be suspended: `Service.wait_first`
 starts four tasks for that and cancels three of them, a fifth of all the time that a worker spends on an event. But the
 stream's queue nearly always has room, and takes the record at once. So the handing over is begun right here; only
 if it has to wait, it is waited for as Faust does.
+
+A worker that is killed is back as soon as its process is: a static member takes up its partitions in milliseconds. But
+Faust gives a program a second to declare its tables, at every start; ours has none.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka
 from mode.services import WaitResults
 
@@ -63,3 +67,13 @@ class Transport(aiokafka.Transport):
     """`app.transport` of a worker."""
 
     Consumer = Consumer
+
+
+class Tables(TableManager):
+    """`TableManager` of a worker: it manages none, and waits for none."""
+
+    async def on_start(self) -> None:
+        """As Faust's, without the pause."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()

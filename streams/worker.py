@@ -51,7 +51,7 @@ from qmosaic.streams.records import (
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.topology import Stage
-from qmosaic.streams.transport import Transport
+from qmosaic.streams.transport import Tables, Transport
 
 log = logging.getLogger("qmosaic.worker")
 
@@ -136,6 +136,7 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         stream_wait_empty=False,
         stream_buffer_maxsize=BUFFER,
         datadir=data / instance,
+        TableManager=Tables,
     )
     app.transport = Transport(app.conf.broker_consumer, app)
     return app

@@ -169,6 +169,10 @@ class KafkaCluster:
                 "offsets.topic.replication.factor=3",
                 "transaction.state.log.replication.factor=3",
                 "transaction.state.log.min.isr=2",
+                # A dead broker's partitions, groups and transactions get others when its session is over: by default
+                # after 9 s. Whatever the clients do, nothing is written before.
+                "broker.session.timeout.ms=4000",
+                "broker.heartbeat.interval.ms=500",
             ]
 
     @property

@@ -17,6 +17,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
 from aiokafka.record import control_record, default_records, memory_records, util
 from faust.streams import Stream
+from faust.tables.manager import TableManager
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as faust_aiokafka
 
@@ -45,6 +46,7 @@ REPLACED: dict[str, tuple[Any, str]] = {
     "Service.wait_first": (mode.Service.wait_first, "feade6a31f8a6789"),
     "Consumer._wait_next_records": (faust_consumer.Consumer._wait_next_records, "6218e1969a636b3f"),
     "Consumer.getmany": (faust_consumer.Consumer.getmany, "4b168d84882a70d6"),
+    "TableManager.on_start": (TableManager.on_start, "365dd25fbc0e0684"),
     "Stream.events": (Stream.events, "c62f4dd3a73fe7aa"),
     "Consumer._to_message": (faust_aiokafka.Consumer._to_message, "7c24f6511b2fcef7"),
     "ThreadedConsumer._fetch_records": (faust_aiokafka.AIOKafkaConsumerThread._fetch_records, "39a2c6c79fc1455a"),

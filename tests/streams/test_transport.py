@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mode
 import pytest
 
-from qmosaic.streams.transport import Consumer
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.topology import STAGES
+from qmosaic.streams.transport import Consumer, Tables
+from qmosaic.streams.worker import faust_app
 
 
 class Alone(Consumer):
@@ -91,3 +95,21 @@ async def test_a_consumer_that_stops_starts_nothing_new() -> None:
     consumer = Alone()
     consumer._stopped.set()
     assert (await consumer.wait_first(at_once(), asyncio.Event().wait())).stopped
+
+
+async def test_a_worker_without_tables_does_not_wait_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = faust_app(Settings(data_dir=str(tmp_path)), STAGES["encode"], "encode-0")
+    assert isinstance(app.tables, Tables)
+    began: list[str] = []
+
+    async def begin() -> None:
+        began.append("recovery")
+
+    async def pause(self: object, seconds: float) -> None:
+        began.append(f"a pause of {seconds} s")
+
+    monkeypatch.setattr(mode.Service, "sleep", pause)
+    monkeypatch.setattr(app.tables.recovery, "start", begin)
+    monkeypatch.setattr(app.tables, "_update_channels", begin)
+    await app.tables.on_start()
+    assert began == ["recovery", "recovery"]
