@@ -70,7 +70,7 @@ class Stage:
 
     `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables,
     qubits) shares a lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
-    `concurrency`: batches that a lane works on at once. `keeps_late`: what is too late is worked on all the same.
+    `concurrency`: batches that a lane works on at once. `gives_up`: what is too late, or kills workers, is let go.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Stage:
     batch: int | tuple[int, ...] = 256
     lanes: tuple[int, ...] = ()
     concurrency: int = 1
-    keeps_late: bool = False
+    gives_up: bool = True
 
     def most(self, lane: int) -> int:
         """The most records of a micro-batch of a lane."""
@@ -130,7 +130,7 @@ STAGES: dict[str, Stage] = {
             ExecutePaid,
             batch=1,
             concurrency=256,
-            keeps_late=True,  # it may be paid for
+            gives_up=False,  # it may be paid for
         ),
         Stage(
             "verify",

@@ -261,7 +261,7 @@ class Worker:
     def _in_time(self, batch: Sequence[_Held]) -> Sequence[_Held]:
         """Without those whose fallback is certain: verify writes it, whatever is done about them here."""
         over = time.time() + self.settings.verify.margin_seconds
-        if self.stage.keeps_late or all(held.deadline_at > over for held in batch):
+        if not self.stage.gives_up or all(held.deadline_at > over for held in batch):
             return batch
         kept = [held for held in batch if held.deadline_at > over]
         log.warning("%s drops what is too late, %s of %s events", self.stage.name, len(batch) - len(kept), len(batch))
@@ -294,7 +294,7 @@ class Worker:
 
     def _wrong(self, record: Received) -> Exception | None:
         """Why nobody should look into a record."""
-        if self._crashes.is_culprit(record):
+        if self._crashes.is_culprit(record) and self.stage.gives_up:
             return WorkerCrashedError(f"a worker of {self.stage.name} died {crashes.MOST} times with it in hand")
         if self.stage.reads[0] == "problems":
             return None  # verify says what is wrong
