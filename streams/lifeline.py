@@ -7,6 +7,7 @@ its supervisor, and nothing has to be looked for by process id.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import signal
 import socket
@@ -45,7 +46,7 @@ class Lifeline:
     def listen(self) -> None:
         """Stop on SIGTERM, and when the supervisor is gone. Ctrl-C is the supervisor's to handle."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self._end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._socket.setblocking(False)
         loop.add_reader(self._socket, self._read)
@@ -58,7 +59,12 @@ class Lifeline:
                 data = b""
             if not data:
                 asyncio.get_running_loop().remove_reader(self._socket)
-                self._stop.set()
+                self._end()
+
+    def _end(self) -> None:
+        if not self._told:
+            os._exit(0)  # in the middle of its start: there is nothing to drain
+        self._stop.set()
 
     def ready(self) -> None:
         """Tell the supervisor, once, that this worker has its partitions."""

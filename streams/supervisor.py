@@ -137,7 +137,7 @@ class Supervisor:
                 )
             if now - said >= SAY_SECONDS:
                 said = now
-                names = ", ".join(f"{child.instance} ({child.cpu:.0f} s of CPU so far)" for child in late)
+                names = ", ".join(f"{child.instance} ({child.cpu:.0f} s of CPU)" for child in late)
                 self._tell(f"waiting for {names} to warm up; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
             await asyncio.sleep(0.05)
 

@@ -23,6 +23,7 @@ import pytest
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.streams import supervisor as module
 from qmosaic.streams.folders import scratch
+from qmosaic.streams.logs import last_lines
 from qmosaic.streams.processes import cpu_seconds
 from qmosaic.streams.settings import ExecuteSettings, Topics
 from qmosaic.streams.supervisor import Supervisor
@@ -171,6 +172,21 @@ async def test_a_start_without_progress_is_given_up(
     assert looks
 
 
+STARTING = """
+import asyncio
+from qmosaic.streams.lifeline import Lifeline
+
+async def start():
+    line = Lifeline(int(sys.argv[-1]))
+    line.settings()
+    line.listen()
+    os.write(2, b"listening")
+    await asyncio.Event().wait()
+
+asyncio.run(start())
+"""
+
+
 async def test_what_cannot_be_spawned_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
@@ -195,26 +211,56 @@ def test_processor_time_is_counted_with_what_is_below() -> None:
             process.communicate()
 
 
+async def test_a_stop_in_the_middle_of_a_start_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instead_of_a_worker(tmp_path, monkeypatch, STARTING)
+    said: list[str] = []
+    up = alone(tmp_path, said)
+    starting = asyncio.create_task(up.start())
+    while not (tmp_path / "data" / "logs" / "encode-0.log").exists() or not last_lines(
+        tmp_path / "data" / "logs" / "encode-0.log"
+    ):
+        await asyncio.sleep(0.05)
+    starting.cancel()
+    await up.stop()
+    assert said == []  # nor had to be killed
+    assert up.children[0].process is not None
+    assert up.children[0].process.returncode == 0
+
+
 # That nothing stays behind
 
 BUSY = """
 import asyncio, sys, time
 from qmosaic.streams import lifeline
 
+async def start():
+    line.listen()
+    print("up", flush=True)
+    await asyncio.Event().wait()
+
 async def drain():
     line.listen()
+    line.ready()
+    print("up", flush=True)
     await line.wait()
     await asyncio.Event().wait()  # what never comes
 
 lifeline.DRAIN_SECONDS = 1
 line = lifeline.Lifeline(int(sys.argv[1]))
-print("up", flush=True)
 {work}
 """
 
 
-@pytest.mark.parametrize("work", ["while True: pass", "time.sleep(600)", "asyncio.run(drain())"])
-def test_a_worker_that_is_busy_ends_with_its_supervisor_too(work: str) -> None:
+@pytest.mark.parametrize(
+    ("work", "status"),
+    [
+        ("print('up', flush=True)\nwhile True: pass", -signal.SIGALRM),
+        ("print('up', flush=True)\ntime.sleep(600)", -signal.SIGALRM),
+        ("asyncio.run(drain())", -signal.SIGALRM),
+        ("asyncio.run(start())", 0),
+    ],
+)
+def test_a_worker_that_is_busy_ends_with_its_supervisor_too(work: str, status: int) -> None:
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-c", BUSY.format(work=work), str(theirs.fileno())]
     with ours, subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()]) as process:
@@ -222,7 +268,7 @@ def test_a_worker_that_is_busy_ends_with_its_supervisor_too(work: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         ours.close()
-        assert process.wait(30) == -signal.SIGALRM
+        assert process.wait(30) == status
 
 
 MAIN = """
