@@ -27,7 +27,7 @@ _MORE = "Correct the number of atoms in the first line; of a trajectory, keep on
 def read(text: bytes, name: str) -> list[FileProblem]:
     """One molecule problem: the geometry alone. Basis, charge and multiplicity are for the user to set."""
     lines = text.decode().split("\n")
-    start = next(k for k, line in enumerate(lines) if line.strip())
+    start = next((k for k, line in enumerate(lines) if line.strip()), 0)
     stated = lines[start].strip()
     if not re.fullmatch(r"\d{1,6}", stated, re.ASCII) or int(stated) < 1:
         raise fault(name, start + 1, f"expected the number of atoms, got '{stated[:60]}'", _REMEDY)
