@@ -42,8 +42,8 @@ class QasmError(ValueError):
 
 
 class Work:
-    """One count for all that reading a program takes: tokens, nesting, statements, operators, what a step touches of qubits,
-    of bits and of conditions. `at`: the statement that is at it."""
+    """One count for all that reading a program takes: tokens, nesting, statements, operators, what a step touches of
+    qubits, of bits and of conditions. `at`: the statement that is at it."""
 
     def __init__(self, most: int) -> None:
         self.most, self.done, self.at = most, 0, 0

@@ -219,6 +219,8 @@ class Values(ABC):
             case syntax.Constant(value=value):
                 return value
             case syntax.Name(name=name):
+                if name in _CONSTANTS:
+                    self.work.add(len(self.scopes) >> 1)
                 if name in _CONSTANTS and not any(name in scope for scope in self.scopes):
                     return _CONSTANTS[name]
                 found = self.look(expression)
