@@ -429,7 +429,7 @@ class _Compiler(Values):
             new = self.result_of(value)
             if statement.op != "=":
                 new = self.arithmetic(statement.op[:-1], self.plain(found.value), self.plain(new), statement.at)
-            found.value = self.converted(found.kind, found.width, new, value.at)
+            found.value = self.converted(found.kind, found.width, new, statement.at)
         else:
             raise QasmError("this cannot be assigned to", target.at, "Assign to a variable or to bits.")
 

@@ -42,8 +42,8 @@ class QasmError(ValueError):
 
 
 class Work:
-    """One count for all that reading a program takes: tokens, statements, operators, what a step touches of qubits,
-    of bits and of conditions. `at`: the statement that is at it."""
+    """One count for all that reading a program takes: tokens, nesting, statements, operators, what a step touches of
+    qubits, of bits and of conditions. `at`: the statement that is at it."""
 
     def __init__(self, most: int) -> None:
         self.most, self.done, self.at = most, 0, 0
@@ -330,15 +330,16 @@ class _Parser:
         self.kinds: list[str] = []
         self.texts: list[str] = []
         self.places: list[int] = []
-        self.here, self.depth, self.terms = 0, 0, 0
+        self.here, self.depth, self.terms, self.work = 0, 0, 0, work
         self.version: Literal[2, 3] = 3
         self.words = _WORDS_3
-        self.read(source, work)
+        self.read(source)
 
     # tokens
 
-    def read(self, source: str, work: Work) -> None:
+    def read(self, source: str) -> None:
         """The source to tokens, comments left out."""
+        work = self.work
         text = _REMARK.sub(lambda match: " " * len(match[0]), source)
         kinds, texts, places = self.kinds, self.texts, self.places
         for match in islice(_TOKEN.finditer(text), work.most):  # the last one may be over it
@@ -700,6 +701,8 @@ class _Parser:
             self.here += 1
             return Constant(self.places[here], _number(self.texts[here], self.places[here]))
         self.nest(2)
+        self.work.at = self.places[here]
+        self.work.add(2)
         before, self.terms = self.terms, 0
         found = self.binary(0)
         self.terms = before

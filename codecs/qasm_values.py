@@ -185,7 +185,7 @@ class Values(ABC):
                 raise QasmError("a qubit is in it twice", operand.at, "Leave it out once.")
             return tuple(all_of_them)
         if isinstance(operand, syntax.Index):
-            self.work.add(OPERATOR)
+            self.work.add(1)
             whole = self.qubits_of(operand.base)
             if isinstance(operand.index, syntax.Constant):  # most of them are that
                 return (whole[self.place(operand.index, len(whole))],)
@@ -219,6 +219,8 @@ class Values(ABC):
             case syntax.Constant(value=value):
                 return value
             case syntax.Name(name=name):
+                if name in _CONSTANTS:
+                    self.work.add(len(self.scopes) >> 1)
                 if name in _CONSTANTS and not any(name in scope for scope in self.scopes):
                     return _CONSTANTS[name]
                 found = self.look(expression)

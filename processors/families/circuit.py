@@ -37,6 +37,8 @@ MAX_ANSWER_BYTES = 4 * 2**20
 """Of the counts in an outcome."""
 SIMULATED = 24
 """Qubits that the simulators take, of circuits that are not Clifford."""
+DIFFERENT = 256
+"""Gates, told apart by their angles, that are looked at before a circuit is in reduce: their matrices take time."""
 ERRORS = 5.0
 """Standard errors that a value may be off."""
 EXACT = 1e-5
@@ -70,7 +72,7 @@ class CircuitInstance:
     @property
     def size(self) -> int:
         """By the amplitudes that the reference has to go through."""
-        if is_clifford(self.circuit):
+        if _clifford(self.circuit):
             return 8 if self.circuit.qubits <= 64 else 64 if self.circuit.qubits <= 300 else 256
         work = len(self.circuit.operations) << min(self.circuit.qubits, 64)
         return 8 if work < 2**22 else 64 if work < 2**27 else 256
@@ -204,7 +206,7 @@ class CircuitFamily:
             )
         if (wide := _too_wide(circuit, problem.shots)) is not None:
             return wide
-        if circuit.qubits > SIMULATED and not is_clifford(circuit):
+        if circuit.qubits > SIMULATED and _clifford(circuit) is False:
             notes.append(
                 f"{circuit.qubits} qubits and not Clifford: more than the {SIMULATED} that a simulator here takes"
             )
@@ -238,6 +240,21 @@ class CircuitFamily:
         from qmosaic.processors.families.circuit_reference import warm_up
 
         warm_up(slow)
+
+
+def _clifford(circuit: Circuit) -> bool | None:
+    """Whether a tableau takes it; None where it has so many different gates that reduce has to find out."""
+    seen: set[tuple[str, tuple[float, ...], bool]] = set()
+    for operation in circuit.operations:
+        kind = operation.gate, operation.params, operation.condition is None
+        if kind in seen:
+            continue
+        if len(seen) == DIFFERENT:
+            return None
+        seen.add(kind)
+        if not is_clifford(Circuit(circuit.qubits, circuit.bits, (operation,))):
+            return False
+    return True
 
 
 def _observables(given: Any, qubits: int) -> tuple[tuple[str, ...], tuple[PauliSum, ...]] | Rejected:

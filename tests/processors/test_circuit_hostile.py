@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qmosaic.backends import tableau
 from qmosaic.codecs import qasm
 from qmosaic.codecs.arrays import pack
 from qmosaic.codecs.bundle import Bundle, array, bundle
 from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events import Answer, Problem, decode, encode
+from qmosaic.codecs.qasm_syntax import QasmError, Work, parse
 from qmosaic.processors.families import circuit as family
 from qmosaic.processors.families.base import Evaluation, Limits, Task
 from qmosaic.processors.families.circuit import CircuitFamily, CircuitInstance
@@ -101,7 +103,7 @@ def parsed(payload: dict[str, Any], shots: int | None = 100) -> CircuitInstance 
 @given(
     st.sampled_from(("", TWO, THREE, THREE + "qubit[3] q; bit[3] c;")), st.lists(st.sampled_from(TOKENS), max_size=30)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_tokens_in_any_order(start: str, tokens: list[str]) -> None:
     parsed({"qasm": start + " ".join(tokens)})
 
@@ -129,7 +131,7 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 @given(mutated(), st.sampled_from((None, 0, 100)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_programs_with_something_wrong(source: str, shots: int | None) -> None:
     parsed({"qasm": source}, shots)
 
@@ -163,7 +165,7 @@ ENTRIES = st.fixed_dictionaries(
     ),
     st.sampled_from((None, 0, 10)),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_payload(payload: dict[str, Any], shots: int | None) -> None:
     parsed(payload, shots)
     assert isinstance(CircuitFamily().light(Problem(family="circuit", problem=payload, shots=shots)), bool)
@@ -243,13 +245,13 @@ def short(draw: st.DrawFn) -> str:
 
 
 @given(short() | mutated())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_what_is_light_takes_little_work(source: str) -> None:
     if not CircuitFamily().light(Problem(family="circuit", problem={"qasm": source})):
         return
-    work = qasm.Work(10**9)
-    with suppress(qasm.QasmError):
-        qasm._Compiler(qasm.syntax.parse(source, work), work, max_qubits=1000).run()
+    work = Work(10**9)
+    with suppress(QasmError):
+        qasm._Compiler(parse(source, work), work, max_qubits=1000).run()
     assert work.done <= family.LIGHT_WORK
 
 
@@ -303,6 +305,19 @@ def test_many_conditions_go_through_the_pipeline() -> None:
     assert found.solution(reduction.state) == {"counts": {"1" * 73: 100}}
 
 
+def test_matrices_of_many_angles_are_left_to_reduce() -> None:
+    body = "".join(f"crz({4 * k}*pi) q[0],q[1];" for k in range(400))
+    before = tableau._action.cache_info().misses
+    found = parsed({"qasm": TWO + f"qreg q[30];creg c[30];h q;{body}measure q->c;"})
+    assert isinstance(found, CircuitInstance)
+    assert found.size == 256
+    assert not any("Clifford" in note for note in found.notes)
+    assert tableau._action.cache_info().misses - before <= family.DIFFERENT
+    few = parsed({"qasm": TWO + f"qreg q[30];creg c[30];h q;{body[: body.index('400')]}0) q[0],q[1];measure q->c;"})
+    assert isinstance(few, CircuitInstance)
+    assert few.size == 8
+
+
 ARRAYS = st.one_of(
     st.sampled_from(
         [
@@ -316,7 +331,7 @@ ARRAYS = st.one_of(
 
 
 @given(ARRAYS, ARRAYS, st.lists(st.floats() | st.just(0.0), max_size=2), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_answers_and_evidence_that_do_not_fit(
     samples: Any, counts: Any, values: list[float], data: st.DataObject
 ) -> None:
