@@ -259,9 +259,9 @@ def _covariance(given: Portfolio, n: int) -> tuple[Float64[np.ndarray, "n n"], f
 
 def _scaled(matrix: Any, pairs: Any) -> Float64[np.ndarray, "n n"]:
     """Covariances as correlations; an asset without variance must be without covariances: infinite if it is not."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scaled = np.where(pairs > 0, matrix / pairs, np.where(matrix == 0, 0.0, np.inf))
-    bad = np.argwhere(np.isinf(scaled))
+    bad = np.argwhere(np.isinf(scaled) & (pairs == 0))
     if len(bad):
         i, j = bad[0]
         message = f"the covariance {matrix[i, j]:g} is of an asset whose variance is 0"

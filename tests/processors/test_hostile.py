@@ -24,7 +24,7 @@ from qmosaic.processors.families.checks import shown
 from qmosaic.processors.families.registry import known
 
 FUZZ = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 LIMITS = Limits(variables=40, couplings=400)
 
