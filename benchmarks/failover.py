@@ -26,7 +26,6 @@ async def broker(running: Running, stage: str, rest: float) -> Seen:
     node = running.cluster.node(await running.coordinator(stage))
     seen = await running.stream(lambda: asyncio.to_thread(node.kill), rest)
     node.start()
-    await asyncio.sleep(rest / 2)  # until it leads again what it led
     return seen
 
 
