@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.common import parser, tell
 from tests.cluster.failover import Running, Seen, pipeline
+from tests.servers import KAFKA_LIBS
 
 BROKER_SECONDS, WORKER_SECONDS = 8.0, 7.0  # the goals
 
@@ -26,7 +27,6 @@ async def broker(running: Running, stage: str, rest: float) -> Seen:
     node = running.cluster.node(await running.coordinator(stage))
     seen = await running.stream(lambda: asyncio.to_thread(node.kill), rest)
     node.start()
-    await asyncio.sleep(rest / 2)  # until it leads again what it led
     return seen
 
 
@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("how long no outcome comes after a fault")
     options.add_argument("--folder", type=Path, help="where the logs stay; by default they go")
     given = options.parse_args(arguments)
+    if not KAFKA_LIBS.is_dir():
+        tell("failover: no Apache Kafka here (make kafka)")
+        return
     with tempfile.TemporaryDirectory(prefix="qmosaic-failover-") as folder:
         rows = asyncio.run(run(given.folder or Path(folder), given.quick))
     print("\n(l) the longest time without any outcome, seconds")

@@ -57,7 +57,9 @@ class Look(msgspec.Struct, frozen=True, gc=False):
 class Handler(Protocol):
     """One stage's work. Made once a worker; `start` before it takes partitions, `stop` after the last batch."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> asyncio.Task[None] | None:
+        """Until it can handle what comes. What is returned is still being made ready, for a part of it that waits."""
+        ...
 
     def look(self, record: Received) -> Look:
         """What decides about a record's lane and turn. Microseconds, and no exceptions, whatever it is."""
@@ -155,15 +157,16 @@ class Reduce:
             processes.background(1),
         ]
 
-    async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        quick, _, slow, slowest = self._lanes
-        await asyncio.gather(
-            loop.run_in_executor(quick, pool.warm_reduce, self._settings, False),
-            loop.run_in_executor(slow, pool.warm_reduce, self._settings, True),
-        )
-        # what these two have compiled, the last one finds in the cache
-        await loop.run_in_executor(slowest, pool.warm_reduce, self._settings, True)
+    async def start(self) -> asyncio.Task[None]:
+        """Small problems do not wait for the programs of the large: after a crash that is most of the time."""
+        large = asyncio.create_task(self._start_large())
+        await asyncio.get_running_loop().run_in_executor(self._lanes[0], pool.warm_reduce, self._settings, False)
+        return large
+
+    async def _start_large(self) -> None:
+        """In the processes that large problems wait for. What the first has compiled, the second finds in the cache."""
+        for lane in self._lanes[2:]:
+            await asyncio.get_running_loop().run_in_executor(lane, pool.warm_reduce, self._settings, True)
 
     def look(self, record: Received) -> Look:
         return looked(record)

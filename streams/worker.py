@@ -186,7 +186,7 @@ class Worker:
         self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
         self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
         await bounded(self.producer.start(), 30, "connecting")
-        await self.handler.start()
+        rest = await self.handler.start()
         settle_memory()
         background = [
             asyncio.create_task(self._guard(self._lane(k)))
@@ -194,7 +194,7 @@ class Worker:
             for _ in range(self.stage.concurrency)
         ]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
-        self.app.on_partitions_assigned.connect(lambda *_args, **_kwargs: lifeline.ready(), weak=False)
+        background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline, rest))))
         self.app.finalize()
         await self.app.start()
         stopping = asyncio.create_task(lifeline.wait())
@@ -428,6 +428,19 @@ class Worker:
                 proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
                 out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
         return out
+
+    async def _tell_ready(self, lifeline: Lifeline, rest: asyncio.Task[None] | None) -> None:
+        """The supervisor, once there are partitions and everything is warm; what is warm works before."""
+        loop, assigned = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(*_: Any, **__: Any) -> None:
+            loop.call_soon_threadsafe(assigned.set)
+
+        self.app.on_partitions_assigned.connect(tell, weak=False)
+        await assigned.wait()
+        if rest is not None:
+            await rest
+        lifeline.ready()
 
     async def _tell_status(self) -> None:
         while True:
