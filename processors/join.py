@@ -152,6 +152,9 @@ class Join:
         self._end = end
         self._open: dict[int, Open] = {}
         self._reading: dict[int, Any] = {}  # records that somebody is still finding out about
+        # By the id that they claim, in the order they came in: these, and those that were found out before them.
+        self._lines: dict[bytes, deque[int]] = {}
+        self._held: dict[int, tuple[Admission | Ref | Refusal, Any]] = {}
         self._orphans: dict[int, list[tuple[Input, Arrived]]] = {}
         self._orphaned: deque[tuple[float, int]] = deque()  # since when each of them waits, and for which problem
         self._deadlines: list[tuple[float, int]] = []
@@ -182,10 +185,14 @@ class Join:
         """The problems that wait for an answer, in the order they came in."""
         return self._open.values()
 
-    def reading(self, offset: int, deadline_at: float | None, record: Any) -> None:
-        """A record of the problems topic was read; `problem` will say what it is, at `deadline_at` it is `Unread`."""
+    def reading(self, offset: int, deadline_at: float | None, record: Any, problem_id: str) -> None:
+        """A record of the problems topic was read that claims an id; `problem` will say what it is, in whatever order.
+
+        At `deadline_at` it is `Unread`. Records of one id are taken in the order they came in, however long it takes.
+        """
         self.positions["problems"] = offset + 1
         self._reading[offset] = record
+        self._lines.setdefault(_hash(problem_id), deque()).append(offset)
         self._need(offset, "problems", offset)
         if deadline_at is not None:
             heapq.heappush(self._deadlines, (deadline_at, offset))
@@ -204,16 +211,35 @@ class Join:
         if self._ahead.get(offset) != _hash(problem_id):
             return False
         del self._ahead[offset]
-        self.positions["problems"] = offset + 1
+        self.positions["problems"] = max(self.positions["problems"], offset + 1)
         return True
 
     def problem(
         self, offset: int, verdict: Admission | Ref | Refusal, record: Any
     ) -> list[Decision | Reject | Duplicate]:
-        """A record of the problems topic was read. `Ref`: it is a problem, to be admitted again when it is judged."""
-        if self._reading.pop(offset, None) is None:
-            self.positions["problems"] = offset + 1
-        ref = verdict.ref if isinstance(verdict, Admission) else verdict
+        """What a record of the problems topic is. `Ref`: a problem, to be admitted again when it is judged."""
+        self.positions["problems"] = max(self.positions["problems"], offset + 1)
+        self._reading.pop(offset, None)
+        key = _hash(_ref(verdict).problem_id)
+        line = self._lines.get(key)
+        if line is None:
+            return self._found(offset, verdict, record)
+        self._held[offset] = verdict, record
+        if offset not in line:
+            line.append(offset)
+            self._need(offset, "problems", offset)
+        out: list[Decision | Reject | Duplicate] = []
+        while line and line[0] in self._held:
+            first = line.popleft()
+            out += self._found(first, *self._held.pop(first))
+        if not line:
+            del self._lines[key]
+        return out
+
+    def _found(
+        self, offset: int, verdict: Admission | Ref | Refusal, record: Any
+    ) -> list[Decision | Reject | Duplicate]:
+        ref = _ref(verdict)
         if self.was_settled(offset, ref.problem_id):
             self._release(offset)
             return []
@@ -289,7 +315,7 @@ class Join:
             self._orphaned.popleft()
             if source not in self._orphans:
                 continue
-            if source in self._reading or source in ahead:
+            if source in self._reading or source in self._held or source in ahead:
                 self._orphaned.append((now, source))
                 continue
             out += [arrived for _, arrived in self._orphans.pop(source)]
@@ -381,7 +407,8 @@ class Join:
 
     def _is_expected(self, offset: int) -> bool:
         """Whether the problem at an offset is yet to be read, or found out about."""
-        return offset in self._reading or (offset >= self.positions["problems"] and offset not in self._ahead)
+        waits = offset in self._reading or offset in self._held
+        return waits or (offset >= self.positions["problems"] and offset not in self._ahead)
 
     def _decide(self, one: Open) -> list[Decision]:
         """The decision, as soon as what is there suffices for one."""
@@ -411,6 +438,10 @@ class Join:
     def _release(self, source: int) -> None:
         for name, offset in self._needs.pop(source, ()):
             self._pending[name].pop(offset, None)
+
+
+def _ref(verdict: Admission | Ref | Refusal) -> Ref | Refusal:
+    return verdict.ref if isinstance(verdict, Admission) else verdict
 
 
 def _conflict(ref: Ref, labels: dict[str, Any], first: int) -> Refusal:

@@ -14,7 +14,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +305,7 @@ class Verifier(mode.Service):
             if refusal is not None:
                 out += join.problem(record.offset, refusal, record)
             elif is_light(record.value, self._limits):
-                join.reading(record.offset, None, record)
+                join.reading(record.offset, None, record, _claimed(record))
                 light.append(record)
             else:
                 self._admit_beside(owned, record)
@@ -331,7 +331,7 @@ class Verifier(mode.Service):
         deadline_at = deadline_claimed(events.envelope(record.value), record.timestamp, self._limits, self._defaults)
         kept = self._store.put(record.value or b"")
         light = msgspec.structs.replace(record, value=None, kept=kept)
-        owned.join.reading(record.offset, deadline_at - self._early(deadline_at, record), light)
+        owned.join.reading(record.offset, deadline_at - self._early(deadline_at, record), light, _claimed(record))
         self._go(self._admitted_beside(owned, light, deadline_at))
 
     async def _admitted_beside(self, owned: Owned, record: Received, deadline_at: float) -> None:
@@ -368,7 +368,8 @@ class Verifier(mode.Service):
                 out.append(item)
                 continue
             refusal = _refusal(_whole(item.record), "too_large", "it was not read by its deadline")
-            out += join.problem(item.offset, refusal, item.record)
+            # By its bytes it is no repeat of another: that one may have been read in time.
+            out += join.problem(item.offset, replace(refusal, digest=f"unread-{item.offset}"), item.record)
         for source, decision in list(owned.beside.items()):
             if decision.open.ref.deadline_at <= now + margin:
                 del owned.beside[source]

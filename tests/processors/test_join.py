@@ -175,7 +175,7 @@ def test_of_many_events_before_their_problem_or_of_one_problem_not_all_are_kept(
 
 def test_a_record_that_is_still_being_read_keeps_what_belongs_to_it_and_the_floor() -> None:
     join = Join(START)
-    join.reading(0, 30.0, "slow")
+    join.reading(0, 30.0, "slow", "p")
     join.problem(1, admission(1, "q"), "quick")
     assert join.incumbent(0, incumbent(0, None), "i") == []
     assert join.floors() == {"problems": 0, "incumbents": 0, "proposals": 0}
@@ -189,7 +189,7 @@ def test_a_record_that_is_still_being_read_keeps_what_belongs_to_it_and_the_floo
 
 def test_a_record_that_nobody_has_read_by_its_deadline_is_due() -> None:
     join = Join(START)
-    join.reading(0, 30.0, "slow")
+    join.reading(0, 30.0, "slow", "p")
     assert join.due(29.0) == []
     (unread,) = join.due(30.0)
     assert isinstance(unread, Unread)
@@ -436,7 +436,9 @@ class Partition(RuleBasedStateMachine):
         for item in self.join.due(self.now):
             if isinstance(item, Unread):
                 self.unread.add(item.offset)
-                out += self.join.problem(item.offset, refusal(self.problems[item.offset].key[0], "raw"), item.record)
+                out += self.join.problem(
+                    item.offset, refusal(self.problems[item.offset].key[0], f"unread {item.offset}"), item.record
+                )
             else:
                 out.append(item)
         position = self.join.positions["problems"]
@@ -465,7 +467,7 @@ class Partition(RuleBasedStateMachine):
                         break
                     self.first_read.setdefault(offset, self.now)
                     if beside:
-                        join.reading(offset, self.deadline(offset), f"problems {offset}")
+                        join.reading(offset, self.deadline(offset), f"problems {offset}", self.problems[offset].key[0])
                         continue
                     found += join.problem(offset, self.problems[offset].verdict, f"problems {offset}")
                 elif at < len(self.others[name]):
