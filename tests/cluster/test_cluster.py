@@ -25,10 +25,8 @@ def _kafka() -> None:
 
 def told(what: str, seen: Seen) -> None:
     """Nothing lost, doubled, or later than the gap, which is printed."""
-    load = os.getloadavg()[0]
-    print(
-        f"\n{what}: longest gap {seen.gap:.1f} s, {len(seen.late)} late, {dict(seen.statuses)}, starts {seen.starts}, load {load:.1f}"
-    )
+    counts = f"{len(seen.late)} late, {dict(seen.statuses)}, starts {seen.starts}"
+    print(f"\n{what}: longest gap {seen.gap:.1f} s, {counts}, load {os.getloadavg()[0]:.1f}")
     assert seen.lost == set()
     assert seen.doubled == set()
     assert max(seen.late.values(), default=0.0) <= DEADLINE + TOLERANCE + seen.gap
