@@ -208,13 +208,26 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, HOST, 0), self._loop).result(10)
-        self.port: int = server.sockets[0].getsockname()[1]
+        self._writers: set[asyncio.StreamWriter] = set()
+        starting = asyncio.start_server(self._serve, HOST, 0)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(10)
+        self.port: int = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
         """Close every connection."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._server.close()
+        self.delay = 0.0
+        for writer in self._writers:
+            writer.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -222,6 +235,7 @@ class Proxy:
         except OSError:
             writer.close()
             return
+        self._writers |= {writer, back}
         await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 
 from qmosaic.codecs import events
 from qmosaic.codecs.events import Outcome, Rejection
-from qmosaic.streams.admin import admin
+from qmosaic.streams.admin import admin, create_topics
 from qmosaic.streams.client import Client, read_outcomes
 from qmosaic.streams.names import group_id, topic_name
 from qmosaic.streams.settings import ExecuteSettings, RouteSettings, Settings, Topics
@@ -84,7 +84,7 @@ class Running:
 
     async def stream(self, fault: Callable[[], Awaitable[Any]], seconds: float = AFTER) -> Seen:
         """Problems at `RATE`; after `BEFORE` seconds the fault, then `seconds` more of them, and all their outcomes."""
-        await self._flowing()
+        await self.flowing()
         seen, run = Seen(), uuid4().hex[:6]
         listening = asyncio.create_task(self._listen(seen))
         producing = asyncio.create_task(self._produce(seen, run, BEFORE + seconds))
@@ -106,7 +106,7 @@ class Running:
         seen.starts = {child.instance: child.starts for child in self.up.children}
         return seen
 
-    async def _flowing(self) -> None:
+    async def flowing(self) -> None:
         """Until a problem is answered in a moment: what the last fault broke is whole again."""
         async with asyncio.timeout(240):
             for number in count():
@@ -168,16 +168,18 @@ async def pipeline(
             route=RouteSettings(preference=CLASSICAL),
             log_level="INFO",
         )
-        async with (
-            Supervisor(settings, STAGES, scale=scale, logs=directory / "logs") as up,
-            Client(settings=up.settings) as client,
-        ):
-            running = Running(cluster, up, client)
-            await running.stream(_nothing, 0.0)
-            yield running
+        await create_topics(settings)
+        up = Supervisor(settings, STAGES, scale=scale, logs=directory / "logs", create=False)
+        starting = asyncio.create_task(up.start())
+        try:
+            async with Client(settings=settings) as client:
+                running = Running(cluster, up, client)
+                await (
+                    running.flowing()
+                )  # not until all is warm: what large problems need takes minutes at a first start
+                yield running
+        finally:
+            starting.cancel()
+            await up.stop()
     finally:
         cluster.stop()
-
-
-async def _nothing() -> None:
-    pass
