@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from qmosaic.streams import pacing, reading
 from qmosaic.streams.bounded import bounded
@@ -17,6 +18,9 @@ from qmosaic.streams.records import record_bytes
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.telemetry import Telemetry
 from qmosaic.streams.topology import STAGES, Stage
+
+if TYPE_CHECKING:
+    from qmosaic.streams.verifier import Verifier
 
 QUIET_SECONDS = 30.0
 
@@ -57,15 +61,16 @@ def main() -> None:
 
 
 async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
-    code = 0
+    code = 1
     try:
         await _run(settings, stage, instance, lifeline)
-    except Exception:
+        code = 0
+    except BaseException:  # SystemExit and cancellation, too: Python would wait for threads that never end
         # Crash-only: said, ended, and started anew by the supervisor.
         logging.getLogger("qmosaic").exception("%s ends", instance)
-        code = 1
-    sys.stderr.flush()
-    os._exit(code)  # what a library still waits for (asyncio.run would wait too), the next process does not need
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # what a library still waits for (asyncio.run would wait too), the next process does not need
 
 
 async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
@@ -75,19 +80,26 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
 
         telemetry = Telemetry(settings, stage.name, instance)
         verifier = Verifier(settings, instance, telemetry, lifeline.ready)
-        await verifier.maybe_start()
-        settle_memory()
-        stopping = asyncio.create_task(lifeline.wait())
-        ended = asyncio.create_task(verifier.wait_until_stopped())
-        done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if ended in done:
-            raise RuntimeError("the verifier ended by itself") from verifier.crash_reason
-        await bounded(verifier.stop(), 20, "stopping")
+        try:
+            await _verify(verifier, lifeline)
+        finally:
+            verifier.crashes.close()
         await asyncio.to_thread(telemetry.close)
         return
     from qmosaic.streams.worker import Worker
 
     await Worker(settings, stage, instance).run(lifeline)
+
+
+async def _verify(verifier: Verifier, lifeline: Lifeline) -> None:
+    await verifier.maybe_start()
+    settle_memory()
+    stopping = asyncio.create_task(lifeline.wait())
+    ended = asyncio.create_task(verifier.wait_until_stopped())
+    done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if ended in done:
+        raise RuntimeError("the verifier ended by itself") from verifier.crash_reason
+    await bounded(verifier.stop(), 20, "stopping")
 
 
 if __name__ == "__main__":

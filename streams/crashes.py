@@ -85,7 +85,6 @@ class Notebook:
         """This process ends by itself."""
         self._held.clear()
         self._save()
-        os.close(self._file)
 
     def _save(self) -> None:
         page = _Page([place for places in self._held.values() for place in places], list(self._own.items()))

@@ -154,7 +154,7 @@ class Verifier(mode.Service):
         self._epoch = 0
         self._most = written_bytes(settings)
         self._store = Store(settings.verify.held_bytes, Path(settings.data_dir))
-        self._crashes = Notebook(Path(settings.data_dir) / "crashes", "verify", instance)
+        self.crashes = Notebook(Path(settings.data_dir) / "crashes", "verify", instance)
         self._answers, self._settles = AnswerRate(), SettleRate()
         self._triage_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
@@ -204,7 +204,6 @@ class Verifier(mode.Service):
             await closing(client.stop(), 5, "stopping a client")
         await closing(self.admin.close(), 5, "stopping a client")
         self._beside.stop()
-        self._crashes.close()
 
     @mode.Service.task
     async def _work(self) -> None:
@@ -266,7 +265,7 @@ class Verifier(mode.Service):
     async def _join(self, owned: Owned, name: Input, received: Sequence[Received]) -> list[Found]:
         join, out = owned.join, list[Found]()
         if name == "problems":
-            suspects = [record for record in received if self._crashes.is_suspect(record)]
+            suspects = [record for record in received if self.crashes.is_suspect(record)]
             others = [record for record in received if record not in suspects] if suspects else received
             for batch in (others, *([one] for one in suspects)):
                 out += await self._admit(owned, batch)
@@ -309,7 +308,7 @@ class Verifier(mode.Service):
                 light.append(record)
             else:
                 self._admit_beside(owned, record)
-        with self._crashes.holding(light):
+        with self.crashes.holding(light):
             verdicts = await asyncio.to_thread(
                 lambda: [admit_safely(_record(record), self._limits, self._defaults) for record in light]
             )
@@ -323,7 +322,7 @@ class Verifier(mode.Service):
         """The refusal of a record that nobody should look into."""
         if isinstance(record.value, Unreadable):
             return _refusal(record, "unreadable", f"the batch of records cannot be read: {record.value.reason}")
-        if self._crashes.is_culprit(record):
+        if self.crashes.is_culprit(record):
             return _refusal(record, "worker_crashed", f"a worker died {crashes.MOST} times while it read or judged it")
         return None
 
@@ -411,7 +410,7 @@ class Verifier(mode.Service):
             floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS
         ):
             return
-        suspects = [item for item in here if self._crashes.is_suspect(item.open.record)]
+        suspects = [item for item in here if self.crashes.is_suspect(item.open.record)]
         together = [item for item in here if item not in suspects] if suspects else here
         for batch in (together, *([one] for one in suspects)):
             judged += await self._judged_here(batch, overloaded)
@@ -430,7 +429,7 @@ class Verifier(mode.Service):
         def work() -> list[Verdict]:
             return [self._judge(decision, id(decision) in overloaded) for decision in decisions]
 
-        with self._crashes.holding(decision.open.record for decision in decisions):
+        with self.crashes.holding(decision.open.record for decision in decisions):
             verdicts = await asyncio.to_thread(work)
         return list(zip(decisions, verdicts, strict=True))
 
@@ -538,7 +537,7 @@ class Verifier(mode.Service):
             )
         owned.committed, owned.committed_at = floors, time.time()
         problems = topic_name(self.settings, "problems")
-        self._crashes.done((problems, number, write.entry.offset) for write in writes)
+        self.crashes.done((problems, number, write.entry.offset) for write in writes)
         if writes:
             pacing.ring({topic_name(self.settings, write.verdict.topic) for write in writes})
         for write in writes:

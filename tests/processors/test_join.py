@@ -524,7 +524,7 @@ class Partition(RuleBasedStateMachine):
         """Admitted, read, and neither settled nor a repeat: by the model, not by the join."""
         done = {entry.offset for entry in self.terminal} | self.dropped.keys()
         read = {k for k in self.problems if k < self.join.positions["problems"] and self.join.is_read(k)}
-        return read - done
+        return read - done - self.join._held.keys()
 
     @invariant()
     def floors_never_pass_what_is_needed(self) -> None:

@@ -272,7 +272,7 @@ def test_a_worker_that_is_busy_ends_with_its_supervisor_too(work: str, status: i
 
 
 MAIN = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 import msgspec
 from qmosaic.streams.settings import Settings
@@ -284,6 +284,7 @@ async def main():
         print("ready", flush=True)
         await asyncio.Event().wait()
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 asyncio.run(main())
 """
 
@@ -335,6 +336,10 @@ def test_after_any_crash_nothing_is_left_but_the_data(
             with suppress(psutil.NoSuchProcess):
                 rng.choice(victims).kill()
         process.send_signal(at_the_end)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
     assert len(seen) > 15
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up and (marked(marker) or unowned_semaphores() - before):
