@@ -26,9 +26,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from benchmarks.common import Figure, cubic, parser, pipeline, print_figures, solve_all, tell, watch_memory
 from qmosaic.codecs import events
 from qmosaic.codecs.events import PROBLEM_SCHEMA
-from qmosaic.streams import pacing
+from qmosaic.streams import pacing, reading
 from qmosaic.streams.client import TERMINAL, Client
-from qmosaic.streams.records import connection, producing
+from qmosaic.streams.records import connection, producing, record_bytes
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.supervisor import Supervisor
 
@@ -77,6 +77,7 @@ async def burst(settings: Settings, scenario: Scenario, up: Supervisor) -> Found
     payloads = [cubic(seed, 16).payload() for seed in range(GRAPHS)]
     topics = list(TERMINAL)
     pacing.install()
+    reading.install(record_bytes(settings))
     consumer = AIOKafkaConsumer(
         *topics, **connection(settings), enable_auto_commit=False, isolation_level="read_committed"
     )
@@ -189,7 +190,7 @@ async def measure(scenarios: Sequence[Scenario], count: int) -> list[Figure]:
                     f"{scenario.name}: memory, verify or encode", memory, "MB", f"≤ {MEMORY_MB:g}", memory <= MEMORY_MB
                 )
             )
-            again = await capacity(client, count // 2, 50_000)
+            again = await capacity(client, count, 50_000)
             figures.append(
                 Figure(f"{scenario.name}: rate afterwards, of capacity", again / rate, "", "≥ 0.9", again >= 0.9 * rate)
             )

@@ -341,6 +341,29 @@ def test_aborted_records_and_markers_are_passed_over() -> None:
     assert [offset for offset, _ in everything.values] == [0, 1, 2, 4]
 
 
+def test_an_aborted_transaction_that_ended_before_aborts_nothing_that_its_producer_wrote_since() -> None:
+    """The embedded broker names them for ever; at its word, a reader that starts behind one would get nothing."""
+    since = [
+        batch(records(b"c"), base=10, attributes=OPEN, producer_id=9),
+        marker(11, COMMITTED),
+        batch(records(b"d"), base=12, attributes=OPEN, producer_id=9),
+        marker(13, COMMITTED),
+    ]
+    read = Read(*since, at=10, aborted=[(9, 0)])
+    assert (read.values, read.next) == ([(10, b"c"), (12, b"d")], 14)
+    aborted = [batch(records(b"e"), base=14, attributes=OPEN, producer_id=9), marker(15, ABORTED)]
+    read = Read(*since, *aborted, at=10, aborted=[(9, 0), (9, 14)])
+    assert (read.values, read.next) == ([(10, b"c"), (12, b"d")], 16)
+
+
+def test_what_nobody_can_say_yet_is_fetched_again_with_its_end() -> None:
+    data = batch(records(b"c"), base=10, attributes=OPEN, producer_id=9)
+    read = Read(batch(GOOD, base=9), data, at=9, aborted=[(9, 0)])
+    assert (read.values, read.next) == ([(9, b"good")], 10)
+    read = Read(data, at=10, aborted=[(9, 0)])  # alone it is as the broker says
+    assert (read.values, read.next) == ([], 11)
+
+
 def test_what_cannot_be_read_of_an_aborted_transaction_was_never_written() -> None:
     bad = batch(TWO, 2, codec=7, attributes=OPEN, producer_id=9)
     assert Read(bad, marker(2, ABORTED), aborted=[(9, 0)]).values == []
