@@ -11,7 +11,6 @@ import msgspec
 import orjson
 
 from benchmarks.hostile_events import EVENTS
-from qmosaic.codecs import events
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.circuit import Circuit
 from qmosaic.codecs.problems.ising import Ising
@@ -63,22 +62,24 @@ def fields(family: str) -> list[str]:
 
 
 def problem_events(family: str) -> list[bytes]:
-    """The family's example, the payloads in the tests, and the small ones of the hostile events."""
+    """The family's example, with and without all options, and the payloads in the tests."""
     known = set(fields(family))
     given = literals("tests/processors/*.py", "tests/codecs/*.py", "tests/streams/*.py", "examples/*.py")
     payloads = [PROBLEMS[family].example]
     payloads += [one for one in given if isinstance(one, dict) and one and known >= {str(key) for key in one}]
     if family == "circuit":
         payloads += [{"qasm": source} for source in programs()]
-    out = [
-        orjson.dumps({"family": family, "problem": one}, default=str, option=orjson.OPT_NON_STR_KEYS)
-        for one in payloads
-    ]
     whole = {"id": "a", "deadline": 5, "shots": 100, "seed": 1, "tenant": "t", "priority": "low", "sense": "min"}
-    out.append(orjson.dumps({**whole, "labels": {"a": [1]}, "family": family, "problem": PROBLEMS[family].example}))
+    events = [{**whole, "labels": {"a": [1]}, "family": family, "problem": PROBLEMS[family].example}]
+    events += [{"family": family, "problem": one} for one in payloads]
+    return [orjson.dumps(one, default=str, option=orjson.OPT_NON_STR_KEYS) for one in events]
+
+
+def hostile_events(family: str) -> list[bytes]:
+    """The small ones of those that once hurt."""
     mark = b'"family":"%b"' % family.encode()
-    hostile = (make() for make in EVENTS.values())
-    return out + [one for one in hostile if len(one) <= MOST_BYTES and mark in one[:200]]
+    made = (make() for make in EVENTS.values())
+    return [one for one in made if len(one) <= MOST_BYTES and mark in one[:200]]
 
 
 def programs() -> list[str]:
@@ -108,6 +109,7 @@ def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:
     """What the hops make of these problems, one after the other; with JAX, so in a process of its own."""
     import time
 
+    from qmosaic.codecs import events
     from qmosaic.processors.admit import Defaults, Record
     from qmosaic.processors.encode import encode
     from qmosaic.processors.families.base import Limits

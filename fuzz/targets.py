@@ -339,7 +339,7 @@ TARGETS: dict[str, Target] = {
     **{
         f"family.{name}": Target(
             _family,
-            lambda name=name: seeds.problem_events(name),  # type: ignore[misc]
+            lambda name=name: [*seeds.problem_events(name), *seeds.hostile_events(name)],  # type: ignore[misc]
             lambda name=name: [  # type: ignore[misc]
                 *(f'"{one}":'.encode() for one in seeds.fields(name)),
                 *seeds.words(f"processors/families/{name}*.py", *(["codecs/qasm*.py"] if name == "circuit" else [])),

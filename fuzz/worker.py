@@ -7,6 +7,7 @@ instrumentation, which slows the code several times.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import struct
 import sys
@@ -97,6 +98,7 @@ def main() -> None:
         str(folder / "corpus"),
         str(folder / "seeds"),
     ]
+    logging.disable()  # a line an execution
     atheris.Setup(arguments, fuzzer, **options)
     limits.confine_memory()
     atheris.Fuzz()
