@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 MOST_NESTED = 300
+Change = Callable[[bytes, Random], bytes]
+"""What a fuzzer does to an input; equal draws, equal changes."""
 
 
 def nested(depth: int) -> Any:
@@ -106,7 +108,7 @@ def _near(value: Any, draw: Random) -> Any:
 
 def dumped(value: Any) -> bytes:
     """As JSON, or as what looks like it: integers of any size, NaN, any depth that `json` writes."""
-    return json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")
+    return json.dumps(value, ensure_ascii=False, skipkeys=True, default=str).encode(errors="surrogatepass")
 
 
 def mutated_json(data: bytes, draw: Random) -> bytes:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import orjson
 
 from benchmarks.hostile_events import EVENTS
+from fuzz.mutate import dumped
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.codecs.problems.circuit import Circuit
 from qmosaic.codecs.problems.ising import Ising
@@ -42,18 +42,17 @@ def literals(*patterns: str) -> Iterator[Any]:
 
 def texts(*patterns: str) -> list[bytes]:
     """The longer ones that are text or bytes."""
-    found = {
-        one.encode() if isinstance(one, str) else one for one in literals(*patterns) if isinstance(one, str | bytes)
-    }
-    return sorted(one for one in found if 8 <= len(one) <= MOST_BYTES)
+    return sorted(one for one in _spelled(patterns) if 8 <= len(one) <= MOST_BYTES)
 
 
 def words(*patterns: str) -> list[bytes]:
     """The short ones: what the code compares its input with."""
-    found = {
-        one.encode() if isinstance(one, str) else one for one in literals(*patterns) if isinstance(one, str | bytes)
-    }
-    return sorted(one for one in found if 1 <= len(one) <= 24 and b"\n" not in one)[:400]
+    return sorted(one for one in _spelled(patterns) if 1 <= len(one) <= 24 and b"\n" not in one)[:400]
+
+
+def _spelled(patterns: Sequence[str]) -> set[bytes]:
+    found = (one for one in literals(*patterns) if isinstance(one, str | bytes))
+    return {one.encode(errors="surrogatepass") if isinstance(one, str) else one for one in found}
 
 
 def fields(family: str) -> list[str]:
@@ -72,7 +71,7 @@ def problem_events(family: str) -> list[bytes]:
     whole = {"id": "a", "deadline": 5, "shots": 100, "seed": 1, "tenant": "t", "priority": "low", "sense": "min"}
     events = [{**whole, "labels": {"a": [1]}, "family": family, "problem": PROBLEMS[family].example}]
     events += [{"family": family, "problem": one} for one in payloads]
-    return [orjson.dumps(one, default=str, option=orjson.OPT_NON_STR_KEYS) for one in events]
+    return [dumped(one) for one in events]
 
 
 def hostile_events(family: str) -> list[bytes]:
@@ -100,9 +99,11 @@ def programs() -> list[str]:
 
 
 def files() -> list[bytes]:
-    """Of every format: the libFuzzer of a format keeps those that take it somewhere."""
+    """Of every format: the fuzzer of a format keeps those that take it somewhere. Documents of JSON stand in the tests
+    as Python's literals."""
     golden = [path.read_bytes() for path in sorted((ROOT / "tests/codecs/golden").glob("*.json"))]
-    return [*texts("tests/codecs/test_formats*.py", "tests/codecs/test_tsplib.py"), *golden]
+    documents = [one for one in literals("tests/codecs/test_formats*.py") if isinstance(one, dict) and one]
+    return [*texts("tests/codecs/test_formats*.py", "tests/codecs/test_tsplib.py"), *golden, *map(dumped, documents)]
 
 
 def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:

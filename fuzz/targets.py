@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from random import Random
 
 import msgspec
 import orjson
@@ -50,8 +49,6 @@ NOW = 1_700_000_000.0
 LIMITS, DEFAULTS, SETTINGS = Limits(), Defaults(), Settings()
 BATCH_BYTES = 1024 * 1024
 
-Mutate = Callable[[bytes, Random], bytes]
-
 
 @dataclass(frozen=True)
 class Target:
@@ -60,7 +57,7 @@ class Target:
     run: Callable[[bytes], None]
     seeds: Callable[[], Sequence[bytes]]
     words: Callable[[], Sequence[bytes]] = tuple
-    mutate: Mutate | None = None
+    mutate: mutate.Change | None = None
     seconds: Callable[[bytes], float] = lambda data: SECONDS
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import mmap
+import shutil
 import struct
 import sys
 import traceback
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -21,10 +23,12 @@ import atheris
 
 with atheris.instrument_imports(include=["qmosaic"]):
     from fuzz import limits
-    from fuzz.targets import SECONDS, TARGETS, Target
+    from fuzz.targets import TARGETS, Target
 
 SLOWER = 3.0
 """Of the instrumented code."""
+SEED_SECONDS = 0.2
+"""Of a processor, for an input to begin with."""
 HANGS = 120
 """Seconds after which libFuzzer ends the process, where nothing else does."""
 
@@ -50,7 +54,7 @@ class Fuzzer:
         """One input."""
         struct.pack_into("<q", self._count, 0, struct.unpack_from("<q", self._count)[0] + 1)
         try:
-            limits.within(SLOWER * SECONDS, self._target.run, data)
+            limits.within(SLOWER * self._target.seconds(data), self._target.run, data)
         except (Exception, limits.TooLong) as error:  # noqa: BLE001 - the finding
             self._keep(data, error)
 
@@ -63,6 +67,17 @@ class Fuzzer:
             (self._candidates / f"{name}.txt").write_text(f"{place(error)}\n\n{said}", encoding="utf-8")
 
 
+def is_quick(target: Target, seed: bytes) -> bool:
+    """Whether an input is one to begin with: of what takes long, there would be few changes."""
+    try:
+        limits.within(SEED_SECONDS, target.run, seed)
+    except limits.TooLong:
+        return False
+    except Exception:  # noqa: BLE001 - a finding, and found again in a moment
+        return True
+    return True
+
+
 def quoted(word: bytes) -> str:
     """A line of libFuzzer's dictionary."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in word) + '"'
@@ -72,9 +87,12 @@ def main() -> None:
     """Until the seconds are over."""
     name, folder, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     target = TARGETS[name]
+    logging.disable()  # a line an execution
+    limits.confine_memory()
+    shutil.rmtree(folder / "seeds", ignore_errors=True)
     for part in ("corpus", "seeds"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for seed in target.seeds():
+    for seed in filter(partial(is_quick, target), target.seeds()):
         (folder / "seeds" / sha256(seed).hexdigest()[:16]).write_bytes(seed)
     (folder / "words").write_text("\n".join(["# words", *map(quoted, target.words())]), encoding="ascii")
     fuzzer = Fuzzer(target, folder)
@@ -98,9 +116,7 @@ def main() -> None:
         str(folder / "corpus"),
         str(folder / "seeds"),
     ]
-    logging.disable()  # a line an execution
     atheris.Setup(arguments, fuzzer, **options)
-    limits.confine_memory()
     atheris.Fuzz()
 
 
