@@ -5,12 +5,15 @@ SHELL := bash
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= *
+FUZZ_JOBS ?= 1
 BIN := .venv/bin
 INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-.PHONY: help install test test-kafka test-cluster test-jaeger check lint types imports format kafka jaeger demo bench lock clean
+.PHONY: help install test test-kafka test-cluster test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -70,6 +73,13 @@ demo: $(INSTALLED) ## the whole pipeline on this machine, with problems to solve
 
 bench: $(INSTALLED) ## the benchmarks
 	$(BIN)/python -m benchmarks
+
+fuzz: .venv/fuzz-installed ## the fuzzers, FUZZ_SECONDS each, a table of FUZZ_TARGETS at the end (Linux; findings in .cache/fuzz)
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) --targets '$(FUZZ_TARGETS)' --jobs $(FUZZ_JOBS)
+
+.venv/fuzz-installed: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@touch $@
 
 lock: ## resolve constraints.txt anew (UPGRADE=--upgrade takes newer versions)
 	test -x $(CACHE)/uv/bin/uv || { $(PYTHON) -m venv $(CACHE)/uv && $(CACHE)/uv/bin/python -m pip install --quiet uv; }

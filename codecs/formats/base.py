@@ -95,13 +95,12 @@ def clean(data: bytes, name: str, limit: int) -> bytes:
             "Save the file as UTF-8: `iconv -f UTF-16 -t UTF-8`, or 'CSV UTF-8' in a spreadsheet.",
         )
     text = data.removeprefix(b"\xef\xbb\xbf")
-    if not text.strip():
-        raise fault(name, 1, "expected a problem, got an empty file", "Check how the file was written or copied.")
     try:
-        text.decode()
-        bad = text.find(b"\0")
+        empty, bad = not text or text.decode().isspace(), text.find(b"\0")
     except UnicodeDecodeError as error:
-        bad = error.start
+        empty, bad = False, error.start
+    if empty:
+        raise fault(name, 1, "expected a problem, got an empty file", "Check how the file was written or copied.")
     if bad >= 0:
         raise fault(
             name,

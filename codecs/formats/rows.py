@@ -17,7 +17,7 @@ from qmosaic.codecs.formats.base import MAX_VARIABLES, WHOLE, exact, fault, valu
 
 _SPELLING = {
     int: re.compile(rb"[+-]?\d{1,18}"),
-    float: re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
+    float: re.compile(rb"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?"),
 }
 _CALLED = {int: "an integer", float: "a finite number"}
 

@@ -19,7 +19,7 @@ SYMBOLS = (  # noqa: SIM905  (a list of 118 lines says no more)
 ).split()
 """Of the elements, by atomic number from 1."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?", re.ASCII)
 _REMEDY = "After the number of atoms and a comment comes one line 'symbol x y z' for each atom, in angstrom."
 _MORE = "Correct the number of atoms in the first line; of a trajectory, keep one frame."
 
