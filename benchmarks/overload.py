@@ -105,7 +105,7 @@ async def burst(settings: Settings, scenario: Scenario, up: Supervisor) -> Found
         if child.process is not None:
             os.kill(child.process.pid, signal.SIGKILL)
 
-    reading = asyncio.create_task(read())
+    outcomes_read = asyncio.create_task(read())
     killing = asyncio.create_task(kill()) if scenario.kill else None
     async with AIOKafkaProducer(**producing(settings), linger_ms=5) as producer:
         futures = []
@@ -128,7 +128,7 @@ async def burst(settings: Settings, scenario: Scenario, up: Supervisor) -> Found
         pacing.ring(["problems"])
     tell(f"  sent within {max(sent.values()) - min(sent.values()):.1f} s")
     with suppress(TimeoutError):
-        await asyncio.wait_for(reading, scenario.deadline + PATIENCE)
+        await asyncio.wait_for(outcomes_read, scenario.deadline + PATIENCE)
     if killing is not None:
         await killing
     await consumer.stop()

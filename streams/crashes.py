@@ -1,24 +1,28 @@
 """What a worker has in hand, on disk: so the next process knows at which records the last one died.
 
 A worker that dies at a record, by a crash in native code or out of memory, gets that record again. It is then handled
-alone; when a worker has died `MOST` times with it in hand, it is put aside. What ends by itself holds nothing.
+with few others, then alone; when a worker has died `MOST` times with it in hand, it is put aside. A process that ends
+by itself holds nothing.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from qmosaic.streams.records import Received
 
 MOST = 3
+TOGETHER = 64  # of what one process died with, so many are tried together; of what two did, each alone
 KEPT = 1000  # places that are remembered
 Place = tuple[str, int, int]
+T = TypeVar("T")
 _LENGTH = struct.Struct("<I")
 
 
@@ -51,13 +55,22 @@ class Notebook:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._save()
 
-    def is_suspect(self, record: Received) -> bool:
-        """Whether a process died with it in hand: handle it alone."""
-        return place_of(record) in self.deaths
-
     def is_culprit(self, record: Received) -> bool:
         """Whether it is to be put aside."""
         return self.deaths.get(place_of(record), 0) >= MOST
+
+    def groups(self, records: Sequence[T], record_of: Callable[[T], Received]) -> list[Sequence[T]]:
+        """In which a batch is to be handled: what is no suspect together, suspects in small groups, then alone."""
+        if not self.deaths:
+            return [records] if records else []
+        by_deaths: dict[int, list[T]] = {}
+        for one in records:
+            by_deaths.setdefault(min(self.deaths.get(place_of(record_of(one)), 0), 2), []).append(one)
+        out: list[Sequence[T]] = []
+        for deaths, group in sorted(by_deaths.items()):
+            size = (len(group), TOGETHER, 1)[deaths]
+            out += [group[k : k + size] for k in range(0, len(group), size)]
+        return out
 
     @contextmanager
     def holding(self, records: Iterable[Received]) -> Iterator[None]:

@@ -265,11 +265,7 @@ class Verifier(mode.Service):
     async def _join(self, owned: Owned, name: Input, received: Sequence[Received]) -> list[Found]:
         join, out = owned.join, list[Found]()
         if name == "problems":
-            suspects = [record for record in received if self.crashes.is_suspect(record)]
-            others = [record for record in received if record not in suspects] if suspects else received
-            for batch in (others, *([one] for one in suspects)):
-                out += await self._admit(owned, batch)
-            return out
+            return await self._admit(owned, received)
         for record in received:
             event = self._believed(join, name, record)
             if isinstance(event, PutAside):
@@ -308,6 +304,12 @@ class Verifier(mode.Service):
                 light.append(record)
             else:
                 self._admit_beside(owned, record)
+        for group in self.crashes.groups(light, lambda record: record):
+            out += await self._admit_here(join, group)
+        return out
+
+    async def _admit_here(self, join: Join, light: Sequence[Received]) -> list[Found]:
+        out = list[Found]()
         with self.crashes.holding(light):
             verdicts = await asyncio.to_thread(
                 lambda: [admit_safely(_record(record), self._limits, self._defaults) for record in light]
@@ -410,9 +412,7 @@ class Verifier(mode.Service):
             floors == owned.committed or now - owned.committed_at < OFFSET_SECONDS
         ):
             return
-        suspects = [item for item in here if self.crashes.is_suspect(item.open.record)]
-        together = [item for item in here if item not in suspects] if suspects else here
-        for batch in (together, *([one] for one in suspects)):
+        for batch in self.crashes.groups(here, lambda item: item.open.record):
             judged += await self._judged_here(batch, overloaded)
         writes = [self._outcome(number, decision, verdict) for decision, verdict in judged]
         writes += [self._rejection(number, item) for item in rejects]
@@ -423,9 +423,6 @@ class Verifier(mode.Service):
         await bounded(self._transact(number, owned, writes, audits), TRANSACTION_SECONDS, "a transaction")
 
     async def _judged_here(self, decisions: Sequence[Decision], overloaded: set[int]) -> list[tuple[Decision, Verdict]]:
-        if not decisions:
-            return []
-
         def work() -> list[Verdict]:
             return [self._judge(decision, id(decision) in overloaded) for decision in decisions]
 

@@ -280,17 +280,17 @@ class Worker:
     async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
         """What follows from a batch: from those that are to be put aside, from the suspects alone, from the others."""
         out: list[_Handled] = []
-        together: list[Received] = []
+        good: list[Received] = []
         for record in batch:
             wrong = self._wrong(record)
             if wrong is not None:
                 now = time.time()
                 out.append(_Handled([record], self._put_aside(record, wrong), now, now))
-            elif self._crashes.is_suspect(record):
-                out += await self._tried([record], lane)
             else:
-                together.append(record)
-        return [*out, *(await self._tried(together, lane))] if together else out
+                good.append(record)
+        for group in self._crashes.groups(good, lambda record: record):
+            out += await self._tried(group, lane)
+        return out
 
     def _wrong(self, record: Received) -> Exception | None:
         """Why nobody should look into a record."""

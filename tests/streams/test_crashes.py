@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmosaic.streams.crashes import MOST, Notebook, place_of
+from qmosaic.streams.crashes import MOST, TOGETHER, Notebook, place_of
 from qmosaic.streams.records import Received
 
 
@@ -40,9 +40,9 @@ def test_what_was_in_hand_is_suspect_and_after_three_deaths_the_culprit(tmp_path
     for count in range(1, MOST + 1):
         ended(tmp_path)
         notebook = Notebook(tmp_path, "encode", "encode-0")
-        assert [notebook.is_suspect(record(k)) for k in range(6)] == [False, False, True, True, False, False]
+        assert [place_of(record(k)) in notebook.deaths for k in range(6)] == [False, False, True, True, False, False]
         assert notebook.is_culprit(record(2)) == (count == MOST)
-        assert not notebook.is_suspect(record(2, partition=1))
+        assert place_of(record(2, partition=1)) not in notebook.deaths
         # As a process that dies before it has anything in hand: nothing is counted twice.
     notebook.done([place_of(record(2)), place_of(record(3))])
     assert notebook.is_culprit(record(2))
@@ -54,8 +54,8 @@ def test_what_is_done_is_no_suspect_any_more_and_what_is_only_survived_is_one(tm
     with notebook.holding([record(2), record(3)]):
         pass
     notebook.done([place_of(record(2))])
-    assert not notebook.is_suspect(record(2))
-    assert notebook.is_suspect(record(3))
+    assert place_of(record(2)) not in notebook.deaths
+    assert place_of(record(3)) in notebook.deaths
     notebook.close()
     assert Notebook(tmp_path, "encode", "encode-0").deaths == {("problems", 0, 3): 1}
 
@@ -77,3 +77,18 @@ def test_a_record_that_moves_to_another_worker_keeps_its_count(tmp_path: Path) -
 def test_a_broken_file_is_an_empty_one(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "encode@encode-0").write_bytes(content)
     assert Notebook(tmp_path, "encode", "encode-0").deaths == {}
+
+
+def test_suspects_are_tried_in_small_groups_and_then_alone(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path, "encode", "encode-0")
+    many = [record(k) for k in range(200)]
+
+    def sizes() -> list[int]:
+        return [len(group) for group in notebook.groups(many, lambda one: one)]
+
+    assert notebook.groups([], lambda one: one) == []
+    assert sizes() == [200]
+    notebook.deaths = {place_of(record(k)): 1 for k in range(150)}
+    assert sizes() == [50, TOGETHER, TOGETHER, 150 - 2 * TOGETHER]
+    notebook.deaths |= {place_of(record(k)): 2 for k in range(3)}
+    assert sizes() == [50, TOGETHER, TOGETHER, 147 - 2 * TOGETHER, 1, 1, 1]
