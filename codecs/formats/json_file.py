@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.events import Problem, Sense
+from qmosaic.codecs.events import MAX_DEPTH, Problem, Sense, too_deep
 from qmosaic.codecs.formats import pauli
 from qmosaic.codecs.formats.base import (
     MAX_VARIABLES,
@@ -115,14 +115,24 @@ def _documents(text: bytes, name: str) -> Iterator[tuple[int, str, Any]]:
             raise _not_json(name, error.lineno, error) from None
         for line, part in lines:
             try:
-                yield line, "", orjson.loads(part)
+                document = orjson.loads(part)
             except orjson.JSONDecodeError as error:
                 raise _not_json(name, line, error) from None
+            yield line, "", _flat(document, part, name, line)
         return
+    _flat(whole, text, name, 1)
     if isinstance(whole, list):
         yield from ((1, f"problem {k} of the list: ", document) for k, document in enumerate(whole, 1))
     else:
         yield 1, "", whole
+
+
+def _flat(document: Any, text: bytes, name: str, line: int) -> Any:
+    """The document, unless no event could hold what is in it."""
+    if too_deep(text, document) is not None:
+        message = f"expected at most {MAX_DEPTH} levels of lists and objects in each other, got more"
+        raise fault(name, line, message, "Write it flatter.")
+    return document
 
 
 def _is_object(line: bytes) -> bool:
