@@ -22,6 +22,8 @@ from fuzz.targets import MADE, TARGETS, make
 
 FOLDER = MADE.parent
 REPLAY_SECONDS = 60
+PATIENCE = 240
+"""Seconds that a worker may take besides: to import, to try its seeds, and for its last input."""
 
 
 @dataclass
@@ -45,12 +47,13 @@ def fuzzed(name: str, seconds: int) -> Ran:
     began = time.monotonic()
     with (folder / "log").open("wb") as log:
         while (left := seconds - (time.monotonic() - began)) >= 1:
-            before = _executions(folder)
-            done = subprocess.run(
-                [sys.executable, "-m", "fuzz.worker", name, str(folder), str(int(left))], stdout=log, stderr=log
-            )
-            if done.returncode and _executions(folder) == before:
-                ran.broken = f"ended with {done.returncode}, see {folder / 'log'}"
+            before, work = _executions(folder), [sys.executable, "-m", "fuzz.worker", name, str(folder), str(int(left))]
+            try:
+                code = subprocess.run(work, stdout=log, stderr=log, timeout=left + PATIENCE, check=False).returncode
+            except subprocess.TimeoutExpired:
+                code = -1
+            if code and _executions(folder) == before:
+                ran.broken = f"ended with {code}, see {folder / 'log'}"
                 break
     ran.seconds, ran.executions = time.monotonic() - began, _executions(folder)
     ran.corpus = sum(1 for _ in (folder / "corpus").glob("*"))

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 MOST_NESTED = 300
+MOST_REPEATED = 20_000  # bytes that are put in by one change: changes of changes grow
 Change = Callable[[bytes, Random], bytes]
 """What a fuzzer does to an input; equal draws, equal changes."""
 
@@ -74,7 +75,8 @@ def mutated_value(value: Any, draw: Random, changes: int = 1) -> Any:
                 del inside[key]
             case 3:  # twice, or under another name
                 if isinstance(inside, list):
-                    inside[key:key] = [copy.deepcopy(inside[key])] * draw.choice([1, 1, 50])
+                    small = not isinstance(inside[key], list | dict | str)
+                    inside[key:key] = [copy.deepcopy(inside[key])] * draw.choice([1, 1, 50 if small else 1])
                 else:
                     inside[draw.choice(["", f"{key} ", f"{key}2"])] = inside[key]
             case 4:  # what stands elsewhere
@@ -131,7 +133,7 @@ def mutated_text(data: bytes, draw: Random) -> bytes:
             case 0:
                 del parts[k : k + draw.choice([1, 1, 3])]
             case 1:
-                parts[k:k] = [parts[k]] * draw.choice([1, 1, 2, 100, 1000])
+                parts[k:k] = [parts[k]] * min(draw.choice([1, 1, 2, 100, 1000]), MOST_REPEATED // (len(parts[k]) + 1))
             case 2:
                 other = draw.randrange(len(parts))
                 parts[k], parts[other] = parts[other], parts[k]

@@ -161,7 +161,7 @@ def _problem(data: bytes) -> None:
     said = events.envelope(data)
     claimed = events.claimed_id(data)
     assert claimed is None or 1 <= len(claimed.encode()) <= 1024
-    assert deadline_claimed(said, NOW, LIMITS, DEFAULTS) > NOW
+    assert deadline_claimed(said, NOW, LIMITS, DEFAULTS) >= NOW
     problem = events.parse_problem(data, LIMITS.event_bytes)
     if isinstance(problem, Rejected):
         refuse(Record("problems", 1, 7, NOW, data), problem)

@@ -88,3 +88,10 @@ def test_changes_of_json_stay_json_mostly() -> None:
         except orjson.JSONDecodeError:
             continue
     assert 100 < found < 200
+
+
+@pytest.mark.parametrize("change", [mutate.mutated_json, mutate.mutated_text, mutate.mutated_bytes])
+def test_what_is_changed_stays_of_a_size(change: mutate.Change) -> None:
+    """Changes of changes must not fill the memory."""
+    values = [b"[%b]" % b",".join([b"1"] * 15_000), b'{"a":"%b"}' % (b"x" * 30_000), b"1 2\n" * 7_500]
+    assert max(len(change(value, Random(k))) for value in values for k in range(60)) < 1_000_000
