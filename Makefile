@@ -32,7 +32,7 @@ test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the 
 	$(PYTEST) -m "broker and not kafka and not jaeger and not chaos and not cluster"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster

@@ -16,7 +16,7 @@ from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.plugin import install
 from tests.streams.test_hostile import ended, ends, good, sent
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.embedded]
 
 
 @pytest.fixture(scope="module")

@@ -143,6 +143,7 @@ class Reader:
 
 
 @pytest.mark.broker
+@pytest.mark.embedded
 @given(records=written(), codec=st.sampled_from([NONE, GZIP, SNAPPY, LZ4, ZSTD]))
 @settings(
     max_examples=12,
