@@ -59,6 +59,11 @@ class Notebook:
         """Whether it is to be put aside."""
         return self.deaths.get(place_of(record), 0) >= MOST
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a culprit may still be among what is to come."""
+        return any(count < MOST for count in self.deaths.values())
+
     def groups(self, records: Sequence[T], record_of: Callable[[T], Received]) -> list[Sequence[T]]:
         """In which a batch is to be handled: what is no suspect together, suspects in small groups, then alone."""
         if not self.deaths:

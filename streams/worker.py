@@ -312,7 +312,8 @@ class Worker:
         started = time.time()
         for last in range(TRIES, 0, -1):
             # While a culprit is being looked for, nothing else is in hand.
-            gate = self._alone if time.monotonic() < self._gate_until else nullcontext()
+            looking = time.monotonic() < self._gate_until and self._crashes.has_suspects
+            gate = self._alone if looking and self.stage.gives_up else nullcontext()
             try:
                 async with gate:
                     with self._crashes.holding(batch):

@@ -57,7 +57,7 @@ class Family(MaxCutFamily):
         act(payload, "parse")
         inner = type(problem)(family="maxcut", problem={"edges": [[0, 1], [1, 2], [2, 0]]})
         found = super().parse(inner, limits)
-        made = Instance(found.terms, found.sense, problem.id or found.digest)
+        made = Instance(found.terms, found.sense, found.digest)
         object.__setattr__(made, "payload", payload)
         return made
 '''
