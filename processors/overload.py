@@ -17,7 +17,7 @@ SLACK = 1.5
 """A problem is given up only if even an answering rate this many times the measured one would be too slow."""
 FEW = 100
 """So many problems are never too many, whatever the rates say."""
-CAUTION = 0.7
+CAUTION = 0.5
 """Of the measured settling rate, what is counted on."""
 FIRST_RATE = 500.0
 """Problems settled a second, before it is measured."""
