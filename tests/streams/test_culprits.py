@@ -73,14 +73,15 @@ async def test_a_family_that_fails_at_the_door_or_dies_there(running: Pipeline, 
 async def test_a_family_that_fails_at_judging_or_dies_there(running: Pipeline, tmp_path: Path) -> None:
     reasons = {"die": "worker_crashed", "raise": "stage_failed", "exit": "stage_failed", "grow": "stage_failed"}
     values = [plugin(f"judging {act}", tmp_path / "log", evaluate=act) for act in reasons]
-    values.append(plugin("encoding", tmp_path / "log", encode="die"))
     found = await by_name(running, [*values, good("good too", 10.0)], 70.0)
     for act, reason in reasons.items():
         said = found[f"judging {act}"]
         assert (said["status"], said["solution"]) == ("fallback", None), act
         assert said["reason"] in (reason, "deadline"), act  # new processes take their time
-    assert found["encoding"]["status"] == "fallback"
-    assert found["encoding"]["solution"] is not None
+    alone = plugin("encoding", tmp_path / "log", encode="die").replace(b'"deadline":40', b'"deadline":15')
+    encoding = (await by_name(running, [alone], 40.0))["encoding"]
+    assert encoding["status"] == "fallback"
+    assert encoding["solution"] is not None
     assert {child.instance: child.starts for child in running.supervisor.children} == {"encode-0": 1, "verify-0": 1}
 
 
