@@ -28,6 +28,7 @@ from qmosaic.streams.environment import of_worker
 from qmosaic.streams.folders import UMASK, make_data_folder, make_private, scratch
 from qmosaic.streams.logs import last_lines, open_log, trim
 from qmosaic.streams.processes import cpu_seconds
+from qmosaic.streams.retention import keep_forgetting
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
 
@@ -111,6 +112,8 @@ class Supervisor:
             self._watches.append(asyncio.create_task(self._keep_broker(self.broker), name="broker"))
         if self._create:
             await create_topics(self.settings)
+        if self.broker is not None:
+            self._watches.append(asyncio.create_task(keep_forgetting(self.settings), name="retention"))
         self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))
         for child in self.children:
             child.environment = of_worker(os.environ, child.stage, self.settings)
