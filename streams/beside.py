@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,17 +35,32 @@ class WorkError(Exception):
     """What the work raised, as text: an error of another process need not be one that can be sent."""
 
 
+@dataclass(frozen=True, order=True)
+class _Waiting:
+    """Work that waits for its turn, in their order: after those at which fewer processes died, by deadline, arrival."""
+
+    deaths: int
+    deadline_at: float
+    number: int
+    future: asyncio.Future[Any] = field(compare=False)
+    work: Callable[[], Any] = field(compare=False)
+
+
 class Beside:
-    """`await run(…)` from as many tasks as you like; the most urgent goes first."""
+    """`await run(…)` from as many tasks as you like; the most urgent goes first. What kills its process is tried again
+    after all others: they must not miss their deadlines with it."""
 
     def __init__(self, memory_bytes: int, seconds: float) -> None:
         self._memory_bytes, self._seconds = memory_bytes, seconds
-        self._waiting: asyncio.PriorityQueue[tuple[float, int, asyncio.Future[Any], Callable[[], Any]]]
-        self._waiting = asyncio.PriorityQueue()
+        self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue()
         self._count = 0
-        self._executor: Executor = processes.confined(1, memory_bytes)
-        self._executor.submit(_warm)  # starts the process now: a deadline does not wait for it
+        self._executor = self._started()
         self._task = asyncio.create_task(self._work(), name="beside")
+
+    def _started(self) -> Executor:
+        executor = processes.confined(1, self._memory_bytes)
+        executor.submit(_warm)  # starts the process now: a deadline does not wait for it
+        return executor
 
     async def run(self, deadline_at: float, work: Callable[..., T], *given: Any) -> T:
         """The result of `work(*given)`, by a function at the top of a module. Raises BesideError, WorkError.
@@ -53,39 +69,40 @@ class Beside:
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._count += 1
-        self._waiting.put_nowait((deadline_at, self._count, future, partial(work, *given)))
+        self._waiting.put_nowait(_Waiting(0, deadline_at, self._count, future, partial(work, *given)))
         return await future
 
     async def _work(self) -> None:
         while True:
-            deadline_at, _, future, work = await self._waiting.get()
-            if future.done():
+            one = await self._waiting.get()
+            if one.future.done():
                 continue
-            if time.time() > deadline_at:
-                future.set_exception(BesideError("deadline_past", "it waited for others until its time was over"))
+            if time.time() > one.deadline_at:
+                one.future.set_exception(BesideError("deadline_past", "it waited for others until its time was over"))
                 continue
             try:
-                result = await self._tried(work)
-            except Exception as error:  # noqa: BLE001 - handed to who waits for it
-                if not future.done():
-                    future.set_exception(error)
-            else:
-                if not future.done():
-                    future.set_result(result)
-
-    async def _tried(self, work: Callable[[], Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        for _ in range(TRIES):
-            try:
-                return await loop.run_in_executor(self._executor, _limited, self._seconds, work)
+                result = await self._tried(one.work)
             except BrokenProcessPool:
                 self._executor.shutdown(wait=False, cancel_futures=True)
-                self._executor = processes.confined(1, self._memory_bytes)
-            except TimeoutError:
-                raise BesideError("too_large", f"it takes more than {self._seconds:g} s of a processor") from None
-            except MemoryError:
-                raise BesideError("too_large", f"it takes more than {self._memory_bytes >> 20} MiB of memory") from None
-        raise BesideError("worker_crashed", f"a process died at it {TRIES} times")
+                self._executor = self._started()
+                if one.deaths + 1 < TRIES:
+                    self._waiting.put_nowait(replace(one, deaths=one.deaths + 1))
+                elif not one.future.done():
+                    one.future.set_exception(BesideError("worker_crashed", f"a process died at it {TRIES} times"))
+            except Exception as error:  # noqa: BLE001 - handed to who waits for it
+                if not one.future.done():
+                    one.future.set_exception(error)
+            else:
+                if not one.future.done():
+                    one.future.set_result(result)
+
+    async def _tried(self, work: Callable[[], Any]) -> Any:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, _limited, self._seconds, work)
+        except TimeoutError:
+            raise BesideError("too_large", f"it takes more than {self._seconds:g} s of a processor") from None
+        except MemoryError:
+            raise BesideError("too_large", f"it takes more than {self._memory_bytes >> 20} MiB of memory") from None
 
     def stop(self) -> None:
         """Give up what is left, with its process."""

@@ -85,7 +85,7 @@ JUDGING_MS = 20  # how long to wait for records while something large is being j
 OFFSET_SECONDS = 1.0  # an idle partition's offsets are committed that often
 TRIAGE_SECONDS = 0.25  # so often the open problems are looked through for those that get no answer in time
 TRIAGE_SHARE = 0.5  # of the time, spent on settling these
-BESIDE_SECONDS = 1.0  # before its deadline, what is judged beside is settled: it may have to wait for others
+BESIDE_SECONDS = 3.0  # before its deadline, what is judged beside is settled: it may wait for others, or a new process
 
 
 REMEDIES: dict[RejectCode, str] = {

@@ -77,12 +77,12 @@ async def test_a_family_that_fails_at_judging_or_dies_there(running: Pipeline, t
     for act, reason in reasons.items():
         said = found[f"judging {act}"]
         assert (said["status"], said["solution"]) == ("fallback", None), act
-        assert said["reason"] in (reason, "deadline"), act  # new processes take their time
+        # Three processes one after the other take their time.
+        assert said["reason"] in ((reason, "deadline") if act == "die" else (reason,)), act
     alone = plugin("encoding", tmp_path / "log", encode="die").replace(b'"deadline":40', b'"deadline":15')
     encoding = (await by_name(running, [alone], 40.0))["encoding"]
-    # With its quick answer, or without where the process that judges it is still being replaced at its deadline.
-    assert encoding["status"] == "fallback"
-    assert encoding["reason"] in ("no_incumbent", "deadline")
+    assert (encoding["status"], encoding["reason"]) == ("fallback", "no_incumbent")
+    assert encoding["solution"] is not None  # its quick answer
     assert {child.instance: child.starts for child in running.supervisor.children} == {"encode-0": 1, "verify-0": 1}
 
 
