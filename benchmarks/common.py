@@ -21,7 +21,7 @@ import numpy as np
 from qmosaic.codecs.events import Outcome
 from qmosaic.codecs.problems import MaxCut
 from qmosaic.streams.client import Client
-from qmosaic.streams.settings import Settings
+from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import STAGES
 
@@ -100,11 +100,11 @@ def cubic(seed: int, nodes: int = 16) -> MaxCut:
 
 
 @asynccontextmanager
-async def pipeline(steady: bool = True) -> AsyncIterator[tuple[Supervisor, Client]]:
-    """Every stage, the embedded broker, tracing on, and a client. `steady`: a restarted worker raises RuntimeError."""
+async def pipeline(steady: bool = True, broker: str = EMBEDDED) -> AsyncIterator[tuple[Supervisor, Client]]:
+    """Every stage, tracing on, and a client. `steady`: a restarted worker raises RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder:
         data = Path(folder)
-        settings = Settings(data_dir=folder, spans_dir=str(data / "spans"))
+        settings = Settings(broker=broker, data_dir=folder, spans_dir=str(data / "spans"))
         tell("starting the pipeline (a first start compiles every program)")
         async with Supervisor(settings, list(STAGES), logs=data / "logs", tell=tell) as up:
             async with Client(settings=up.settings) as client:

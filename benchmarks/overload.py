@@ -1,11 +1,13 @@
 """(j) Far more problems at once than can be answered in time: how late is the latest outcome, how many are answered?
 
-A burst of 16-node max-cuts, all with one deadline, on one pipeline as `qmosaic up` starts it; the embedded broker, one
-worker a stage. First the capacity is measured, with a fixed number of problems on their way. In one scenario the
-verifier is killed (SIGKILL) in the middle. Lateness is when a client has the outcome, after the deadline that counts
-from the problem record's timestamp. `accepted` is the share of what the capacity would allow until the deadline.
+A burst of 16-node max-cuts, all with one deadline, on one pipeline as `qmosaic up` starts it; one worker a stage; the
+embedded broker, which gets slower with all that it holds, or a real Kafka. First the capacity is measured, with a fixed
+number of problems on their way. In one scenario the verifier is killed (SIGKILL) in the middle. Lateness is when a
+client has the outcome, after the deadline that counts from the problem record's timestamp. `accepted` is the share of
+what the capacity would allow until the deadline.
 
     python -m benchmarks overload [--quick]
+    python -m benchmarks.overload --kafka
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
@@ -30,8 +35,9 @@ from qmosaic.codecs.events import PROBLEM_SCHEMA
 from qmosaic.streams import pacing, reading
 from qmosaic.streams.client import TERMINAL, Client
 from qmosaic.streams.records import connection, producing, record_bytes
-from qmosaic.streams.settings import Settings
+from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.supervisor import Supervisor
+from tests.servers import KAFKA_LIBS, RealKafka
 
 GRAPHS = 256
 """Distinct problems; their events differ in id and seed as well."""
@@ -160,10 +166,10 @@ async def _capacity(client: Client, count: int, first: int) -> float:
     return (len(full) - 1) / (full[-1] - full[0])
 
 
-async def measure(scenarios: Sequence[Scenario], count: int) -> list[Figure]:
+async def measure(scenarios: Sequence[Scenario], count: int, broker: str) -> list[Figure]:
     """The rows of the table."""
     figures: list[Figure] = []
-    async with pipeline(steady=False) as (up, client):
+    async with pipeline(steady=False, broker=broker) as (up, client):
         await capacity(client, 256, -1000)
         rate = await capacity(client, count, 0, ROUNDS)
         figures.append(Figure("capacity", rate, "1/s"))
@@ -204,16 +210,32 @@ async def measure(scenarios: Sequence[Scenario], count: int) -> list[Figure]:
     return figures
 
 
+@contextmanager
+def kafka() -> Iterator[str]:
+    """The address of a Kafka that runs meanwhile."""
+    if not KAFKA_LIBS.is_dir():
+        sys.exit("no Apache Kafka here: make kafka")
+    with tempfile.TemporaryDirectory(prefix="qmosaic-kafka-") as folder:
+        server = RealKafka(Path(folder))
+        server.start()
+        try:
+            yield server.address
+        finally:
+            server.stop()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     options = parser("overload")
     options.add_argument("--only", type=int, help="one scenario, by number from 0")
+    options.add_argument("--kafka", action="store_true", help="on an Apache Kafka (make kafka)")
     given = options.parse_args(arguments)
     scenarios = SCENARIOS if given.only is None else (SCENARIOS[given.only],)
     if given.quick:
         scenarios = (Scenario("1,000 in 3 s", 1000, 3.0, 1.0, share=False),)
-    figures = asyncio.run(measure(scenarios, 256 if given.quick else 1500))
-    print_figures("(j) overload, 16-node max-cut", figures)
+    with kafka() if given.kafka else nullcontext(EMBEDDED) as broker:
+        figures = asyncio.run(measure(scenarios, 256 if given.quick else 1500, broker))
+    print_figures(f"(j) overload, 16-node max-cut, {'Apache Kafka' if given.kafka else 'the embedded broker'}", figures)
 
 
 if __name__ == "__main__":
