@@ -25,6 +25,10 @@ Matrix = Complex[np.ndarray, "2 2"]
 _WITHOUT_TIME = ("barrier", "gphase", "measure", "id")
 _TWO_QUBIT_GATES = {"ccx": 6, "ccz": 6, "cswap": 8}
 """What gates on three qubits count as; the others count as one."""
+MAX_DEFERRED = 18
+"""Qubits, with those that hold measurements in the middle; with more of them a circuit runs shot by shot."""
+SECONDS_PER_STEP = 5e-5
+"""Of one operation in one shot on a small state, in Cirq (measured)."""
 
 
 def figures(circuit: Circuit, shots: int) -> Figures:
@@ -96,6 +100,22 @@ def is_final(circuit: Circuit) -> bool:
         if operation.gate not in ("barrier", "measure"):
             touched.update(operation.qubits)
     return True
+
+
+def held(circuit: Circuit) -> int:
+    """Qubits of the circuit with its measurements deferred, where every measurement in the middle and every reset takes
+    a fresh one (`cirq_circuit.deferred` takes as many or fewer)."""
+    waiting = final(circuit.operations)
+    return circuit.qubits + sum(
+        len(operation.qubits)
+        for place, operation in enumerate(circuit.operations)
+        if operation.gate == "reset" or (operation.gate == "measure" and place not in waiting)
+    )
+
+
+def shot_by_shot_seconds(circuit: Circuit, shots: int) -> float:
+    """About how long Cirq takes for a circuit whose measurements in the middle are too many to be deferred."""
+    return shots * len(circuit.operations) * (SECONDS_PER_STEP + 2.0 ** min(circuit.qubits, 64) * 1e-8)
 
 
 def measured(circuit: Circuit) -> tuple[list[int], list[int]]:

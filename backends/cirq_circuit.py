@@ -21,18 +21,25 @@ from jaxtyping import Complex64, Float64, Int64, UInt8
 
 from qmosaic.backends import measurement
 from qmosaic.backends.base import Expectations, Job, Result
-from qmosaic.backends.circuits import draw, final, is_final, marginal, measured, probabilities, result_of, unmeasured
+from qmosaic.backends.circuits import (
+    MAX_DEFERRED,
+    draw,
+    final,
+    is_final,
+    marginal,
+    measured,
+    probabilities,
+    result_of,
+    shot_by_shot_seconds,
+    unmeasured,
+)
 from qmosaic.backends.cirq_simulation import simulated
 from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
 
 State = Callable[[cirq.Circuit, int], Complex64[np.ndarray, " N"]]
 """Gates and a number of line qubits to their final state, qubit 0 the most significant."""
-MAX_DEFERRED = 18
-"""Qubits, with those that hold measurements."""
 MAX_SHOT_SECONDS = 20.0
-SECONDS_PER_STEP = 5e-5
-"""Of one operation in one shot on a small state (measured)."""
 
 _FIXED: dict[str, cirq.Gate] = {
     "id": cirq.I,
@@ -248,7 +255,7 @@ def _controls(operation: Operation, holder: dict[int, int]) -> tuple[list[int] |
 
 
 def _affordable(job: Job) -> None:
-    seconds = job.shots * len(job.circuit.operations) * (SECONDS_PER_STEP + 2**job.circuit.qubits * 1e-8)
+    seconds = shot_by_shot_seconds(job.circuit, job.shots)
     if seconds > MAX_SHOT_SECONDS:
         raise BackendError(
             f"measurements in the middle: the circuit would have to run shot by shot, about {seconds:.0f} s",

@@ -7,8 +7,8 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +24,7 @@ from qmosaic.streams.client import Client
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import STAGES
+from tests.servers import KAFKA_LIBS, RealKafka
 
 DEADLINE = 600.0
 """Seconds; far off, so that no benchmark is sped up by fallbacks."""
@@ -81,11 +82,37 @@ def print_figures(title: str, figures: Sequence[Figure]) -> None:
         print(f"{one.what:<{wide}} {one.value:>12.2f} {one.unit:<10} {one.goal or '':>16} {met:>5}", flush=True)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """With `--quick`, that all of them know."""
+def parser(description: str, kafka: bool = False) -> argparse.ArgumentParser:
+    """With `--quick`, that all of them know, and `--kafka`, for those that can run on either broker."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
+    if kafka:
+        made.add_argument(
+            "--kafka", action="store_true", help="on an Apache Kafka (make kafka), not the embedded broker"
+        )
     return made
+
+
+@contextmanager
+def broker_of(given: argparse.Namespace) -> Iterator[str]:
+    """The address of the broker that was chosen; a Kafka runs meanwhile."""
+    if not given.kafka:
+        yield EMBEDDED
+        return
+    if not KAFKA_LIBS.is_dir():
+        sys.exit("no Apache Kafka here: make kafka")
+    with tempfile.TemporaryDirectory(prefix="qmosaic-kafka-") as folder:
+        server = RealKafka(Path(folder))
+        server.start()
+        try:
+            yield server.address
+        finally:
+            server.stop()
+
+
+def name_of(given: argparse.Namespace) -> str:
+    """Of the broker that was chosen."""
+    return "Apache Kafka" if given.kafka else "the embedded broker"
 
 
 def tell(line: str) -> None:

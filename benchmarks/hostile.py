@@ -6,11 +6,13 @@ slowest canary until all of them have ended, and the most memory of the workers 
 processes, without those beside them). The first row is the canary alone.
 
     python -m benchmarks hostile [--quick]
+    python -m benchmarks.hostile --kafka --only '8 MiB*'
 """
 
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +21,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.common import cubic, parser, pipeline, tell, watch_memory
+from benchmarks.common import broker_of, cubic, name_of, parser, pipeline, tell, watch_memory
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.codecs import events
 from qmosaic.streams import pacing, reading
@@ -160,13 +162,12 @@ def print_row(name: str, once: Found, ten: Found | None) -> None:
     )
 
 
-async def measure(quick: bool) -> None:
+async def measure(chosen: Sequence[str], broker: str, title: str) -> None:
     """Row by row."""
-    chosen = list(EVENTS)[:: 12 if quick else 1]
-    async with pipeline() as (up, _), watched(up) as (watch, producer):
+    async with pipeline(broker=broker) as (up, _), watched(up) as (watch, producer):
         await asyncio.sleep(5)
         print(
-            "\n(k) a canary (12-node max-cut) beside hostile events; goals: slowest ≤ "
+            f"\n(k) a canary (12-node max-cut) beside hostile events, {title}; goals: slowest ≤ "
             f"{ANSWERED:g} s, none falls back or hangs, verify ≤ {VERIFY_MB:g} MB, encode ≤ {ENCODE_MB:g} MB\n"
             f"{'event':<46} {'once, s':>8} {'ten, s':>8} {'lost':>6} {'verify':>8} {'encode':>8} {'met':>4}"
         )
@@ -186,7 +187,12 @@ async def measure(quick: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    asyncio.run(measure(parser("hostile events").parse_args(arguments).quick))
+    options = parser("hostile events", kafka=True)
+    options.add_argument("--only", default="*", help="names of events, * and ? as in a shell")
+    given = options.parse_args(arguments)
+    chosen = [name for name in EVENTS if fnmatch.fnmatchcase(name, given.only)][:: 12 if given.quick else 1]
+    with broker_of(given) as broker:
+        asyncio.run(measure(chosen, broker, name_of(given)))
 
 
 if __name__ == "__main__":

@@ -15,29 +15,36 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from benchmarks.common import Figure, cubic, parser, pipeline, print_figures, solve_all, tell, watch_memory
+from benchmarks.common import (
+    Figure,
+    broker_of,
+    cubic,
+    name_of,
+    parser,
+    pipeline,
+    print_figures,
+    solve_all,
+    tell,
+    watch_memory,
+)
 from qmosaic.codecs import events
 from qmosaic.codecs.events import PROBLEM_SCHEMA
 from qmosaic.streams import pacing, reading
 from qmosaic.streams.client import TERMINAL, Client
 from qmosaic.streams.records import connection, producing, record_bytes
-from qmosaic.streams.settings import EMBEDDED, Settings
+from qmosaic.streams.settings import Settings
 from qmosaic.streams.supervisor import Supervisor
-from tests.servers import KAFKA_LIBS, RealKafka
 
 GRAPHS = 256
 """Distinct problems; their events differ in id and seed as well."""
@@ -210,32 +217,17 @@ async def measure(scenarios: Sequence[Scenario], count: int, broker: str) -> lis
     return figures
 
 
-@contextmanager
-def kafka() -> Iterator[str]:
-    """The address of a Kafka that runs meanwhile."""
-    if not KAFKA_LIBS.is_dir():
-        sys.exit("no Apache Kafka here: make kafka")
-    with tempfile.TemporaryDirectory(prefix="qmosaic-kafka-") as folder:
-        server = RealKafka(Path(folder))
-        server.start()
-        try:
-            yield server.address
-        finally:
-            server.stop()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    options = parser("overload")
+    options = parser("overload", kafka=True)
     options.add_argument("--only", type=int, help="one scenario, by number from 0")
-    options.add_argument("--kafka", action="store_true", help="on an Apache Kafka (make kafka)")
     given = options.parse_args(arguments)
     scenarios = SCENARIOS if given.only is None else (SCENARIOS[given.only],)
     if given.quick:
         scenarios = (Scenario("1,000 in 3 s", 1000, 3.0, 1.0, share=False),)
-    with kafka() if given.kafka else nullcontext(EMBEDDED) as broker:
+    with broker_of(given) as broker:
         figures = asyncio.run(measure(scenarios, 256 if given.quick else 1500, broker))
-    print_figures(f"(j) overload, 16-node max-cut, {'Apache Kafka' if given.kafka else 'the embedded broker'}", figures)
+    print_figures(f"(j) overload, 16-node max-cut, {name_of(given)}", figures)
 
 
 if __name__ == "__main__":

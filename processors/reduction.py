@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from math import ceil, log2
 
+from qmosaic.backends.circuits import MAX_DEFERRED, held, is_final, shot_by_shot_seconds
 from qmosaic.backends.estimates import gates_of
 from qmosaic.backends.exact import is_narrow
 from qmosaic.backends.tableau import is_clifford
+from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.events import Encoded, Incumbent, Reduced
 from qmosaic.codecs.kernels import Kernel, Kind, kind_of, pack_kernel, size_of
 from qmosaic.codecs.model import PackedPolynomial, SpinPolynomial, unpack_polynomial
@@ -84,7 +86,7 @@ def _events(event: Encoded, reduction: Reduction) -> Pair:
         kind=_kind(kernel),
         variables=size_of(kernel),
         couplings=_couplings(kernel),
-        size=_work(kernel),
+        size=_work(kernel, event.ref.shots),
         gammas=[float(angle) for angle in reduction.gammas],
         betas=[float(angle) for angle in reduction.betas],
     )
@@ -101,15 +103,21 @@ def _couplings(kernel: Kernel) -> int:
     return len(kernel.J) if isinstance(kernel, SpinPolynomial) else 0
 
 
-def _work(kernel: Kernel) -> int:
+def _work(kernel: Kernel, shots: int) -> int:
     """How long a simulator takes, in qubits: 16 is a tenth of a second, and one more is twice as long.
 
     By gates on one and two qubits and amplitudes, as measured with Cirq; a term or a rotation of k letters is
-    2 (k - 1) CNOTs and a rotation.
+    2 (k - 1) CNOTs and a rotation. Measurements in the middle take qubits, or where they are many, every shot its time.
     """
     if isinstance(kernel, SpinPolynomial) and not kernel.higher:
         return kernel.n
-    seconds = gates_of(kernel, layers=2) * (1.5e-4 + 8e-9 * 2.0 ** min(size_of(kernel), 64))
+    qubits = size_of(kernel)
+    if isinstance(kernel, Circuit) and not kernel.observables and not is_final(kernel):
+        qubits = held(kernel)
+    if isinstance(kernel, Circuit) and qubits > max(kernel.qubits, MAX_DEFERRED):
+        seconds = shot_by_shot_seconds(kernel, shots)
+    else:
+        seconds = gates_of(kernel, layers=2) * (1.5e-4 + 8e-9 * 2.0 ** min(qubits, 64))
     work = max(1, ceil(16 + log2(max(seconds, 1e-6) / 0.1)))
     return max(kernel.n, work) if isinstance(kernel, SpinPolynomial) else work
 

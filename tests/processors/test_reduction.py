@@ -30,14 +30,26 @@ DENSE: Any = nx.gnp_random_graph(40, 0.6, seed=1)
 
 def test_work_is_told_in_qubits() -> None:
     rows, cols = np.triu_indices(16, 1)
-    assert _work(SpinPolynomial.of(16, rows=rows, cols=cols, J=np.ones(120))) == 16
+    assert _work(SpinPolynomial.of(16, rows=rows, cols=cols, J=np.ones(120)), 1000) == 16
     few = Circuit(4, 4, tuple(Operation("h", (k,)) for k in range(4)))
-    assert 1 <= _work(few) < 16
+    assert 1 <= _work(few, 1000) < 16
     energy = PauliSum(8, ("ZZIIIIII",), (1.0,))
     rotations = tuple(Operation("rotation", tuple(range(8)), (0.1,), "XXXYZZZZ") for _ in range(200))
     long = Circuit(8, 0, rotations, (energy,), variational=True)
-    assert _work(long) > 16
-    assert _work(Circuit(22, 22, few.operations * 20)) > 16
+    assert _work(long, 1000) > 16
+    assert _work(Circuit(22, 22, few.operations * 20), 1000) > 16
+
+
+@pytest.mark.parametrize(
+    ("middle", "shots", "small"),
+    [(2, 1000, True), (14, 1000, True), (18, 1000, False), (18, 10, True), (72, 1000, False), (5000, 1000, False)],
+)
+def test_measurements_in_the_middle_are_work(middle: int, shots: int, small: bool) -> None:
+    """Seventy of them on two qubits took five seconds, in the lane of the small ones."""
+    measurements = tuple(Operation("measure", (0,), bits=(k,)) for k in range(middle))
+    last = Operation("measure", (1,), bits=(middle,))
+    flip = Operation("x", (1,), condition=((0,), 1))
+    assert (_work(Circuit(2, middle + 1, (*measurements, flip, last)), shots) <= 16) == small
 
 
 def test_a_mixed_batch_comes_back_in_order() -> None:
