@@ -420,6 +420,8 @@ class Envelope(msgspec.Struct, frozen=True):
 
 _envelopes = msgspec.json.Decoder(Envelope)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+DEEP_BYTES = 256 * 1024
+"""Of a record that is deeper than msgspec reads, its id is looked for up to this size."""
 
 
 def envelope(data: bytes | None) -> Envelope | None:
@@ -430,8 +432,13 @@ def envelope(data: bytes | None) -> Envelope | None:
         return None
 
 
-def claimed_id(data: bytes | None) -> str | None:
-    """The id that a record gives itself, valid problem or not: its sender waits for an answer to that."""
+def claimed_id(data: bytes | None, said: Envelope | None = None) -> str | None:
+    """The id that a record gives itself, valid problem or not: its sender waits for an answer to that.
+
+    `said`: its envelope, where that has been read: large records are looked through once.
+    """
+    if said is not None and said.id is not None:
+        return said.id if 1 <= len(said.id) <= 256 else None
     text = (data or b"").removeprefix(BYTE_ORDER_MARK)
     try:
         claimed = _ids.decode(text).id
@@ -443,6 +450,8 @@ def claimed_id(data: bytes | None) -> str | None:
 
 
 def _id_of_deep(text: bytes) -> Any:
+    if len(text) > DEEP_BYTES:
+        return None  # it would be taken to pieces as a whole
     try:
         loaded = orjson.loads(text)
     except orjson.JSONDecodeError:

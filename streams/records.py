@@ -40,6 +40,12 @@ def received_of(record: ConsumerRecord) -> Received:
     return Received(record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, headers)
 
 
+def whole(received: Received) -> Received:
+    """A record with its value, which may be kept elsewhere."""
+    kept = received.kept
+    return received if kept is None else msgspec.structs.replace(received, value=kept.value(), kept=None)
+
+
 CLOCK_SECONDS = 60.0
 """Clocks of brokers and workers may be this far apart."""
 

@@ -69,10 +69,11 @@ from qmosaic.streams.records import (
     producing,
     received_of,
     record_bytes,
+    whole,
     written_bytes,
 )
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.store import Kept, Store
+from qmosaic.streams.store import Store
 from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.versions import VERSIONS
 
@@ -329,25 +330,27 @@ class Verifier(mode.Service):
         return None
 
     def _admit_beside(self, owned: Owned, record: Received) -> None:
-        deadline_at = deadline_claimed(events.envelope(record.value), record.timestamp, self._limits, self._defaults)
+        said = events.envelope(record.value)
+        deadline_at = deadline_claimed(said, record.timestamp, self._limits, self._defaults)
+        claimed = _claimed(record, said)
         kept = self._store.put(record.value or b"")
         light = msgspec.structs.replace(record, value=None, kept=kept)
-        owned.join.reading(record.offset, deadline_at - self._early(deadline_at, record), light, _claimed(record))
+        owned.join.reading(record.offset, deadline_at - self._early(deadline_at, record), light, claimed)
         self._go(self._admitted_beside(owned, light, deadline_at))
 
     async def _admitted_beside(self, owned: Owned, record: Received, deadline_at: float) -> None:
         verdict: Ref | Refusal
-        whole = _whole(record)
+        read = whole(record)
         try:
-            verdict = await self._beside.run(deadline_at, admit_record, _record(whole), self._limits, self._defaults)
+            verdict = await self._beside.run(deadline_at, admit_record, _record(read), self._limits, self._defaults)
         except BesideError as error:
             if error.code == "deadline_past":
                 return  # the clock refuses it
             code: RejectCode = "worker_crashed" if error.code == "worker_crashed" else "too_large"
-            verdict = _refusal(whole, code, f"reading it: {error.message}")
+            verdict = _refusal(read, code, f"reading it: {error.message}")
         except WorkError as error:
             self._say(record, "admitting", error)
-            verdict = _refusal(whole, "stage_failed", f"reading it raised {str(error).partition(':')[0]}")
+            verdict = _refusal(read, "stage_failed", f"reading it raised {str(error).partition(':')[0]}")
         if not owned.join.is_read(record.offset):
             owned.found += owned.join.problem(record.offset, verdict, record)
 
@@ -368,7 +371,7 @@ class Verifier(mode.Service):
             if isinstance(item, Decision):
                 out.append(item)
                 continue
-            refusal = _refusal(_whole(item.record), "too_large", "it was not read by its deadline")
+            refusal = _refusal(whole(item.record), "too_large", "it was not read by its deadline")
             # By its bytes it is no repeat of another: that one may have been read in time.
             out += join.problem(item.offset, replace(refusal, digest=f"unread-{item.offset}"), item.record)
         for source, decision in list(owned.beside.items()):
@@ -458,7 +461,7 @@ class Verifier(mode.Service):
 
     async def _judged_beside(self, owned: Owned, decision: Decision, overloaded: bool) -> None:
         """Judge it all; if that takes too much, the incumbent alone; if that does, nothing."""
-        record, ref = _whole(decision.open.record), decision.open.ref
+        record, ref = whole(decision.open.record), decision.open.ref
         incumbent = decision.incumbent.record.value if decision.incumbent else None
         proposal = decision.proposal.record.value if decision.proposal else None
         known = self._known(decision, overloaded)
@@ -491,7 +494,7 @@ class Verifier(mode.Service):
 
     def _unjudged(self, decision: Decision, reason: OutcomeReason, note: str) -> Verdict:
         outcome = unjudged(decision.open.ref, reason, notes=[note], **self._known(decision, False))
-        labels = events.labels_of(_whole(decision.open.record).value or b"{}")
+        labels = events.labels_of(whole(decision.open.record).value or b"{}")
         return outcome_verdict(outcome, self._most, labels=labels)
 
     def _say(self, record: Received, doing: str, error: object) -> None:
@@ -593,7 +596,7 @@ class Verifier(mode.Service):
         return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), spans)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
-        record, refusal = _whole(item.record), item.refusal
+        record, refusal = whole(item.record), item.refusal
         first = record.value.first if isinstance(record.value, Unreadable) else record.offset
         verdict = rejection_verdict(_record(record), refusal, f"{self._trace(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, time.time(), REJECTED, -1)
@@ -818,14 +821,8 @@ def _record(received: Received) -> Record:
     return Record(received.topic, received.partition, received.offset, received.timestamp, received.value)
 
 
-def _claimed(received: Received) -> str:
-    return events.claimed_id(received.value) or _record(received).default_id
-
-
-def _whole(received: Received) -> Received:
-    """A record with its value, which may be kept elsewhere."""
-    kept: Kept | None = received.kept
-    return received if kept is None else msgspec.structs.replace(received, value=kept.value(), kept=None)
+def _claimed(received: Received, said: events.Envelope | None = None) -> str:
+    return events.claimed_id(received.value, said) or _record(received).default_id
 
 
 def _refusal(record: Received, code: RejectCode, message: str) -> Refusal:

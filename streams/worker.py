@@ -46,9 +46,11 @@ from qmosaic.streams.records import (
     producing,
     record_bytes,
     stamp,
+    whole,
     written_bytes,
 )
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.store import Store
 from qmosaic.streams.telemetry import Span, Telemetry, extract, inject, root_of
 from qmosaic.streams.topology import Stage
 from qmosaic.streams.transport import Tables, Transport
@@ -56,7 +58,8 @@ from qmosaic.streams.transport import Tables, Transport
 log = logging.getLogger("qmosaic.worker")
 
 PENDING = 4096  # events a worker holds that are not acknowledged yet
-PENDING_BYTES = 32 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
+PENDING_BYTES = 512 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
+IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is large must not keep the small ones out
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
 BUFFER = 64  # events on their way from Faust's consumer to the agent
 NICE = 5  # verify goes first: it keeps the deadlines of all
@@ -81,10 +84,11 @@ _owned = msgspec.json.Decoder(_Owned)
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """An event of Faust's and the record it brought."""
+    """A message of Faust's, without its value, and the record it brought, of so many bytes."""
 
-    event: Any
+    message: Any
     record: Received
+    size: int
     deadline_at: float
 
 
@@ -165,6 +169,7 @@ class Worker:
         self._lanes: list[asyncio.PriorityQueue[tuple[int, float, int, _Held]]] = []
         self._pending = asyncio.Semaphore(PENDING)
         self._pending_bytes = 0
+        self._store = Store(IN_MEMORY_BYTES, Path(settings.data_dir))
         self._room = asyncio.Event()
         self._arrived = 0
         self._crashes = Notebook(Path(settings.data_dir) / "crashes", stage.name, instance)
@@ -232,15 +237,20 @@ class Worker:
 
     async def _take(self, event: EventT[Any]) -> None:
         await self._pending.acquire()
-        record = _received(event)
         while self._pending_bytes > PENDING_BYTES:
             self._room.clear()
             await self._room.wait()
-        self._pending_bytes += len(record.value or b"")
-        look = self.handler.look(record)
+        record = _received(event)
+        look, size = self.handler.look(record), 0
+        if isinstance(record.value, bytes):
+            size = len(record.value)
+            record = msgspec.structs.replace(record, value=None, kept=self._store.put(record.value))
+        event.message.value = None
+        self._pending_bytes += size
         self._arrived += 1
+        held = _Held(event.message, record, size, look.deadline_at)
         self._lanes[bisect_left(self.stage.lanes, look.size)].put_nowait(
-            (look.rank, look.deadline_at, self._arrived, _Held(event, record, look.deadline_at))
+            (look.rank, look.deadline_at, self._arrived, held)
         )
 
     async def _lane(self, lane: int) -> None:
@@ -248,11 +258,11 @@ class Worker:
         publishing: asyncio.Task[None] | None = None
         while True:
             batch = [(await queue.get())[-1]]
-            size = len(batch[0].record.value or b"")
+            size = batch[0].size
             while len(batch) < most and size < BATCH_BYTES and not queue.empty():
                 batch.append(queue.get_nowait()[-1])
-                size += len(batch[-1].record.value or b"")
-            handled = await self._handle([held.record for held in self._in_time(batch)], lane)
+                size += batch[-1].size
+            handled = await self._handle([whole(held.record) for held in self._in_time(batch)], lane)
             if publishing is not None:
                 await publishing
             # The next batch is worked on while the broker takes this one.
@@ -272,9 +282,9 @@ class Worker:
         for part in handled:
             await self._publish(part)
         for held in batch:
-            held.event.ack()
+            held.message.ack(self.app.consumer)
             self._pending.release()
-            self._pending_bytes -= len(held.record.value or b"")
+            self._pending_bytes -= held.size
         self._room.set()
 
     async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
