@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import cirq
 import networkx as nx
@@ -153,7 +153,7 @@ class Router:
         order = [int(gates.sum(1).argmax())]
         while len(order) < len(gates):
             # of equals the neighbour of what was placed first: a ring grows at both ends, and they stay side by side
-            tied = gates[:, order] @ 0.99 ** np.arange(len(order)) + 1e-6 * gates.sum(1)
+            tied = _rounded(gates[:, order] @ 0.99 ** np.arange(len(order)) + 1e-6 * gates.sum(1))
             tied[order] = -1
             order.append(int(tied.argmax()))
         best, cheapest = list[int](), np.inf
@@ -163,11 +163,16 @@ class Router:
                 asked = self.distances[:, chosen] @ (gates[qubit, order[:k]] + COMPACT) + self.readout
                 asked[~self.adjacent[chosen].any(0)] = np.inf
                 asked[chosen] = np.inf
-                chosen.append(int(asked.argmin()))
+                chosen.append(int(_rounded(asked).argmin()))
                 cost += asked[chosen[-1]]
-            if cost < cheapest:
-                best, cheapest = chosen, cost
+            if _rounded(cost) < cheapest:
+                best, cheapest = chosen, _rounded(cost)
         return [best[order.index(qubit)] for qubit in range(len(gates))]
+
+
+def _rounded(costs: Any) -> Any:
+    """Equal costs are equal on every processor: a sum's last digits depend on its order in BLAS."""
+    return np.round(costs, 12)
 
 
 def swapped(where: list[cirq.Qid], swap: tuple[cirq.Qid, cirq.Qid]) -> list[cirq.Qid]:

@@ -177,9 +177,9 @@ def complete(n: int) -> Circuit:
 
 def test_folds_stay_on_the_qubits_and_scale_the_gates() -> None:
     backend = CirqDevice("willow_pink")
-    job = Job(complete(4), 100, 1)
+    job = Job(complete(5), 100, 1)
     parts = ZeroNoise(backend).prepare(job).parts
-    circuits = [part.circuits["ZZZZ"] for part in parts]
+    circuits = [part.circuits["ZZZZZ"] for part in parts]
     told = [cirq_device.figures(each, 100).two_qubit_gates for each in circuits]
     assert told == [scale * told[0] for scale in SCALES]
     assert len({each[-1].operations[0].qubits for each in circuits}) == 1
@@ -189,9 +189,9 @@ def test_folds_stay_on_the_qubits_and_scale_the_gates() -> None:
     assert backend.placed(replace(job, kernel=folded(job.circuit, 3), on=places.first)) == places
     for on in (
         (0,),
-        (0, 0, 1, 2),
-        (0, 1, 2, 10**6),
-        (*places.first[:3], backend.router.nodes.index(max(backend.router.nodes))),
+        (0, 0, 1, 2, 3),
+        (0, 1, 2, 3, 10**6),
+        (*places.first[:4], backend.router.nodes.index(max(backend.router.nodes))),
     ):
         with pytest.raises(BackendError, match="lie together"):
             backend.prepare(replace(job, on=on))
