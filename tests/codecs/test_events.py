@@ -149,6 +149,9 @@ def test_no_bytes_whatever_raise(data: bytes) -> None:
         (b"nope", None),
         (b'{"id":"\xff"}', None),
         (None, None),
+        (b'{"x":' + b"[" * 1023 + b"]" * 1023 + b',"id":"a"}', "a"),  # deeper than msgspec goes
+        # Deep and large: to take it to pieces as a whole is not worth its name.
+        (b'{"x":' + b"[" * 1023 + b"]" * 1023 + b',"id":"a","y":"' + b"y" * events.DEEP_BYTES + b'"}', None),
     ],
 )
 def test_the_id_that_a_record_claims(data: bytes | None, claimed: str | None) -> None:

@@ -115,3 +115,20 @@ async def test_the_most_urgent_goes_first_and_what_is_late_never_does(beside: Be
     with pytest.raises(BesideError) as caught:
         await late
     assert caught.value.code == "deadline_past"
+
+
+async def test_what_kills_its_process_is_tried_again_after_all_others(beside: Beside, tmp_path: Path) -> None:
+    now, log, before = time.time(), tmp_path / "log", []
+
+    async def deadly() -> None:
+        with pytest.raises(BesideError) as caught:
+            await beside.run(now + 50, die, str(log))
+        assert caught.value.code == "worker_crashed"
+
+    async def one(number: int) -> None:
+        assert await beside.run(now + 100, twice, number) == 2 * number
+        before.append(log.read_text())
+
+    await asyncio.gather(deadly(), *(one(k) for k in range(5)))
+    assert before == ["x"] * 5  # once, as the most urgent; then all others
+    assert log.read_text() == "xxx"

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qmosaic.streams.records import Received, whole
 from qmosaic.streams.store import Kept, Store
 
 
@@ -34,3 +35,13 @@ def test_values_come_back_as_they_were(values: list[tuple[bytes, bool]]) -> None
         assert all(one.value() == said for one, said in kept.values())
     kept.clear()
     assert store.in_memory == 0
+
+
+def test_a_record_is_whole_again_from_memory_and_from_the_file(tmp_path: Path) -> None:
+    store = Store(4, tmp_path)
+    for value in (b"here", b"in the file"):
+        kept = store.put(value)
+        record = whole(Received("problems", 0, 0, 0.0, None, {}, kept=kept))
+        assert (record.value, record.kept) == (value, None)
+    untouched = Received("problems", 0, 0, 0.0, b"never kept", {})
+    assert whole(untouched) is untouched
