@@ -9,7 +9,7 @@ Conventions, checked at the boundary by `Result`'s constructor:
 - a kernel is a `SpinPolynomial` to minimise, whose energies include its offset, or a `Circuit` to run;
 - QAOA state: prod_l exp(-i beta_l sum_q X_q) exp(-i gamma_l C) |+>, C = sum h_i Z_i + sum J_ij Z_i Z_j + …
   (Farhi, Goldstone, Gutmann 2014; the offset is left out of C, a global phase);
-  constraints that fix a number of ones are held by the circuit: start and mixer in `qaoa_circuit`;
+  constraints that fix a number of ones are held by the circuit: start and mixer in `circuits.qaoa`;
 - samples are uint8 of shape (k, n), bit i of a sample is variable i, |0> is x = 0 is s = +1.
 """
 
@@ -24,10 +24,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.kernels import Kernel, Kind, kind_of, size_of
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.models.circuit import Circuit
+from qmosaic.codecs.models.kernel import Kernel, Kind, kind_of, size_of
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 Target = Literal["classical", "gpu", "quantum"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from qmosaic.backends.base import Capabilities, Estimate, Job, check
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.kernels import Kernel, size_of
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.models.kernel import Kernel, size_of
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

@@ -34,26 +34,32 @@ class Entry(NamedTuple):
 
 
 BUILT_IN: dict[str, Entry] = {
-    "annealing": Entry("classical", "annealing:Annealing", "simulated annealing (dwave-samplers)"),
-    "bifurcation": Entry("classical", "bifurcation:Bifurcation", "simulated bifurcation in JAX, CPU or GPU"),
-    "aqt": Entry("quantum", "aqt:Aqt", "AQT's cloud", "WORKSPACE/RESOURCE", "aqt"),
-    "cirq.clifford": Entry("classical", "clifford:CirqClifford", "Clifford circuits of any size, by tableau"),
-    "cirq.density": Entry("quantum", "cirq_density:CirqDensity", "density matrices, with noise", "NOISE=STRENGTH,…"),
-    "cirq.device": Entry("quantum", "cirq_device:CirqDevice", "Google's processors, simulated", "PROCESSOR", "google"),
-    "cirq.statevector": Entry("quantum", "cirq_statevector:CirqStatevector", "Cirq's state vector simulator"),
-    "exact": Entry("classical", "exact:Exact", "the optimum: all states, or by elimination where terms are sparse"),
-    "fake": Entry("classical", "fake:Fake", "scripted answers, for tests"),
-    "google": Entry("quantum", "google:Google", "Google's Quantum Engine", "PROCESSOR", "google"),
-    "ionq": Entry("quantum", "ionq:Ionq", "IonQ's cloud", "simulator, or qpu.NAME", "ionq"),
-    "jax.statevector": Entry("gpu", "jax_statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
-    "lanczos": Entry("classical", "lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
-    "qsim": Entry("quantum", "qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
-    "stim": Entry("classical", "stim_clifford:StimClifford", "Clifford circuits of thousands of qubits", extra="stim"),
-    "tabu": Entry("classical", "tabu:Tabu", "tabu search (dwave-samplers)"),
+    "annealing": Entry("classical", "solvers.annealing:Annealing", "simulated annealing (dwave-samplers)"),
+    "bifurcation": Entry("classical", "solvers.bifurcation:Bifurcation", "simulated bifurcation in JAX, CPU or GPU"),
+    "aqt": Entry("quantum", "clouds.aqt:Aqt", "AQT's cloud", "WORKSPACE/RESOURCE", "aqt"),
+    "cirq.clifford": Entry("classical", "clifford.on_cirq:CirqClifford", "Clifford circuits of any size, by tableau"),
+    "cirq.density": Entry("quantum", "on_cirq.density:CirqDensity", "density matrices, with noise", "NOISE=STRENGTH,…"),
+    "cirq.device": Entry(
+        "quantum", "on_cirq.device:CirqDevice", "Google's processors, simulated", "PROCESSOR", "google"
+    ),
+    "cirq.statevector": Entry("quantum", "on_cirq.statevector:CirqStatevector", "Cirq's state vector simulator"),
+    "exact": Entry(
+        "classical", "solvers.exact:Exact", "the optimum: all states, or by elimination where terms are sparse"
+    ),
+    "fake": Entry("classical", "conformance.fake:Fake", "scripted answers, for tests"),
+    "google": Entry("quantum", "clouds.google:Google", "Google's Quantum Engine", "PROCESSOR", "google"),
+    "ionq": Entry("quantum", "clouds.ionq:Ionq", "IonQ's cloud", "simulator, or qpu.NAME", "ionq"),
+    "jax.statevector": Entry("gpu", "on_jax.statevector:JaxStatevector", "state vectors in JAX, many jobs at once"),
+    "lanczos": Entry("classical", "solvers.lanczos:Lanczos", "ground states of Pauli sums, by sparse diagonalisation"),
+    "qsim": Entry("quantum", "on_cirq.qsim:Qsim", "state vectors in C++, float32 (qsimcirq)", extra="qsim"),
+    "stim": Entry(
+        "classical", "clifford.on_stim:StimClifford", "Clifford circuits of thousands of qubits", extra="stim"
+    ),
+    "tabu": Entry("classical", "solvers.tabu:Tabu", "tabu search (dwave-samplers)"),
 }
 WRAPPERS: dict[str, Entry] = {
-    "readout": Entry("quantum", "mitigation:Readout", "readout errors measured and inverted"),
-    "zne": Entry("quantum", "mitigation:ZeroNoise", "expectation values extrapolated to no noise"),
+    "readout": Entry("quantum", "mitigation.readout:Readout", "readout errors measured and inverted"),
+    "zne": Entry("quantum", "mitigation.zero_noise:ZeroNoise", "expectation values extrapolated to no noise"),
 }
 """Their `target` counts for nothing: it is that of what they wrap."""
 

@@ -32,13 +32,14 @@ import networkx as nx
 import numpy as np
 
 from benchmarks.common import Row, parser, print_table, tell
-from qmosaic.backends import jax_adjoint, jax_costs, jax_qaoa
 from qmosaic.backends.base import Backend, Job, Result, run_sync
-from qmosaic.backends.cirq_statevector import CirqStatevector
-from qmosaic.backends.jax_statevector import JaxStatevector
+from qmosaic.backends.on_cirq.statevector import CirqStatevector
+from qmosaic.backends.on_jax import adjoint, qaoa
+from qmosaic.backends.on_jax import costs as jax_costs
+from qmosaic.backends.on_jax.statevector import JaxStatevector
 from qmosaic.backends.registry import create
-from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 SHOTS, LAYERS = 1024, 2
 SIZES, BATCHES = (8, 12, 16, 20, 24), (1, 16, 256)
@@ -295,11 +296,11 @@ def gradients(sizes: Sequence[int]) -> list[Row]:
             def best(f: Any, costs: Any = costs, folded: Any = stack.folded, angles: Any = angles) -> float:
                 return timed(lambda: jax.block_until_ready(f(costs, folded, *angles)))  # type: ignore[no-untyped-call]
 
-            best(jax_qaoa.expectations), best(jax_adjoint.expectations_and_gradients)
+            best(qaoa.expectations), best(adjoint.expectations_and_gradients)
             values, slopes = [], []
             for _ in range(20):
-                values.append(best(jax_qaoa.expectations))
-                slopes.append(best(jax_adjoint.expectations_and_gradients))
+                values.append(best(qaoa.expectations))
+                slopes.append(best(adjoint.expectations_and_gradients))
             row = Row(f"{n} qubits, p = {layers}", min(slopes) * 1e3, min(values) * 1e3)
             rows.append(row.judged("<= 4", row.ratio <= 4))
     return rows

@@ -18,11 +18,11 @@ from uuid import uuid4
 import networkx as nx
 import numpy as np
 
-from qmosaic.codecs.events import Outcome
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.problems import MaxCut
 from qmosaic.streams.client import Client
+from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import EMBEDDED, Settings
-from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import STAGES
 from tests.servers import KAFKA_LIBS, RealKafka
 

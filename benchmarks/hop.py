@@ -26,16 +26,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.common import Row, cubic, parser, print_table, tell
-from qmosaic.codecs import events
-from qmosaic.codecs.events import PROBLEM_SCHEMA
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.public import PROBLEM_SCHEMA
 from qmosaic.processors.admit import Record
 from qmosaic.processors.encode import encode
-from qmosaic.streams import pacing
-from qmosaic.streams.admin import create_topics
-from qmosaic.streams.broker import EmbeddedBroker
 from qmosaic.streams.core import defaults_of, limits_of
+from qmosaic.streams.kafka import pacing
+from qmosaic.streams.life.broker import EmbeddedBroker
+from qmosaic.streams.life.supervisor import Supervisor
+from qmosaic.streams.life.topics import create_topics
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.supervisor import Supervisor
 
 GOAL = 2.0
 EVENT_BYTES = 500
@@ -49,8 +49,8 @@ LIMITS, DEFAULTS = limits_of(Settings()), defaults_of(Settings())
 def event(k: int, problem: dict[str, Any]) -> bytes:
     """A problem event of exactly `EVENT_BYTES`."""
     value = {"schema": PROBLEM_SCHEMA, "id": f"{k:032x}", "family": "maxcut", "problem": problem, "deadline": 600}
-    room = EVENT_BYTES - len(events.dumps({**value, "labels": {"run": ""}}))
-    return events.dumps({**value, "labels": {"run": "x" * room}})
+    room = EVENT_BYTES - len(wire.dumps({**value, "labels": {"run": ""}}))
+    return wire.dumps({**value, "labels": {"run": "x" * room}})
 
 
 async def fill(address: str, count: int) -> None:
@@ -111,7 +111,7 @@ def bare_loop(address: str, folder: str) -> None:
                     for record in records:
                         found = encoded(record)
                         if found is not None:
-                            sent.append(await producer.send(BARE, events.dumps(found[1]), key=found[0].encode()))
+                            sent.append(await producer.send(BARE, wire.dumps(found[1]), key=found[0].encode()))
                     await asyncio.gather(*sent)
                     await consumer.commit()
 

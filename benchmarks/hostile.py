@@ -25,12 +25,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.common import broker_of, cubic, name_of, parser, pipeline, tell, watch_memory
 from benchmarks.hostile_events import EVENTS, named
-from qmosaic.codecs import events
-from qmosaic.streams import pacing, reading
+from qmosaic.codecs.events import wire
 from qmosaic.streams.client import TERMINAL
-from qmosaic.streams.records import connection, producing, record_bytes
+from qmosaic.streams.kafka import pacing, reading
+from qmosaic.streams.kafka.connect import connection, producing, record_bytes
+from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.supervisor import Supervisor
 
 PERIOD, DEADLINE = 0.2, 5.0
 """Seconds between canaries, and until their deadlines."""
@@ -103,7 +103,7 @@ async def _sing(producer: AIOKafkaProducer, watch: Watch) -> None:
         name = f"canary {k} {uuid4().hex[:6]}"
         event = {"id": name, "family": "maxcut", "problem": payloads[k % 64], "deadline": DEADLINE, "seed": k}
         watch.sent[name] = time.time()
-        await producer.send("problems", events.dumps(event), key=name.encode())
+        await producer.send("problems", wire.dumps(event), key=name.encode())
         pacing.ring(["problems"])
         await asyncio.sleep(PERIOD)
 

@@ -15,7 +15,7 @@ from time import perf_counter
 
 from benchmarks.common import Row, cubic, parser, percentiles, pipeline, print_table, solve, tell
 from benchmarks.throughput import NODES, effort, naive_seconds
-from qmosaic.codecs.events import Timings
+from qmosaic.codecs.events.public import Timings
 from qmosaic.codecs.problems import MaxCut
 
 GOAL = 50.0

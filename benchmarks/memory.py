@@ -19,7 +19,7 @@ import psutil
 
 from benchmarks.common import Row, cubic, parser, pipeline, print_table, solve_all, tell
 from qmosaic.codecs.problems import MaxCut
-from qmosaic.streams.supervisor import Supervisor
+from qmosaic.streams.life.supervisor import Supervisor
 
 GOAL = 1.10
 WINDOW = 256

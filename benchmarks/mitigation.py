@@ -27,16 +27,17 @@ import numpy as np
 from benchmarks.common import parser, tell
 from benchmarks.mixed import hubbard
 from qmosaic.backends.base import Answer, Backend, Estimate, Expectations, Job, Placed, run_sync
-from qmosaic.backends.mitigation import CALIBRATION_SHOTS, Readout, ZeroNoise
+from qmosaic.backends.mitigation.readout import CALIBRATION_SHOTS, Readout
+from qmosaic.backends.mitigation.zero_noise import ZeroNoise
 from qmosaic.backends.registry import create
-from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import Problem
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.codecs.problems import Molecule, OrbitalIntegrals
-from qmosaic.processors.angles import tune
 from qmosaic.processors.families.base import Limits, Task
-from qmosaic.processors.families.molecule import MoleculeFamily, MoleculeInstance
+from qmosaic.processors.families.molecule.family import MoleculeFamily, MoleculeInstance
+from qmosaic.processors.spins.angles import tune
 
 LAYERS = 2
 NOISY = ("cirq.density/depolarizing=0.002,readout=0.02", "cirq.device/willow_pink")

@@ -20,7 +20,7 @@ from uuid import uuid4
 import numpy as np
 
 from benchmarks.common import Row, cubic, parser, percentiles, pipeline, print_table, tell
-from qmosaic.codecs.events import Outcome
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.problems import Circuit, Ising, Labs, Molecule, OrbitalIntegrals, Portfolio, Qubo, Route
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams.client import Client

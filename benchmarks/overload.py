@@ -38,13 +38,13 @@ from benchmarks.common import (
     tell,
     watch_memory,
 )
-from qmosaic.codecs import events
-from qmosaic.codecs.events import PROBLEM_SCHEMA
-from qmosaic.streams import pacing, reading
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.public import PROBLEM_SCHEMA
 from qmosaic.streams.client import TERMINAL, Client
-from qmosaic.streams.records import connection, producing, record_bytes
+from qmosaic.streams.kafka import pacing, reading
+from qmosaic.streams.kafka.connect import connection, producing, record_bytes
+from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.supervisor import Supervisor
 
 GRAPHS = 256
 """Distinct problems; their events differ in id and seed as well."""
@@ -135,7 +135,7 @@ async def burst(settings: Settings, scenario: Scenario, up: Supervisor) -> Found
                 "deadline": scenario.deadline,
                 "seed": k,
             }
-            futures.append((key, time.time(), await producer.send("problems", events.dumps(event), key=key.encode())))
+            futures.append((key, time.time(), await producer.send("problems", wire.dumps(event), key=key.encode())))
             if k % 500 == 0:
                 pacing.ring(["problems"])
         for key, began, future in futures:

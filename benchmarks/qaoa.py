@@ -27,11 +27,12 @@ import networkx as nx
 import numpy as np
 from qsimcirq.qsim_simulator import QSimOptions, QSimSimulator
 
-from qmosaic.backends import jax_costs, jax_qaoa
 from qmosaic.backends.base import Job
-from qmosaic.backends.cirq_qaoa import circuit_of
-from qmosaic.backends.exact import energies
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.backends.circuits.qaoa_in_cirq import circuit_of
+from qmosaic.backends.on_jax import costs as jax_costs
+from qmosaic.backends.on_jax import qaoa
+from qmosaic.backends.solvers.exact import energies
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 LAYERS = 2
 GOALS = {8: 100.0, 12: 30.0, 16: 4.0, 20: 1.0}
@@ -54,7 +55,7 @@ def ours(kernel: SpinPolynomial, angles: np.ndarray) -> Callable[[], float]:
     gammas, betas = (np.resize(part, (1, size, LAYERS)).astype(np.float32) for part in angles)
 
     def evaluate() -> float:
-        return float(np.asarray(jax_qaoa.expectations(costs, stack.folded, gammas, betas))[0, 0])
+        return float(np.asarray(qaoa.expectations(costs, stack.folded, gammas, betas))[0, 0])
 
     return evaluate
 

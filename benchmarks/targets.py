@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from benchmarks.common import cubic, parser, pipeline, tell
 from benchmarks.mixed import circuit, hubbard, ising, portfolio, qubo, tour
-from qmosaic.codecs.events import Outcome
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.formats.registry import read
 from qmosaic.codecs.problems import Labs
 

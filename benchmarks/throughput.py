@@ -20,9 +20,9 @@ from time import perf_counter
 
 from benchmarks.common import Row, cubic, parser, pipeline, print_table, solve_all, tell
 from benchmarks.naive import Effort, solve
-from qmosaic.codecs.events import Outcome
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.problems import MaxCut
-from qmosaic.processors import angles, pool, search
+from qmosaic.processors.spins import angles, population, tabu
 from qmosaic.streams.settings import Settings
 
 GOAL = 10.0
@@ -37,10 +37,10 @@ def effort(tuned_on: int = angles.DONOR) -> Effort:
     settings = Settings()
     gammas, betas = angles.transferred(settings.reduce.layers)
     return Effort(
-        replicas=search.REPLICAS,
-        steps=search.steps(NODES),
-        easy=round(pool.EASY * search.REPLICAS),
-        populations=search.AGREE,
+        replicas=tabu.REPLICAS,
+        steps=tabu.steps(NODES),
+        easy=round(population.EASY * tabu.REPLICAS),
+        populations=tabu.AGREE,
         gammas=gammas,
         betas=betas,
         factors=angles.GRID,

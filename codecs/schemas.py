@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from qmosaic.codecs.events import OUTCOME_SCHEMA, PROBLEM_SCHEMA, REJECTION_SCHEMA, Outcome, Problem, Rejection
+from qmosaic.codecs.events.public import OUTCOME_SCHEMA, PROBLEM_SCHEMA, REJECTION_SCHEMA, Outcome, Problem, Rejection
 from qmosaic.codecs.problems import FAMILIES
 from qmosaic.codecs.problems.base import ProblemData
 

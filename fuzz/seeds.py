@@ -63,7 +63,7 @@ def fields(family: str) -> list[str]:
 def problem_events(family: str) -> list[bytes]:
     """The family's example, with and without all options, and the payloads in the tests."""
     known = set(fields(family))
-    given = literals("tests/processors/*.py", "tests/codecs/*.py", "tests/streams/*.py", "examples/*.py")
+    given = literals("tests/processors/**/*.py", "tests/codecs/**/*.py", "tests/streams/**/*.py", "examples/*.py")
     payloads = [PROBLEMS[family].example]
     payloads += [one for one in given if isinstance(one, dict) and one and known >= {str(key) for key in one}]
     if family == "circuit":
@@ -85,7 +85,9 @@ def programs() -> list[str]:
     """OpenQASM in the tests, with the head that they put before it."""
     out = []
     for one in texts(
-        "tests/codecs/test_qasm.py", "tests/codecs/test_gate_modifiers.py", "tests/processors/test_circuit_family.py"
+        "tests/codecs/qasm/test_qasm.py",
+        "tests/codecs/qasm/test_modifiers.py",
+        "tests/processors/families/test_circuit.py",
     ):
         source = one.decode(errors="replace")
         if "OPENQASM" in source:
@@ -102,20 +104,24 @@ def files() -> list[bytes]:
     """Of every format: the fuzzer of a format keeps those that take it somewhere. Documents of JSON stand in the tests
     as Python's literals."""
     golden = [path.read_bytes() for path in sorted((ROOT / "tests/codecs/golden").glob("*.json"))]
-    documents = [one for one in literals("tests/codecs/test_formats*.py") if isinstance(one, dict) and one]
-    return [*texts("tests/codecs/test_formats*.py", "tests/codecs/test_tsplib.py"), *golden, *map(dumped, documents)]
+    documents = [one for one in literals("tests/codecs/formats/*.py") if isinstance(one, dict) and one]
+    return [
+        *texts("tests/codecs/formats/*.py"),
+        *golden,
+        *map(dumped, documents),
+    ]
 
 
 def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:
     """What the hops make of these problems, one after the other; with JAX, so in a process of its own."""
     import time
 
-    from qmosaic.codecs import events
+    from qmosaic.codecs.events import hops, wire
     from qmosaic.processors.admit import Defaults, Record
     from qmosaic.processors.encode import encode
     from qmosaic.processors.families.base import Limits
     from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
-    from qmosaic.streams.pool import run_jobs, run_reduce
+    from qmosaic.streams.hops.jobs import run_jobs, run_reduce
     from qmosaic.streams.settings import ReduceSettings
 
     now = time.time()
@@ -124,7 +130,7 @@ def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:
         if encoded is None:
             continue
         yield encoded
-        ((incumbent, reduced),) = run_reduce([events.encode(encoded)], ReduceSettings(), now)
+        ((incumbent, reduced),) = run_reduce([wire.encode(encoded)], ReduceSettings(), now)
         yield incumbent
         if reduced is None:
             continue
@@ -136,5 +142,5 @@ def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:
         }
         for job in route([reduced], now=now, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=alive):
             yield job
-            if isinstance(job, events.JobEvent):
-                yield events.decode(run_jobs([events.encode(job)])[0], events.Proposal)
+            if isinstance(job, hops.JobEvent):
+                yield wire.decode(run_jobs([wire.encode(job)])[0], hops.Proposal)

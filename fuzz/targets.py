@@ -15,11 +15,12 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
 from fuzz import mutate, seeds
-from qmosaic.codecs import events, qasm
 from qmosaic.codecs.errors import FormatError, Rejected
+from qmosaic.codecs.events import control, hops, public, wire
 from qmosaic.codecs.formats.registry import FORMATS, read
-from qmosaic.codecs.kernels import unpack_kernel
-from qmosaic.codecs.qasm_syntax import QasmError
+from qmosaic.codecs.models.kernel import unpack_kernel
+from qmosaic.codecs.qasm import compiler
+from qmosaic.codecs.qasm.syntax import QasmError
 from qmosaic.processors.admit import (
     MESSAGE,
     Admission,
@@ -36,10 +37,11 @@ from qmosaic.processors.families.base import Limits
 from qmosaic.processors.families.registry import FAMILIES
 from qmosaic.processors.terminal import outcome_verdict, rejection_verdict
 from qmosaic.processors.verify import settle
-from qmosaic.streams.reading import Batches, PartitionRecords, Unreadable
-from qmosaic.streams.records import Received, fits, written_bytes
+from qmosaic.streams.kafka.connect import written_bytes
+from qmosaic.streams.kafka.reading import Batches, PartitionRecords, Unreadable
+from qmosaic.streams.kafka.records import Received, fits
 from qmosaic.streams.settings import Settings
-from tests.streams.raw_produce import batch, compressed, record
+from tests.streams.kafka.raw_produce import batch, compressed, record
 
 SECONDS = 2.0
 """Of a processor, for an input of up to 64 KiB."""
@@ -75,11 +77,16 @@ def _format(name: str | None) -> Target:
             return
         assert problems
         for problem in problems:
-            events.dumps({"family": problem.family, "problem": problem.problem, "labels": {"name": problem.name}})
+            wire.dumps({"family": problem.family, "problem": problem.problem, "labels": {"name": problem.name}})
 
     module = FORMATS[name].read.__module__.removeprefix("qmosaic.").replace(".", "/") if name else "codecs/formats/*"
     text = mutate.mutated_json if name == "json" else mutate.mutated_text
     return Target(run, seeds.files, lambda: seeds.words(f"{module}.py"), text)
+
+
+def _folder(family: str) -> str:
+    """Where a family's modules are."""
+    return type(FAMILIES[family]).__module__.removeprefix("qmosaic.").rpartition(".")[0].replace(".", "/")
 
 
 def _short(*texts: str) -> None:
@@ -89,7 +96,7 @@ def _short(*texts: str) -> None:
 
 def _qasm(data: bytes) -> None:
     try:
-        qasm.compiled(data.decode(errors="replace"), max_qubits=64)
+        compiler.compiled(data.decode(errors="replace"), max_qubits=64)
     except QasmError as error:
         _short(error.message, error.remedy)
 
@@ -100,7 +107,7 @@ def _qasm(data: bytes) -> None:
 def _door(data: bytes) -> Admission | Refusal:
     """What encode and verify do with a record of the problems topic, up to where they agree."""
     record_ = Record("problems", 1, 7, NOW, data)
-    said = events.envelope(data)
+    said = wire.envelope(data)
     is_light(data, LIMITS)
     deadline_claimed(said, NOW, LIMITS, DEFAULTS)
     verdict = admit(record_, LIMITS, DEFAULTS)
@@ -123,26 +130,26 @@ def _family(data: bytes) -> None:
     (encoded,) = encode([record_], LIMITS, DEFAULTS)
     assert encoded is not None
     assert encoded.ref == verdict.ref
-    again = events.decode(events.encode(encoded), events.Encoded)
+    again = wire.decode(wire.encode(encoded), hops.Encoded)
     assert again.ref == verdict.ref
     assert fits(verdict.ref, _received(data), SETTINGS, 1, 8) is None
     solution = instance.quick()
     if solution is not None:
         instance.evaluate(solution)
-    _settled(verdict, None, None, events.labels_of(data))
+    _settled(verdict, None, None, wire.labels_of(data))
     assert instance.size >= 0
     orjson.dumps(instance.notes)
 
 
 def _settled(
-    admission: Admission, incumbent: events.Incumbent | None, proposal: events.Proposal | None, labels: bytes
+    admission: Admission, incumbent: hops.Incumbent | None, proposal: hops.Proposal | None, labels: bytes
 ) -> None:
     outcome = settle(
         admission, incumbent, proposal, now=NOW + 1, queue=0.0, trace_id="0" * 32, versions={}, tick=lambda: 0.0
     )
     written = outcome_verdict(outcome, written_bytes(SETTINGS), labels=labels).value
     assert len(written) <= written_bytes(SETTINGS)
-    events.decode(written, events.Outcome)
+    wire.decode(written, public.Outcome)
 
 
 def _seconds(data: bytes) -> float:
@@ -158,16 +165,16 @@ def _received(data: bytes) -> Received:
 
 def _problem(data: bytes) -> None:
     """Whatever is read of a record before anybody knows what it is."""
-    said = events.envelope(data)
-    claimed = events.claimed_id(data)
+    said = wire.envelope(data)
+    claimed = wire.claimed_id(data)
     assert claimed is None or 1 <= len(claimed.encode()) <= 1024
     assert deadline_claimed(said, NOW, LIMITS, DEFAULTS) >= NOW
-    problem = events.parse_problem(data, LIMITS.event_bytes)
+    problem = wire.parse_problem(data, LIMITS.event_bytes)
     if isinstance(problem, Rejected):
         refuse(Record("problems", 1, 7, NOW, data), problem)
     else:
-        events.encode(problem)
-        orjson.loads(events.labels_of(data))
+        wire.encode(problem)
+        orjson.loads(wire.labels_of(data))
         assert claimed == problem.id or not 1 <= len(problem.id or "") <= 256
         is_light(data, LIMITS)
 
@@ -190,20 +197,20 @@ def _admission(family: str) -> Admission | None:
 def _event(kind: type[msgspec.Struct]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         try:
-            event = events.decode(data, kind)
+            event = wire.decode(data, kind)
         except UNFIT:
             return
         ref = getattr(event, "ref", None)
-        if isinstance(ref, events.Ref):
+        if isinstance(ref, hops.Ref):
             fits(ref, _received(data), SETTINGS, 1, 8)
-        if isinstance(event, events.JobEvent | events.Reduced):
+        if isinstance(event, hops.JobEvent | hops.Reduced):
             try:
                 unpack_kernel(event.kernel)
             except UNFIT:
                 return
-        if isinstance(event, events.Incumbent) and (admission := _admission(event.ref.family)):
+        if isinstance(event, hops.Incumbent) and (admission := _admission(event.ref.family)):
             _settled(admission, event, None, b"{}")
-        if isinstance(event, events.Proposal) and (admission := _admission(event.ref.family)):
+        if isinstance(event, hops.Proposal) and (admission := _admission(event.ref.family)):
             incumbent = _incumbents().get(event.ref.family)
             if incumbent is not None:
                 incumbent = msgspec.structs.replace(incumbent, kernel_digest=event.kernel_digest)
@@ -212,14 +219,14 @@ def _event(kind: type[msgspec.Struct]) -> Callable[[bytes], None]:
     return run
 
 
-_known: dict[str, events.Incumbent] = {}
+_known: dict[str, hops.Incumbent] = {}
 
 
-def _incumbents() -> dict[str, events.Incumbent]:
+def _incumbents() -> dict[str, hops.Incumbent]:
     """By family, of the examples, as the hops made them."""
     if not _known:
-        for value in made(events.Incumbent):
-            one = events.decode(value, events.Incumbent)
+        for value in made(hops.Incumbent):
+            one = wire.decode(value, hops.Incumbent)
             _known.setdefault(one.ref.family, one)
     return _known
 
@@ -239,12 +246,12 @@ def make() -> None:
         orjson.dumps({"family": name, "problem": kind.example, "id": name}) for name, kind in seeds.PROBLEMS.items()
     ]
     for k, event in enumerate(seeds.internal_events(values)):
-        (MADE / f"{type(event).__name__}-{k}").write_bytes(events.encode(event))
+        (MADE / f"{type(event).__name__}-{k}").write_bytes(wire.encode(event))
     for path in sorted((seeds.ROOT / "tests/codecs/golden").glob("*.json")):
         (MADE / f"{path.name.partition('-')[0].capitalize()}-{path.name}").write_bytes(path.read_bytes())
     others = (
-        events.Submitted(client_id="c", revision=1, writer="w", backend="b", job="j", state="planned", at=NOW),
-        events.AuditEntry(
+        control.Submitted(client_id="c", revision=1, writer="w", backend="b", job="j", state="planned", at=NOW),
+        control.AuditEntry(
             event="settled",
             problem_id="a",
             tenant="t",
@@ -255,11 +262,11 @@ def make() -> None:
             reason="equal",
             detail={"a": 1},
         ),
-        events.BackendStatus(worker="w", target="quantum", backends={"b": {"spins": 20}}, at=NOW),
-        events.DeadLetter(stage="s", topic="t", partition=0, offset=1, error="e", original="AA==", at=NOW),
+        control.BackendStatus(worker="w", target="quantum", backends={"b": {"spins": 20}}, at=NOW),
+        control.DeadLetter(stage="s", topic="t", partition=0, offset=1, error="e", original="AA==", at=NOW),
     )
     for one in others:
-        (MADE / f"{type(one).__name__}-0").write_bytes(events.encode(one))
+        (MADE / f"{type(one).__name__}-0").write_bytes(wire.encode(one))
 
 
 # -- records -------------------------------------------------------------------------------------------------------
@@ -311,17 +318,17 @@ def _batch_seeds() -> list[bytes]:
 
 
 INTERNAL = (
-    events.Encoded,
-    events.Incumbent,
-    events.Reduced,
-    events.JobEvent,
-    events.Submitted,
-    events.Proposal,
-    events.Outcome,
-    events.Rejection,
-    events.AuditEntry,
-    events.BackendStatus,
-    events.DeadLetter,
+    hops.Encoded,
+    hops.Incumbent,
+    hops.Reduced,
+    hops.JobEvent,
+    control.Submitted,
+    hops.Proposal,
+    public.Outcome,
+    public.Rejection,
+    control.AuditEntry,
+    control.BackendStatus,
+    control.DeadLetter,
 )
 _JSON = mutate.mutated_json
 TARGETS: dict[str, Target] = {
@@ -330,7 +337,7 @@ TARGETS: dict[str, Target] = {
     "qasm": Target(
         _qasm,
         lambda: [one.encode() for one in seeds.programs()],
-        lambda: seeds.words("codecs/qasm*.py"),
+        lambda: seeds.words("codecs/qasm/*.py"),
         mutate.mutated_text,
     ),
     **{
@@ -339,7 +346,7 @@ TARGETS: dict[str, Target] = {
             lambda name=name: [*seeds.problem_events(name), *seeds.hostile_events(name)],  # type: ignore[misc]
             lambda name=name: [  # type: ignore[misc]
                 *(f'"{one}":'.encode() for one in seeds.fields(name)),
-                *seeds.words(f"processors/families/{name}*.py", *(["codecs/qasm*.py"] if name == "circuit" else [])),
+                *seeds.words(f"{_folder(name)}/*.py", *(["codecs/qasm/*.py"] if name == "circuit" else [])),
             ],
             _JSON,
             _seconds,
@@ -349,7 +356,7 @@ TARGETS: dict[str, Target] = {
     "event.Problem": Target(
         _problem,
         lambda: [one for name in FAMILIES for one in seeds.problem_events(name)],
-        lambda: [f'"{one.name}":'.encode() for one in msgspec.structs.fields(events.Problem)],
+        lambda: [f'"{one.name}":'.encode() for one in msgspec.structs.fields(public.Problem)],
         _JSON,
         _seconds,
     ),
@@ -357,7 +364,7 @@ TARGETS: dict[str, Target] = {
         f"event.{kind.__name__}": Target(
             _event(kind),
             lambda kind=kind: made(kind),  # type: ignore[misc]
-            lambda: seeds.words("codecs/events.py"),
+            lambda: seeds.words("codecs/events/*.py"),
             _JSON,
         )
         for kind in INTERNAL

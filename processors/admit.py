@@ -8,7 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Envelope, Problem, Ref, claimed_id, envelope, parse_problem
+from qmosaic.codecs.events.hops import Ref
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.events.wire import Envelope, claimed_id, envelope, parse_problem
 from qmosaic.processors.families.base import Instance, Limits
 from qmosaic.processors.families.registry import FAMILIES, family, known
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qmosaic.codecs.events import Encoded
-from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
+from qmosaic.codecs.events.hops import Encoded
+from qmosaic.codecs.models.polynomial import SpinPolynomial, pack_polynomial
 from qmosaic.processors.admit import Admission, Defaults, Record, admit_safely
 from qmosaic.processors.families.base import Limits
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
-from qmosaic.codecs.arrays import pack, pack_bits
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import Answer, CircuitInfo, Failure, JobEvent, Proposal, UsageInfo
-from qmosaic.codecs.kernels import Kernel, unpack_kernel
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
+from qmosaic.codecs.events.public import CircuitInfo, UsageInfo
+from qmosaic.codecs.models.arrays import pack, pack_bits
+from qmosaic.codecs.models.kernel import Kernel, unpack_kernel
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 
 def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> list[Proposal]:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Incumbent, Proposal, Ref
+from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
 from qmosaic.processors.admit import Admission, Refusal
 
 Input = Literal["problems", "incumbents", "proposals"]

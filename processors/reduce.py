@@ -1,165 +1,126 @@
-"""Reduce: a batch of polynomials in, for each the incumbent, the kernel and its circuit parameters out.
-
-    presolve (exact) ──► search (tabu, or anneal for the large and sparse) ──► kernel ──► angles
-
-Polynomials of higher order are not presolved, and have a tabu search of their own.
-
-Deterministic: the same problem with the same seed goes through the same rounds; the clock only says after
-which of them to stop.
-"""
+"""Reduce, on events: encoded problems in, incumbents and kernels out. The numerical work is the families'."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from time import monotonic
-from typing import Literal
+from collections.abc import Sequence
+from hashlib import sha256
+from math import ceil, log2
 
-import numpy as np
-from jaxtyping import Float64, UInt8
+from qmosaic.backends.circuits.counting import MAX_DEFERRED, held, is_final, shot_by_shot_seconds
+from qmosaic.backends.clifford.tableau import is_clifford
+from qmosaic.backends.estimates import gates_of
+from qmosaic.backends.solvers.exact import is_narrow
+from qmosaic.codecs.events.hops import Encoded, Incumbent, Reduced
+from qmosaic.codecs.models.circuit import Circuit
+from qmosaic.codecs.models.kernel import Kernel, Kind, kind_of, pack_kernel, size_of
+from qmosaic.codecs.models.polynomial import PackedPolynomial, SpinPolynomial, unpack_polynomial
+from qmosaic.processors.families.base import Family, Model, Reduction, Task
+from qmosaic.processors.families.registry import known
 
-from qmosaic.codecs.model import SpinPolynomial, bits_of, spins_of
-from qmosaic.processors import angles, anneal, higher, search
-from qmosaic.processors.families.base import Task
-from qmosaic.processors.kernel import choose, restricted
-from qmosaic.processors.lift import Lift, apply
-from qmosaic.processors.pool import Pool, descended
-from qmosaic.processors.presolve import Presolved, presolve
-
-Solver = Literal["presolve", "tabu", "anneal"]
-SPARSE = 1 / 20
-"""Share of the others that are neighbours, below which annealing beats tabu search (measured)."""
+Pair = tuple[Incumbent, Reduced | None]
 
 
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """What is known of a problem when it leaves reduce.
-
-    `bits`, `energy`: the incumbent of the whole problem. `kernel`: None where presolve solved it all, and the
-    incumbent is proven optimal; else its samples become samples of the whole problem, of the same energy, by
-    `lift`. `seconds`: presolve and search; in a batch, those of the calls it took part in.
-    """
-
-    bits: UInt8[np.ndarray, " n"]
-    energy: float
-    solver: Solver
-    seconds: float
-    rounds: int
-    kernel: SpinPolynomial | None
-    lift: Lift
-    gammas: Float64[np.ndarray, " p"]
-    betas: Float64[np.ndarray, " p"]
-
-
-def reduce(
-    tasks: Sequence[Task],
+def reduce_events(
+    batch: Sequence[Encoded],
     *,
-    max_kernel_qubits: int = 16,
-    layers: int = 2,
-    clock: Callable[[], float] = monotonic,
-) -> list[Reduced]:
-    """One answer a task, in their order. Small problems are searched together, others one after the other."""
-    found = _found([_begun(task, clock) for task in tasks], clock)
-    kernels = [_kernel(work, max_kernel_qubits) for work in found]
-    tuned = iter(angles.tune([kernel for kernel, _ in kernels if kernel is not None], layers))
-    return [
-        _reduced(work, kernel, lift, *(next(tuned) if kernel is not None else (np.zeros(0), np.zeros(0))))
-        for work, (kernel, lift) in zip(found, kernels, strict=True)
-    ]
+    now: float,
+    max_kernel_qubits: int,
+    layers: int,
+    share: float,
+    max_seconds: float,
+) -> list[Pair]:
+    """The incumbent of each problem, and its kernel unless reduce left nothing to decide.
 
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """One problem on its way: `seconds` spent so far."""
-
-    task: Task
-    presolved: Presolved
-    solver: Solver
-    pool: Pool
-    seconds: float
-
-
-def _begun(task: Task, clock: Callable[[], float]) -> _Work:
-    start = clock()
-    presolved = presolve(model_of(task))
-    solver = _solver(presolved.core)
-    pool = (anneal if solver == "anneal" else search).pool(presolved.core, task.seed)
-    return _Work(task, presolved, solver, pool, clock() - start)
-
-
-def model_of(task: Task) -> SpinPolynomial:
-    """The polynomial of a task; there is no other kind here."""
-    assert isinstance(task.model, SpinPolynomial)
-    return task.model
-
-
-def _solver(core: SpinPolynomial) -> Solver:
-    if core.n == 0:
-        return "presolve"
-    if core.higher:
-        return "tabu"
-    few_neighbours = 2 * len(core.J) / core.n < core.n * SPARSE
-    if core.n > search.SIZES[-1] or (core.n > search.BATCHED and few_neighbours):
-        return "anneal"
-    return "tabu"
-
-
-def _found(works: Sequence[_Work], clock: Callable[[], float]) -> list[_Work]:
-    """The same problems, searched."""
-    calls: dict[tuple[str, int], list[int]] = {}
-    for i, work in enumerate(works):
-        n = work.pool.model.n
-        together = work.solver == "tabu" and n <= search.BATCHED and not work.pool.model.higher
-        calls.setdefault(("batch", search.size(n)) if together else ("single", i), []).append(i)
-    out = list(works)
-    for members in calls.values():
-        start, group = clock(), [works[i] for i in members]
-        if group[0].pool.model.higher:
-            higher.search(group[0].pool, group[0].task.seconds, clock)
-        elif group[0].solver == "tabu":
-            search.search([work.pool for work in group], [work.task.seconds for work in group], clock)
-        elif group[0].solver == "anneal":
-            anneal.search(group[0].pool, group[0].task.seconds, clock)
-        for i, work in zip(members, group, strict=True):
-            out[i] = replace(work, seconds=work.seconds + clock() - start)
-    return out
-
-
-def _kernel(work: _Work, most: int) -> tuple[SpinPolynomial | None, Lift]:
-    """The kernel around the champion, and the lift from its samples."""
-    pool, lift = work.pool, work.presolved.lift
-    if work.solver == "presolve":
-        return (None, lift) if work.presolved.proven else _unproven(work, most)
-    pool.champion = descended(pool, pool.champion)
-    chosen = choose(pool, most)
-    return restricted(pool.model, pool.champion, chosen), replace(lift, variables=lift.variables[chosen])
-
-
-def _unproven(work: _Work, most: int) -> tuple[SpinPolynomial, Lift]:
-    """Where rounding may hide a better one: a look at the variables that presolve decided first when it went back."""
-    model, lift = model_of(work.task), work.presolved.lift
-    spins = spins_of(apply(lift, np.zeros(model.n, np.uint8), np.zeros(0, np.uint8)))
-    chosen = np.sort(lift.eliminated[-most:])
-    nothing = lift.eliminated[:0], lift.neighbours[:0], lift.coefficients[:0]
-    return restricted(model, spins, chosen), Lift(chosen, *nothing)
-
-
-def _reduced(
-    work: _Work,
-    kernel: SpinPolynomial | None,
-    lift: Lift,
-    gammas: Float64[np.ndarray, " p"],
-    betas: Float64[np.ndarray, " p"],
-) -> Reduced:
-    bits = apply(work.presolved.lift, np.zeros(model_of(work.task).n, np.uint8), bits_of(work.pool.champion))
-    energy = float(model_of(work.task).energy(bits))
-    return Reduced(bits, energy, work.solver, work.seconds, work.pool.rounds, kernel, lift, gammas, betas)
-
-
-def warm_up(*, layers: int, slow: bool) -> None:
-    """Compile what `reduce` may use, or load it from JAX's cache if one is configured.
-
-    `slow`: for large problems, which come one by one (their cores may be small), instead of small ones in batches.
+    `share` of the time left to a problem's deadline may be searched, `max_seconds` at most; `now` is in
+    seconds since the epoch. Seeds follow from the problem's digest and seed: twice the same event, twice the
+    same search. Problems whose model is a quadratic polynomial are reduced together, whatever their families are.
     """
-    search.warm_up(slow)
-    angles.warm_up(layers)
+    groups: dict[str, list[int]] = {}
+    for k, event in enumerate(batch):
+        together = "spins" if isinstance(event.model, PackedPolynomial) and not event.model.higher else event.ref.family
+        groups.setdefault(together, []).append(k)
+    out: dict[int, Pair] = {}
+    for members in groups.values():
+        tasks = [
+            Task(
+                model=_model(event),
+                seed=_seed(event.ref.digest, event.ref.seed),
+                seconds=min(max_seconds, max(0.05, share * (event.ref.deadline_at - now))),
+                shots=event.ref.shots,
+                target=event.ref.target,
+                max_qubits=max_kernel_qubits,
+                layers=layers,
+            )
+            for event in (batch[k] for k in members)
+        ]
+        family = _family(batch[members[0]])
+        for k, reduction in zip(members, family.reduce(tasks), strict=True):
+            out[k] = _events(batch[k], reduction)
+    return [out[k] for k in range(len(batch))]
+
+
+def _family(event: Encoded) -> Family:
+    return known(event.ref.family)
+
+
+def _model(event: Encoded) -> Model:
+    return unpack_polynomial(event.model) if isinstance(event.model, PackedPolynomial) else event.model
+
+
+def _events(event: Encoded, reduction: Reduction) -> Pair:
+    kernel = reduction.kernel
+    incumbent = Incumbent(
+        ref=event.ref,
+        state=reduction.state,
+        solver=reduction.solver,
+        seconds=reduction.seconds,
+        kernel_digest=kernel.digest if kernel is not None else None,
+        lift=reduction.lift if kernel is not None else None,
+    )
+    if kernel is None:
+        return incumbent, None
+    return incumbent, Reduced(
+        ref=event.ref,
+        kernel=pack_kernel(kernel),
+        kernel_digest=kernel.digest,
+        kind=_kind(kernel),
+        variables=size_of(kernel),
+        couplings=_couplings(kernel),
+        size=_work(kernel, event.ref.shots),
+        gammas=[float(angle) for angle in reduction.gammas],
+        betas=[float(angle) for angle in reduction.betas],
+    )
+
+
+def _kind(kernel: Kernel) -> Kind:
+    kind = kind_of(kernel)
+    if isinstance(kernel, SpinPolynomial):
+        return "narrow" if is_narrow(kernel) else kind
+    return "clifford" if kind == "circuit" and is_clifford(kernel) else kind
+
+
+def _couplings(kernel: Kernel) -> int:
+    return len(kernel.J) if isinstance(kernel, SpinPolynomial) else 0
+
+
+def _work(kernel: Kernel, shots: int) -> int:
+    """How long a simulator takes, in qubits: 16 is a tenth of a second, and one more is twice as long.
+
+    By gates on one and two qubits and amplitudes, as measured with Cirq; a term or a rotation of k letters is
+    2 (k - 1) CNOTs and a rotation. Measurements in the middle take qubits, or where they are many, every shot its time.
+    """
+    if isinstance(kernel, SpinPolynomial) and not kernel.higher:
+        return kernel.n
+    qubits = size_of(kernel)
+    if isinstance(kernel, Circuit) and not kernel.observables and not is_final(kernel):
+        qubits = held(kernel)
+    if isinstance(kernel, Circuit) and qubits > max(kernel.qubits, MAX_DEFERRED):
+        seconds = shot_by_shot_seconds(kernel, shots)
+    else:
+        seconds = gates_of(kernel, layers=2) * (1.5e-4 + 8e-9 * 2.0 ** min(qubits, 64))
+    work = max(1, ceil(16 + log2(max(seconds, 1e-6) / 0.1)))
+    return max(kernel.n, work) if isinstance(kernel, SpinPolynomial) else work
+
+
+def _seed(digest: str, seed: int) -> int:
+    return int.from_bytes(sha256(f"{digest}:{seed}".encode()).digest()[:4]) & 0x7FFFFFFF

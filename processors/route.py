@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from qmosaic.codecs.events import Failure, JobEvent, Proposal, Reduced, Route, RouteReason, Target
-from qmosaic.codecs.kernels import Kind
+from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Reduced, Route
+from qmosaic.codecs.events.reasons import RouteReason, Target
+from qmosaic.codecs.models.kernel import Kind
 
 TARGETS: tuple[Target, ...] = ("classical", "gpu", "quantum")
 

@@ -13,9 +13,12 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from qmosaic.codecs import events
 from qmosaic.codecs.errors import RejectCode
-from qmosaic.codecs.events import AuditEntry, Incumbent, Outcome, OutcomeReason, Proposal, Ref, Rejection
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import AuditEntry
+from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
+from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.codecs.events.reasons import OutcomeReason
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.verify import settle_safely
@@ -60,7 +63,7 @@ def _fitting(outcome: Outcome, most: int, labels: bytes | None) -> bytes:
     value = b""
     for less, kept in _smaller(outcome, labels):
         try:
-            value = events.encode(less) if kept is None else _with_labels(less, kept)
+            value = wire.encode(less) if kept is None else _with_labels(less, kept)
         except (TypeError, ValueError, RecursionError):  # details of a plug-in that JSON has no words for
             continue
         if len(value) <= most:
@@ -105,7 +108,7 @@ def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, first:
         labels=refusal.labels,
     )
     detail = {"place": rejected.place, "message": rejected.message}
-    return Verdict(REJECTED, events.encode(event), "rejected", rejected.code, detail)
+    return Verdict(REJECTED, wire.encode(event), "rejected", rejected.code, detail)
 
 
 def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
@@ -177,9 +180,9 @@ def judge_record(
     assert record.value is not None
     return judge(
         admission,
-        None if incumbent is None else events.decode(incumbent, Incumbent),
-        None if proposal is None else events.decode(proposal, Proposal),
+        None if incumbent is None else wire.decode(incumbent, Incumbent),
+        None if proposal is None else wire.decode(proposal, Proposal),
         most,
-        labels=events.labels_of(record.value),
+        labels=wire.labels_of(record.value),
         **known,
     )

@@ -9,20 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qmosaic.codecs.events import (
-    Baseline,
-    Failure,
-    Incumbent,
-    Outcome,
-    OutcomeReason,
-    Proposal,
-    Proposed,
-    Ref,
-    Sense,
-    Timing,
-    Timings,
-    number,
-)
+from qmosaic.codecs.events.hops import Failure, Incumbent, Proposal, Ref
+from qmosaic.codecs.events.public import Baseline, Outcome, Proposed, Timing, Timings
+from qmosaic.codecs.events.reasons import OutcomeReason, Sense
+from qmosaic.codecs.events.wire import number
 from qmosaic.processors.admit import Admission
 from qmosaic.processors.families.base import Evaluation, Instance
 

@@ -16,19 +16,21 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError
 from opentelemetry.trace import SpanKind
 
-from qmosaic.codecs import events
 from qmosaic.codecs.errors import BrokerError, ProblemError, RejectCode, Rejected
-from qmosaic.codecs.events import Outcome, Problem, Rejection
+from qmosaic.codecs.events import public, wire
+from qmosaic.codecs.events.public import Outcome, Problem, Rejection
 from qmosaic.codecs.problems.base import ProblemData
-from qmosaic.streams import pacing, reading, repeats
 from qmosaic.streams import settings as settings_module
-from qmosaic.streams.bounded import closing
-from qmosaic.streams.names import topic_name
-from qmosaic.streams.outcomes import TERMINAL as TERMINAL
-from qmosaic.streams.outcomes import read_terminal
-from qmosaic.streams.records import connection, headers_of, place_of, producing, record_bytes
+from qmosaic.streams.kafka import pacing, reading, repeats
+from qmosaic.streams.kafka.bounded import closing
+from qmosaic.streams.kafka.connect import connection, producing, record_bytes
+from qmosaic.streams.kafka.context import extract, inject
+from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.outcomes import TERMINAL as TERMINAL
+from qmosaic.streams.kafka.outcomes import read_terminal
+from qmosaic.streams.kafka.records import headers_of, place_of
 from qmosaic.streams.settings import EMBEDDED, Settings
-from qmosaic.streams.telemetry import Telemetry, extract, inject
+from qmosaic.streams.watch.spans import Telemetry
 
 log = logging.getLogger("qmosaic.client")
 
@@ -122,9 +124,9 @@ class Client:
         try:
             sent = await self._producer.send_and_wait(
                 topic,
-                value=events.dumps(event),
+                value=wire.dumps(event),
                 key=problem_id.encode(),
-                headers=headers_of(events.PROBLEM_SCHEMA, "/qmosaic/client", problem_id, inject(span.context)),
+                headers=headers_of(public.PROBLEM_SCHEMA, "/qmosaic/client", problem_id, inject(span.context)),
             )
         except KafkaError as error:
             raise BrokerError(f"the broker did not take {problem_id}: {error}", place=self.settings.broker) from None
@@ -310,7 +312,7 @@ def _event(problem: ProblemData | Problem | dict[str, Any]) -> dict[str, Any]:
         return dict(problem)
     if isinstance(problem, Problem):
         return {k: v for k, v in msgspec.to_builtins(problem).items() if v is not None}
-    event = {"schema": events.PROBLEM_SCHEMA, "family": problem.family, "problem": problem.payload()}
+    event = {"schema": public.PROBLEM_SCHEMA, "family": problem.family, "problem": problem.payload()}
     return event | ({"sense": problem.sense} if problem.sense else {})
 
 

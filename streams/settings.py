@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from qmosaic.backends.paid import Limits
+from qmosaic.backends.clouds.job import Limits
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
 

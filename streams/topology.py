@@ -21,11 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from qmosaic.codecs.events import Target
+from qmosaic.codecs.events.reasons import Target
 from qmosaic.processors.families.base import QUICK, SLOW
-from qmosaic.streams import agents
-from qmosaic.streams.agents import Handler
-from qmosaic.streams.paid import ExecutePaid
+from qmosaic.streams.hops import encode, execute, reduce, route
+from qmosaic.streams.hops.hop import Handler
+from qmosaic.streams.hops.paid import ExecutePaid
 from qmosaic.streams.settings import Settings
 
 
@@ -89,7 +89,7 @@ class Stage:
 
 def _execute(target: Target, batch: int) -> Stage:
     writes = ("proposals", "backends.status")
-    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, agents.Execute, batch, lanes=agents.KERNELS)
+    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, execute.Execute, batch, lanes=execute.KERNELS)
 
 
 PAID = "execute.paid"
@@ -102,15 +102,15 @@ STAGES: dict[str, Stage] = {
             "encode",
             ("problems",),
             ("problems.encoded",),
-            agents.Encode,
+            encode.Encode,
             batch=(256, 1),
-            lanes=(agents.LIGHT,),
+            lanes=(encode.LIGHT,),
         ),
         Stage(
             "reduce",
             ("problems.encoded",),
             ("incumbents", "problems.reduced"),
-            agents.Reduce,
+            reduce.Reduce,
             batch=64,
             lanes=(32, QUICK, SLOW),
         ),
@@ -118,7 +118,7 @@ STAGES: dict[str, Stage] = {
             "route",
             ("problems.reduced",),
             ("jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid", "proposals"),
-            agents.Route,
+            route.Route,
         ),
         _execute("classical", batch=32),
         _execute("gpu", batch=64),

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from qmosaic.streams.broker import EmbeddedBroker
+from qmosaic.streams.life.broker import EmbeddedBroker
 from tests.servers import JAEGER_BINARY, KAFKA_LIBS, Jaeger, RealKafka
 
 SUITES = {

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qmosaic.streams.broker import HOST, answers, with_parent
+from qmosaic.streams.life.broker import HOST, answers, with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 KAFKA_LIBS = ROOT / ".cache" / "kafka" / "libs"

@@ -10,7 +10,8 @@ import msgspec
 import orjson
 import pytest
 
-from qmosaic.codecs import errors, events
+from qmosaic.codecs import errors
+from qmosaic.codecs.events import control, hops, public, reasons
 from qmosaic.streams.settings import Settings
 from tests.servers import ROOT
 
@@ -21,12 +22,12 @@ def words(kind: type[msgspec.Struct], name: str) -> set[str]:
 
 
 ENUMS: dict[str, set[str]] = {
-    "Status": words(events.Outcome, "status") | words(events.Rejection, "status"),
-    "Outcome reasons": set(get_args(events.OutcomeReason)),
-    "Route reasons": set(get_args(events.RouteReason)),
+    "Status": words(public.Outcome, "status") | words(public.Rejection, "status"),
+    "Outcome reasons": set(get_args(reasons.OutcomeReason)),
+    "Route reasons": set(get_args(reasons.RouteReason)),
     "Reject codes": set(get_args(errors.RejectCode)),
-    "Failures inside the pipeline": words(events.Failure, "reason"),
-    "Audit events": words(events.AuditEntry, "event"),
+    "Failures inside the pipeline": words(hops.Failure, "reason"),
+    "Audit events": words(control.AuditEntry, "event"),
     "Error codes": {kind.code for kind in errors.QmosaicError.__subclasses__() if kind is not errors.ProblemError},
 }
 

@@ -10,12 +10,12 @@ import pytest
 
 from examples.circuit import problems, report
 from qmosaic.backends.registry import create
-from qmosaic.codecs.events import JobEvent
+from qmosaic.codecs.events.hops import JobEvent
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.encode import encode
 from qmosaic.processors.execute import execute
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.reduction import reduce_events
+from qmosaic.processors.reduce import reduce_events
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
 from qmosaic.processors.verify import settle
 

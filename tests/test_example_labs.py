@@ -9,14 +9,14 @@ import orjson
 
 from examples.labs import problem, report
 from qmosaic.backends.base import Job, Result
-from qmosaic.backends.cirq_statevector import CirqStatevector
-from qmosaic.codecs.events import Proposal, Route
-from qmosaic.codecs.kernels import unpack_kernel
+from qmosaic.backends.on_cirq.statevector import CirqStatevector
+from qmosaic.codecs.events.hops import Proposal, Route
+from qmosaic.codecs.models.kernel import unpack_kernel
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.encode import encode
 from qmosaic.processors.execute import answer_of
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.reduction import reduce_events
+from qmosaic.processors.reduce import reduce_events
 from qmosaic.processors.verify import settle
 
 

@@ -10,7 +10,7 @@ from examples.portfolio import SECTORS, problem, report
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.encode import encode
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.reduction import reduce_events
+from qmosaic.processors.reduce import reduce_events
 from qmosaic.processors.verify import settle
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qmosaic.backends.base import Backend
+from qmosaic.backends.conformance.samples import BackendConformance
 from qmosaic.backends.registry import by_target, create
-from qmosaic.backends.testing import BackendConformance
 
 PACKAGE = Path(__file__).parents[1] / "examples" / "descent_backend"
 NAME = "example.descent"

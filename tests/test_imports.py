@@ -23,7 +23,7 @@ def loaded_by(statement: str) -> set[str]:
         ("qmosaic.processors.join", {"aiokafka", "faust", "mode", "jax", "cirq", "opentelemetry"}),
         ("qmosaic.processors.verify", {"aiokafka", "faust", "mode", "jax", "cirq", "opentelemetry"}),
         ("qmosaic.processors.execute", {"aiokafka", "faust", "mode", "jax", "cirq", "opentelemetry"}),
-        ("qmosaic.streams.verifier", {"faust", "jax", "cirq", "dwave"}),
+        ("qmosaic.streams.hops.verify", {"faust", "jax", "cirq", "dwave"}),
     ],
 )
 def test_a_module_does_without(module: str, absent: set[str]) -> None:

@@ -62,7 +62,7 @@ def test_every_module_is_in_the_wheel_and_nothing_else(wheel: Path) -> None:
 def test_the_wheel_brings_the_command_and_the_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "qmosaic = qmosaic.streams.cli:main" in archive.read(entry_points).decode()
+        assert "qmosaic = qmosaic.streams.cli.main:main" in archive.read(entry_points).decode()
         (licence,) = (name for name in archive.namelist() if name.endswith("LICENSE"))
         assert "Apache License" in archive.read(licence).decode()
 

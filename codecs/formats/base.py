@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.events import Sense
+from qmosaic.codecs.events.reasons import Sense
 
 MAX_BYTES = 64 * 2**20
 """The largest file that is read unless the caller says otherwise."""

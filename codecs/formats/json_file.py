@@ -21,7 +21,9 @@ import numpy as np
 import orjson
 
 from qmosaic.codecs.errors import FormatError
-from qmosaic.codecs.events import MAX_DEPTH, Problem, Sense, too_deep
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.events.reasons import Sense
+from qmosaic.codecs.events.wire import MAX_DEPTH, too_deep
 from qmosaic.codecs.formats import pauli
 from qmosaic.codecs.formats.base import (
     MAX_VARIABLES,

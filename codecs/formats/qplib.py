@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from qmosaic.codecs.events import Sense
+from qmosaic.codecs.events.reasons import Sense
 from qmosaic.codecs.formats.base import FileProblem, Format, exact, number, numbers, triples
 from qmosaic.codecs.formats.rows import Rows
 

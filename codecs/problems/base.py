@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from qmosaic.codecs.events import Sense
+from qmosaic.codecs.events.reasons import Sense
 
 _NODE = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
 _ENDS_AND_VALUE = {"prefixItems": [_NODE, _NODE, {"type": "number"}]}

@@ -16,10 +16,10 @@ import networkx as nx
 from rich.console import Console
 
 from qmosaic.codecs.problems import MaxCut
+from qmosaic.streams.cli.render import read_spans, trace_tree
 from qmosaic.streams.client import Client
-from qmosaic.streams.render import read_spans, trace_tree
+from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.supervisor import Supervisor
 from qmosaic.streams.topology import STAGES
 
 PICTURE = Path(__file__).with_name("trace.svg")

@@ -8,8 +8,8 @@ from time import perf_counter
 import numpy as np
 
 from qmosaic.backends.base import Backend, Capabilities, Job, Result, check
-from qmosaic.backends.quadratic import quadratised
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.backends.solvers.quadratic import quadratised
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 MAX_STARTS = 64
 

@@ -15,12 +15,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from jaxtyping import Float64
 
-from qmosaic.codecs.bundle import Bundle
-from qmosaic.codecs.circuit import Circuit
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Answer, Problem, Sense
-from qmosaic.codecs.kernels import Kernel
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.events.hops import Answer
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.events.reasons import Sense
+from qmosaic.codecs.models.bundle import Bundle
+from qmosaic.codecs.models.circuit import Circuit
+from qmosaic.codecs.models.kernel import Kernel
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 QUICK = 128
 """Up to this `size` a problem shares the process of the quick ones in reduce; beyond, it must not hold them up."""

@@ -7,14 +7,14 @@ from importlib.metadata import entry_points
 
 from qmosaic.codecs.errors import Rejected
 from qmosaic.processors.families.base import Family
-from qmosaic.processors.families.circuit import CircuitFamily
-from qmosaic.processors.families.ising import IsingFamily
-from qmosaic.processors.families.labs import LabsFamily
-from qmosaic.processors.families.maxcut import MaxCutFamily
-from qmosaic.processors.families.molecule import MoleculeFamily
-from qmosaic.processors.families.portfolio import PortfolioFamily
-from qmosaic.processors.families.qubo import QuboFamily
-from qmosaic.processors.families.route import RouteFamily
+from qmosaic.processors.families.circuit.family import CircuitFamily
+from qmosaic.processors.families.labs.family import LabsFamily
+from qmosaic.processors.families.molecule.family import MoleculeFamily
+from qmosaic.processors.families.portfolio.family import PortfolioFamily
+from qmosaic.processors.families.quadratic.ising import IsingFamily
+from qmosaic.processors.families.quadratic.maxcut import MaxCutFamily
+from qmosaic.processors.families.quadratic.qubo import QuboFamily
+from qmosaic.processors.families.routing.family import RouteFamily
 
 FAMILIES: dict[str, Family] = {
     family.name: family

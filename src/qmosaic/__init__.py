@@ -16,7 +16,7 @@ from qmosaic.codecs.errors import (
     Rejected,
     SettingsError,
 )
-from qmosaic.codecs.events import Outcome, Problem, Rejection
+from qmosaic.codecs.events.public import Outcome, Problem, Rejection
 from qmosaic.codecs.problems import *  # noqa: F403 - the families name what they export
 
 if TYPE_CHECKING:

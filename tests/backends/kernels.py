@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 
 from qmosaic.backends.base import Job
-from qmosaic.codecs.events import Problem
-from qmosaic.codecs.kernels import Kernel
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.models.kernel import Kernel
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.families.base import Instance, Limits, Task
 from qmosaic.processors.families.registry import FAMILIES
 

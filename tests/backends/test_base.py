@@ -5,7 +5,7 @@ import pytest
 
 from qmosaic.backends.base import Result
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 ONE = np.zeros((1, 2), np.uint8)
 

@@ -8,8 +8,8 @@ import pytest
 
 from qmosaic.backends import registry
 from qmosaic.backends.base import Backend
-from qmosaic.backends.fake import Fake
-from qmosaic.backends.lanczos import Lanczos
+from qmosaic.backends.conformance.fake import Fake
+from qmosaic.backends.solvers.lanczos import Lanczos
 from qmosaic.codecs.errors import BackendError
 
 NEEDED = {"aqt": "/default/simulator", "cirq.device": "/willow_pink", "google": "/willow_pink", "ionq": "/simulator"}
@@ -76,7 +76,7 @@ def test_targets() -> None:
 def test_other_packages_add_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = EntryPoints(
         [
-            EntryPoint("acme", "qmosaic.backends.fake:Fake", registry.GROUP),
+            EntryPoint("acme", "qmosaic.backends.conformance.fake:Fake", registry.GROUP),
             EntryPoint("broken", "no_such_module:Backend", registry.GROUP),
         ]
     )

@@ -17,10 +17,10 @@ import networkx as nx
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from qmosaic.codecs import events
-from qmosaic.codecs.events import Outcome, Rejection
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.streams.client import read_outcomes
-from qmosaic.streams.names import topic_name
+from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.settings import Settings, Topics
 from qmosaic.streams.topology import STAGES
 from tests.servers import RealKafka
@@ -55,7 +55,7 @@ async def produce(settings: Settings) -> None:
         waiting = []
         started = time.monotonic()
         for number in range(PROBLEMS):
-            value = events.dumps(problem(number))
+            value = wire.dumps(problem(number))
             for _ in range(2 if number % 50 == 0 else 1):
                 waiting.append(
                     await producer.send(topic_name(settings, "problems"), value, key=f"chaos-{number}".encode())

@@ -20,13 +20,13 @@ from uuid import uuid4
 import networkx as nx
 from aiokafka import AIOKafkaProducer
 
-from qmosaic.codecs import events
-from qmosaic.codecs.events import Outcome, Rejection
-from qmosaic.streams.admin import admin, create_topics
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.streams.client import Client, read_outcomes
-from qmosaic.streams.names import group_id, topic_name
+from qmosaic.streams.kafka.names import group_id, topic_name
+from qmosaic.streams.life.supervisor import Supervisor
+from qmosaic.streams.life.topics import admin, create_topics
 from qmosaic.streams.settings import ExecuteSettings, RouteSettings, Settings, Topics
-from qmosaic.streams.supervisor import Supervisor
 from tests.servers import KafkaCluster
 
 RATE = 10.0  # problems a second
@@ -134,7 +134,7 @@ class Running:
             for number in range(int(seconds * RATE)):
                 name = f"{run}-{number}"
                 seen.sent.add(name)
-                sending = producer.send(topic, events.dumps(problem(name, number)), key=name.encode())
+                sending = producer.send(topic, wire.dumps(problem(name, number)), key=name.encode())
                 waiting.append(asyncio.create_task(_sent(sending)))
                 await asyncio.sleep(max(0.0, begun + (number + 1) / RATE - time.monotonic()))
             await asyncio.gather(*waiting)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmosaic.codecs import events
 from qmosaic.codecs.errors import RejectCode, Rejected
-from qmosaic.codecs.events import Answer, Failure, Outcome, Problem, Proposal, Ref, Rejection, Route, Timing
+from qmosaic.codecs.events import reasons, wire
+from qmosaic.codecs.events.hops import Answer, Failure, Proposal, Ref, Route
+from qmosaic.codecs.events.public import Outcome, Problem, Rejection, Timing
 from qmosaic.codecs.schemas import EVENTS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,15 +40,15 @@ def test_every_golden_file_has_a_type() -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_published_event_is_read_and_written_as_ever(name: str) -> None:
     """Never edit a golden file: a change that breaks this needs a new major version and a file of its own."""
-    event = events.decode((GOLDEN / f"{name}.json").read_bytes(), PUBLIC[name])
-    assert orjson.loads(events.encode(event)) == golden(name)
+    event = wire.decode((GOLDEN / f"{name}.json").read_bytes(), PUBLIC[name])
+    assert orjson.loads(wire.encode(event)) == golden(name)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_unknown_fields_are_ignored(name: str) -> None:
     known = golden(name)
     more = orjson.dumps(known | {"a_field_of_tomorrow": {"x": [1]}})
-    assert orjson.loads(events.encode(events.decode(more, PUBLIC[name]))) == known
+    assert orjson.loads(wire.encode(wire.decode(more, PUBLIC[name]))) == known
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -55,11 +56,11 @@ def test_an_unknown_major_version_is_refused(name: str) -> None:
     known = golden(name)
     other = orjson.dumps(known | {"schema": known["schema"].replace("/1", "/2")})
     with pytest.raises(msgspec.ValidationError, match="schema"):
-        events.decode(other, PUBLIC[name])
+        wire.decode(other, PUBLIC[name])
 
 
 def test_only_family_and_problem_are_required() -> None:
-    problem = events.parse_problem(b'{"family": "maxcut", "problem": {}}', MAX_BYTES)
+    problem = wire.parse_problem(b'{"family": "maxcut", "problem": {}}', MAX_BYTES)
     assert problem == Problem(family="maxcut", problem={})
     assert (problem.schema, problem.target, problem.tenant, problem.priority) == (
         "qmosaic.problem/1",
@@ -103,7 +104,7 @@ BAD: list[tuple[bytes | None, str, str, str]] = [
 @pytest.mark.parametrize(("data", "code", "place", "remedy"), BAD)
 def test_what_is_no_problem_is_told_exactly_why(data: bytes | None, code: str, place: str, remedy: str) -> None:
     # The deep one is over the limit of the others.
-    rejected = events.parse_problem(data, 20_000 if data and data.startswith(b"[[") else MAX_BYTES)
+    rejected = wire.parse_problem(data, 20_000 if data and data.startswith(b"[[") else MAX_BYTES)
     assert isinstance(rejected, Rejected)
     assert (rejected.code, rejected.place) == (code, place)
     assert remedy in rejected.remedy
@@ -112,14 +113,14 @@ def test_what_is_no_problem_is_told_exactly_why(data: bytes | None, code: str, p
 
 def test_the_limit_of_bytes_is_inclusive() -> None:
     data = MIN + b"}"
-    assert isinstance(events.parse_problem(data, len(data)), Problem)
-    assert isinstance(events.parse_problem(data, len(data) - 1), Rejected)
+    assert isinstance(wire.parse_problem(data, len(data)), Problem)
+    assert isinstance(wire.parse_problem(data, len(data) - 1), Rejected)
 
 
 def test_what_was_written_before_there_was_usage_is_read() -> None:
     old = {name: value for name, value in golden("outcome-1").items() if name != "usage"}
-    assert events.decode(orjson.dumps(old), Outcome).usage is None
-    assert events.decode(b'{"circuit":null,"values":[0.5],"errors":[0.1]}', Answer).usage is None
+    assert wire.decode(orjson.dumps(old), Outcome).usage is None
+    assert wire.decode(b'{"circuit":null,"values":[0.5],"errors":[0.1]}', Answer).usage is None
 
 
 JSON = st.recursive(
@@ -133,8 +134,8 @@ FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(Problem.__struct_field
 @settings(deadline=None, max_examples=150)
 @given(st.one_of(st.binary(max_size=30), FIELDS.map(lambda d: msgspec.json.encode(d))))
 def test_no_bytes_whatever_raise(data: bytes) -> None:
-    assert isinstance(events.parse_problem(data, MAX_BYTES), Problem | Rejected)
-    claimed = events.claimed_id(data)
+    assert isinstance(wire.parse_problem(data, MAX_BYTES), Problem | Rejected)
+    claimed = wire.claimed_id(data)
     assert claimed is None or 1 <= len(claimed) <= 256
 
 
@@ -151,11 +152,11 @@ def test_no_bytes_whatever_raise(data: bytes) -> None:
         (None, None),
         (b'{"x":' + b"[" * 1023 + b"]" * 1023 + b',"id":"a"}', "a"),  # deeper than msgspec goes
         # Deep and large: to take it to pieces as a whole is not worth its name.
-        (b'{"x":' + b"[" * 1023 + b"]" * 1023 + b',"id":"a","y":"' + b"y" * events.DEEP_BYTES + b'"}', None),
+        (b'{"x":' + b"[" * 1023 + b"]" * 1023 + b',"id":"a","y":"' + b"y" * wire.DEEP_BYTES + b'"}', None),
     ],
 )
 def test_the_id_that_a_record_claims(data: bytes | None, claimed: str | None) -> None:
-    assert events.claimed_id(data) == claimed
+    assert wire.claimed_id(data) == claimed
 
 
 def test_an_internal_event_comes_back() -> None:
@@ -177,19 +178,19 @@ def test_an_internal_event_comes_back() -> None:
     route = Route(target="gpu", backend="jax.statevector", reason="rule", rule="medium")
     failure = Failure("execute", "execution_failed", "no memory")
     event = Proposal(ref=ref, kernel_digest=None, route=route, attempt=1, answer=None, failure=failure)
-    assert events.decode(events.encode(event), Proposal) == event
+    assert wire.decode(wire.encode(event), Proposal) == event
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(564.0, b"564"), (-3.0, b"-3"), (0.5, b"0.5"), (2.0**53, b"9007199254740992.0")]
 )
 def test_a_whole_number_prints_as_one(value: float, text: bytes) -> None:
-    assert orjson.dumps(events.number(value)) == text
+    assert orjson.dumps(wire.number(value)) == text
 
 
 def test_the_documentation_names_every_field_and_every_word_of_the_closed_enums() -> None:
     text = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
-    words = {*get_args(RejectCode), *get_args(events.OutcomeReason), *get_args(events.RouteReason)}
+    words = {*get_args(RejectCode), *get_args(reasons.OutcomeReason), *get_args(reasons.RouteReason)}
     fields = {name for kind in PUBLIC.values() for name in kind.__struct_fields__}
     assert not {word for word in words | fields | set(EVENTS) if f"`{word}`" not in text}
     rows = set(re.findall(r"^\| (?:accepted \| |fallback \| )?`(\w+)` \|", text, re.MULTILINE))

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.families.spins import state_of
+from qmosaic.processors.spins.family import state_of
 
 LIMITS = Limits(variables=50, couplings=60, event_bytes=20_000, deadline_seconds=3600.0, shots=5000)
 DEFAULTS = Defaults(deadline_seconds=30.0, shots=100)

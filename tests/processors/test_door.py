@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.hostile_events import EVENTS, named
-from qmosaic.codecs import events
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import MAX_DEPTH, Problem, parse_problem
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.events.wire import MAX_DEPTH, parse_problem
 from qmosaic.processors import admit as door
 from qmosaic.processors.admit import (
     LIGHT_BYTES,
@@ -25,7 +26,7 @@ from qmosaic.processors.admit import (
     refuse,
 )
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.families.maxcut import MaxCutFamily
+from qmosaic.processors.families.quadratic.maxcut import MaxCutFamily
 
 TRIANGLE = b'{"edges":[[0,1],[1,2],[2,0]]}'
 
@@ -79,7 +80,7 @@ def test_what_is_read_can_be_written_back(labels: dict[str, object], deeper: int
         data = b'{"family":"maxcut","problem":{},"labels":{"a":' + b"[" * deeper + b"]" * deeper + b"}}"
     found = parse_problem(data, 1_000_000)
     if isinstance(found, Problem):
-        events.encode(found)
+        wire.encode(found)
     else:
         assert deeper + 20 > MAX_DEPTH // 2
 
@@ -89,7 +90,7 @@ def test_a_byte_order_mark_is_read_over() -> None:
     verdict = admit(record(marked), Limits(), Defaults())
     assert isinstance(verdict, Admission)
     assert verdict.ref.problem_id == "mine"
-    assert events.claimed_id(marked) == "mine"
+    assert wire.claimed_id(marked) == "mine"
     assert is_light(marked, Limits())
     broken = admit(record(b"\xef\xbb\xbf" + event(more=b',"shots":-1')), Limits(), Defaults())
     assert isinstance(broken, Refusal)
@@ -150,7 +151,7 @@ def test_light_is_what_is_small_and_of_a_family_that_knows_its_size() -> None:
 
 def test_a_deadline_is_known_before_the_problem_is() -> None:
     def claimed(value: bytes) -> float:
-        return deadline_claimed(events.envelope(value), 1000.0, Limits(), Defaults(deadline_seconds=30.0))
+        return deadline_claimed(wire.envelope(value), 1000.0, Limits(), Defaults(deadline_seconds=30.0))
 
     assert claimed(b'{"deadline":5,"problem":{"a":[1e999]}}') == 1005.0
     assert claimed(b"nothing of the kind") == 1030.0
@@ -171,7 +172,7 @@ def test_arbitrary_bytes_are_refused_or_admitted(data: bytes) -> None:
     assert error is None
     is_light(data, Limits())
     if isinstance(verdict, Refusal):
-        events.encode(verdict.rejected)
+        wire.encode(verdict.rejected)
         verdict.problem_id.encode()
 
 
@@ -180,4 +181,4 @@ def test_no_single_event_raises(name: str) -> None:
     verdict, error = admit_safely(record(named(EVENTS[name](), "it")), Limits(), Defaults())
     assert error is None, name
     if isinstance(verdict, Admission):
-        events.encode(verdict.problem)
+        wire.encode(verdict.problem)

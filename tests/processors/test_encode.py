@@ -5,9 +5,9 @@ from __future__ import annotations
 import orjson
 from hypothesis import given, settings
 
-from qmosaic.codecs import events
-from qmosaic.codecs.events import Encoded
-from qmosaic.codecs.model import PackedPolynomial, unpack_polynomial
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.hops import Encoded
+from qmosaic.codecs.models.polynomial import PackedPolynomial, unpack_polynomial
 from qmosaic.processors.admit import Admission, Record
 from qmosaic.processors.encode import encode
 from tests.processors.problems import DEFAULTS, LIMITS, Case, cases, judged, model_of
@@ -21,7 +21,7 @@ def test_what_is_encoded_is_what_verify_admits(case: Case) -> None:
     verdict = judged(value)
     assert isinstance(verdict, Admission)
     assert encoded is not None
-    read = events.decode(events.encode(encoded), Encoded)
+    read = wire.decode(wire.encode(encoded), Encoded)
     assert read.ref == verdict.ref
     assert isinstance(read.model, PackedPolynomial)
     assert unpack_polynomial(read.model).digest == model_of(verdict).digest

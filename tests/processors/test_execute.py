@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Backend, Capabilities, Expectations, Figures, Job, Result, Usage
-from qmosaic.codecs.arrays import unpack, unpack_bits
-from qmosaic.codecs.circuit import Circuit, Operation
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events import CircuitInfo, JobEvent, Proposal, Route, UsageInfo
-from qmosaic.codecs.kernels import unpack_kernel
-from qmosaic.codecs.model import Linear, SpinPolynomial
+from qmosaic.codecs.events.hops import JobEvent, Proposal, Route
+from qmosaic.codecs.events.public import CircuitInfo, UsageInfo
+from qmosaic.codecs.models.arrays import unpack, unpack_bits
+from qmosaic.codecs.models.circuit import Circuit, Operation
+from qmosaic.codecs.models.kernel import unpack_kernel
+from qmosaic.codecs.models.polynomial import Linear, SpinPolynomial
 from qmosaic.processors.execute import answer_of, execute
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
 from tests.processors.test_route import ALIVE, reduced

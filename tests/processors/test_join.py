@@ -11,10 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from qmosaic.codecs.arrays import Packed
-from qmosaic.codecs.bundle import Bundle
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events import Answer, Failure, Incumbent, Problem, Proposal, Ref
+from qmosaic.codecs.events.hops import Answer, Failure, Incumbent, Proposal, Ref
+from qmosaic.codecs.events.public import Problem
+from qmosaic.codecs.models.arrays import Packed
+from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.processors.admit import Admission, Refusal
 from qmosaic.processors.join import (
     INPUTS,

@@ -1,110 +1,95 @@
-"""Reduce as a whole: incumbents, kernels that lift to what they say, known optima."""
+"""Reduce on events: which lane a kernel's run takes, and that a mixed batch comes back in its order."""
 
 from __future__ import annotations
 
-import os
-from itertools import count, product
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
+import networkx as nx
 import numpy as np
+import orjson
 import pytest
 
-from qmosaic.codecs.model import SpinPolynomial
-from qmosaic.processors.families.base import Task
-from qmosaic.processors.lift import apply
-from qmosaic.processors.reduce import Reduced, reduce
+from qmosaic.backends.registry import create
+from qmosaic.codecs.events.hops import Encoded, JobEvent
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
+from qmosaic.codecs.models.polynomial import SpinPolynomial
+from qmosaic.processors.admit import Admission, Record, admit
+from qmosaic.processors.encode import encode
+from qmosaic.processors.execute import execute
+from qmosaic.processors.reduce import _work, reduce_events
+from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Alive, route
+from qmosaic.processors.verify import settle
+from tests.processors.problems import DEFAULTS, LIMITS
 
-INSTANCES = Path(os.environ.get("QMOSAIC_INSTANCES", Path(__file__).parents[3] / "shared/instances"))
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
+
+LADDER: Any = nx.circular_ladder_graph(20)
+DENSE: Any = nx.gnp_random_graph(40, 0.6, seed=1)
 
 
-def random_model(n: int, couplings: int, seed: int, fields: bool = True) -> SpinPolynomial:
-    rng = np.random.default_rng(seed)
-    ends = rng.integers(0, n, (2, couplings))
-    ends = ends[:, ends[0] != ends[1]]
-    h = rng.normal(size=n) if fields else None
-    return SpinPolynomial.of(n, h=h, rows=ends[0], cols=ends[1], J=rng.normal(size=ends.shape[1]), offset=rng.normal())
-
-
-def check(model: SpinPolynomial, reduced: Reduced) -> None:
-    """What holds for every answer, whatever was found."""
-    assert reduced.bits.dtype == np.uint8
-    assert reduced.bits.shape == (model.n,)
-    assert reduced.energy == model.energy(reduced.bits)
-    if reduced.kernel is None:
-        assert reduced.solver == "presolve"
-        return
-    kernel = reduced.kernel
-    assert kernel.n == reduced.lift.kernel_size
-    samples = np.random.default_rng(0).integers(0, 2, (50, kernel.n)).astype(np.uint8)
-    own = reduced.bits[reduced.lift.variables]
-    for sample in [own, *samples]:
-        whole = apply(reduced.lift, reduced.bits, sample)
-        np.testing.assert_allclose(model.energy(whole), kernel.energy(sample), rtol=1e-12, atol=1e-9)
-    np.testing.assert_allclose(kernel.energy(own), reduced.energy, rtol=1e-12, atol=1e-9)
+def test_work_is_told_in_qubits() -> None:
+    rows, cols = np.triu_indices(16, 1)
+    assert _work(SpinPolynomial.of(16, rows=rows, cols=cols, J=np.ones(120)), 1000) == 16
+    few = Circuit(4, 4, tuple(Operation("h", (k,)) for k in range(4)))
+    assert 1 <= _work(few, 1000) < 16
+    energy = PauliSum(8, ("ZZIIIIII",), (1.0,))
+    rotations = tuple(Operation("rotation", tuple(range(8)), (0.1,), "XXXYZZZZ") for _ in range(200))
+    long = Circuit(8, 0, rotations, (energy,), variational=True)
+    assert _work(long, 1000) > 16
+    assert _work(Circuit(22, 22, few.operations * 20), 1000) > 16
 
 
 @pytest.mark.parametrize(
-    ("n", "couplings", "fields", "solver"),
-    [(1, 0, True, "presolve"), (30, 25, True, "presolve"), (14, 60, False, "tabu"), (60, 400, True, "tabu"),
-     (100, 200, False, "tabu"), (300, 900, True, "anneal"), (150, 3000, True, "tabu")],
-)  # fmt: skip
-def test_what_every_answer_keeps(n: int, couplings: int, fields: bool, solver: str) -> None:
-    model = random_model(n, couplings, n, fields)
-    (reduced,) = reduce([Task(model, 1, 0.1)], max_kernel_qubits=12, layers=3)
-    check(model, reduced)
-    assert reduced.solver == solver
-    if solver != "presolve":
-        assert reduced.kernel is not None
-        assert reduced.kernel.n <= 12
-        assert reduced.gammas.shape == reduced.betas.shape == (3,)
-        assert reduced.rounds >= 1
-
-
-def test_a_mixed_batch_comes_back_in_order_with_the_optima() -> None:
-    models = [random_model(n, 5 * n, seed) for seed, n in enumerate([12, 3, 13, 1, 12, 40, 2])]
-    answers = reduce([Task(model, 1, 5.0) for model in models])
-    for model, reduced in zip(models, answers, strict=True):
-        check(model, reduced)
-        if model.n < 16:
-            best = model.energy(np.array(list(product((0, 1), repeat=model.n)), np.uint8)).min()
-            np.testing.assert_allclose(reduced.energy, best)
-            assert reduced.kernel is None or reduced.kernel.n == len(reduced.lift.variables)
-
-
-def test_the_same_task_gives_the_same_answer() -> None:
-    model = random_model(70, 500, 9)
-    one, two = (reduce([Task(model, 4, 60.0)], clock=lambda: 0.0)[0] for _ in range(2))
-    np.testing.assert_array_equal(one.bits, two.bits)
-    assert one.kernel is not None
-    assert two.kernel is not None
-    assert one.kernel.digest == two.kernel.digest
-    assert one.gammas.tolist() == two.gammas.tolist()
-
-
-@pytest.mark.parametrize(("n", "couplings"), [(120, 3000), (300, 1200)])
-def test_seconds_end_the_search(n: int, couplings: int) -> None:
-    model = random_model(n, couplings, 3)
-    # a clock that goes on by a second at each look
-    short, long = (reduce([Task(model, 1, seconds)], clock=count().__next__)[0].rounds for seconds in (0.0, 1000.0))
-    assert (short, long > 1) == (1, True)
-
-
-def test_nothing_to_do() -> None:
-    assert reduce([]) == []
-
-
-@pytest.mark.parametrize(
-    ("file", "cut"),
-    [("rudy/g05_60.0", 536), ("rudy/g05_100.0", 1430), ("rudy/pm1s_80.0", 79), ("rudy/w01_100.0", 651)],
+    ("middle", "shots", "small"),
+    [(2, 1000, True), (14, 1000, True), (18, 1000, False), (18, 10, True), (72, 1000, False), (5000, 1000, False)],
 )
-def test_known_maximum_cuts(file: str, cut: int) -> None:
-    path = INSTANCES / "maxcut" / file
-    if not path.exists():
-        pytest.skip("public instances are not here")
-    rows, cols, weights = np.loadtxt(path, skiprows=1).T
-    n = int(path.read_text().split(maxsplit=1)[0])
-    J = weights / 2
-    model = SpinPolynomial.of(n, rows=rows.astype(int) - 1, cols=cols.astype(int) - 1, J=J, offset=-J.sum())
-    (reduced,) = reduce([Task(model, 3, 10.0)])
-    check(model, reduced)
-    assert reduced.energy == -cut
+def test_measurements_in_the_middle_are_work(middle: int, shots: int, small: bool) -> None:
+    """Seventy of them on two qubits took five seconds, in the lane of the small ones."""
+    measurements = tuple(Operation("measure", (0,), bits=(k,)) for k in range(middle))
+    last = Operation("measure", (1,), bits=(middle,))
+    flip = Operation("x", (1,), condition=((0,), 1))
+    assert (_work(Circuit(2, middle + 1, (*measurements, flip, last)), shots) <= 16) == small
+
+
+def test_a_mixed_batch_comes_back_in_order() -> None:
+    events = [
+        {"family": "circuit", "problem": {"qasm": BELL}},
+        {"family": "maxcut", "problem": {"edges": [[0, 1], [1, 2]]}},
+        {"family": "labs", "problem": {"n": 5}},
+        {"family": "ising", "problem": {"h": [1, -1], "J": [[0, 1, 0.5]]}},
+    ]
+    records = [Record("problems", 0, k, 1000.0, orjson.dumps(event)) for k, event in enumerate(events)]
+    encoded = [one for one in encode(records, LIMITS, DEFAULTS) if isinstance(one, Encoded)]
+    pairs = reduce_events(encoded, now=1000.0, max_kernel_qubits=8, layers=1, share=0.5, max_seconds=2.0)
+    assert [incumbent.ref.family for incumbent, _ in pairs] == ["circuit", "maxcut", "labs", "ising"]
+    kinds = [reduced.kind if reduced else None for _, reduced in pairs]
+    assert kinds == ["clifford", None, "spins", None]  # presolve has solved the chain and the pair
+    for incumbent, reduced in pairs:
+        assert (reduced is None) == (incumbent.kernel_digest is None)
+
+
+@pytest.mark.parametrize(("graph", "kind", "backend"), [(LADDER, "narrow", "exact"), (DENSE, "spins", "tabu")])
+def test_a_sparse_kernel_is_solved_exactly_beyond_26_variables(graph: Any, kind: str, backend: str) -> None:
+    limits = replace(LIMITS, couplings=500)
+    problem = {"edges": [list(edge) for edge in graph.edges]}
+    record = Record("problems", 0, 0, 1000.0, orjson.dumps({"family": "maxcut", "problem": problem}))
+    encoded = [one for one in encode([record], limits, DEFAULTS) if isinstance(one, Encoded)]
+    ((incumbent, reduced),) = reduce_events(
+        encoded, now=1000.0, max_kernel_qubits=60, layers=1, share=0.5, max_seconds=0.5
+    )
+    assert reduced is not None
+    assert (reduced.variables, reduced.kind) == (len(graph), kind)
+    names = ("exact", "tabu")
+    alive: Alive = {"classical": {name: create(name).capabilities.sizes for name in names}}
+    (job,) = route([reduced], now=1000.0, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=alive)
+    assert isinstance(job, JobEvent)
+    assert job.route.backend == backend
+    (proposal,) = execute([job], create)
+    assert proposal.answer is not None
+    admission = admit(record, limits, DEFAULTS)
+    assert isinstance(admission, Admission)
+    outcome = settle(admission, incumbent, proposal, now=1001.0, queue=0.0, trace_id="", versions={}, tick=lambda: 0.0)
+    assert outcome.status == "accepted"
+    if graph is LADDER:
+        assert outcome.objective == graph.number_of_edges()  # of even rings: bipartite

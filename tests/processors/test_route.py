@@ -7,10 +7,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from qmosaic.backends.exact import Exact
-from qmosaic.codecs.circuit import Circuit, Operation
-from qmosaic.codecs.events import Proposal, Reduced, Ref, Route, RouteReason
-from qmosaic.codecs.model import SpinPolynomial, pack_polynomial
+from qmosaic.backends.solvers.exact import Exact
+from qmosaic.codecs.events.hops import Proposal, Reduced, Ref, Route
+from qmosaic.codecs.events.reasons import RouteReason
+from qmosaic.codecs.models.circuit import Circuit, Operation
+from qmosaic.codecs.models.polynomial import SpinPolynomial, pack_polynomial
 from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Alive, Rule, decide, route
 
 ALIVE: Alive = {

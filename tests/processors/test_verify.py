@@ -12,27 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmosaic.codecs import events
-from qmosaic.codecs.arrays import Packed, pack, pack_bits
-from qmosaic.codecs.bundle import Bundle
-from qmosaic.codecs.events import (
-    Answer,
-    CircuitInfo,
-    Failure,
-    Incumbent,
-    Outcome,
-    Proposal,
-    Proposed,
-    Route,
-    Sense,
-    Timing,
-    UsageInfo,
-)
-from qmosaic.codecs.model import SpinPolynomial
+from qmosaic.codecs.events import public, wire
+from qmosaic.codecs.events.hops import Answer, Failure, Incumbent, Proposal, Route
+from qmosaic.codecs.events.public import CircuitInfo, Outcome, Proposed, Timing, UsageInfo
+from qmosaic.codecs.events.reasons import Sense
+from qmosaic.codecs.models.arrays import Packed, pack, pack_bits
+from qmosaic.codecs.models.bundle import Bundle
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.admit import Admission
 from qmosaic.processors.families.base import Evaluation
-from qmosaic.processors.families.spins import bits_of_state, lifted_bits, state_of
-from qmosaic.processors.lift import Lift, pack_lift
+from qmosaic.processors.spins.family import bits_of_state, lifted_bits, state_of
+from qmosaic.processors.spins.lift import Lift, pack_lift
 from qmosaic.processors.verify import TOLERANCE, gain, settle
 from tests.processors.problems import Case, admitted, cases
 
@@ -122,7 +112,7 @@ def end(admission: Admission, known: Incumbent | None, proposed: Proposal | None
         tick=lambda: next(ticks),
     )
     # What every outcome says, whatever happened.
-    assert events.decode(events.encode(outcome), Outcome) == outcome
+    assert wire.decode(wire.encode(outcome), Outcome) == outcome
     assert (outcome.problem_id, outcome.family, outcome.digest, outcome.seed) == (
         admission.ref.problem_id,
         admission.ref.family,
@@ -168,7 +158,7 @@ def test_an_answer_is_judged_against_the_incumbent(
     outcome = end(admission, incumbent(admission, FAIR), proposal(admission, sample))
     assert (outcome.status, outcome.reason) == (status, reason)
     assert (outcome.objective, outcome.improvement) == (objective, improvement)
-    assert outcome.baseline == events.Baseline(5, "tabu", 0.25)
+    assert outcome.baseline == public.Baseline(5, "tabu", 0.25)
     assert (outcome.target, outcome.backend, outcome.route_reason) == ("quantum", "cirq.statevector", "rule")
     assert (outcome.circuit, outcome.confidence, outcome.attempts) == (CIRCUIT, 0.5, 1)
     assert outcome.notes == ["a note"]
@@ -299,7 +289,7 @@ def test_the_deadline_sends_out_the_incumbent() -> None:
 def test_without_an_incumbent_the_quick_answer_goes_out() -> None:
     outcome = end(chosen(), None, None)
     assert (outcome.status, outcome.reason, outcome.solution) == ("fallback", "no_incumbent", [0, 1])
-    assert outcome.baseline == events.Baseline(3, "quick", 0.0)
+    assert outcome.baseline == public.Baseline(3, "quick", 0.0)
 
 
 def test_an_answer_without_an_incumbent_cannot_be_lifted() -> None:
@@ -331,7 +321,7 @@ def test_an_answer_on_an_infeasible_incumbent_is_judged_by_itself() -> None:
     admission = chosen()
     outcome = end(admission, incumbent(admission, ILLEGAL), proposal(admission, GOOD))
     assert (outcome.status, outcome.reason, outcome.improvement) == ("accepted", "improved", 4)
-    assert outcome.baseline == events.Baseline(3, "quick", 0.0)
+    assert outcome.baseline == public.Baseline(3, "quick", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -381,7 +371,7 @@ def test_times() -> None:
     proposed = proposal(admission, GOOD)
     ref = msgspec.structs.replace(proposed.ref, timings={"encode": Timing(1.0, 2.0)})
     outcome = end(admission, incumbent(admission, FAIR), msgspec.structs.replace(proposed, ref=ref))
-    assert outcome.timings == events.Timings({"encode": Timing(1.0, 2.0), "verify": Timing(0.125, 0.5)}, 2.5)
+    assert outcome.timings == public.Timings({"encode": Timing(1.0, 2.0), "verify": Timing(0.125, 0.5)}, 2.5)
 
 
 @settings(deadline=None, max_examples=100)

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qmosaic.streams.life.supervisor import Child, Supervisor
 from qmosaic.streams.settings import Settings, Topics
-from qmosaic.streams.supervisor import Child, Supervisor
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ FAMILY = '''
 import os, signal
 from pathlib import Path
 from dataclasses import dataclass, field
-from qmosaic.processors.families.maxcut import MaxCutFamily, MaxCutInstance
+from qmosaic.processors.families.quadratic.maxcut import MaxCutFamily, MaxCutInstance
 
 
 def act(problem, where):
@@ -65,7 +65,7 @@ class Family(MaxCutFamily):
 BACKEND = """
 import os, signal
 from dataclasses import replace
-from qmosaic.backends.tabu import Tabu
+from qmosaic.backends.solvers.tabu import Tabu
 
 
 class Here(Tabu):
@@ -85,7 +85,7 @@ class There(Here):
 
 SITE = """
 import os, signal
-from qmosaic.processors.families.maxcut import MaxCutFamily, MaxCutInstance
+from qmosaic.processors.families.quadratic.maxcut import MaxCutFamily, MaxCutInstance
 
 parse, evaluate = MaxCutFamily.parse, MaxCutInstance.evaluate
 

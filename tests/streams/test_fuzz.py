@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from fuzz import mutate, seeds
 from qmosaic.codecs.formats.registry import FORMATS
-from qmosaic.streams.cli import read_files
+from qmosaic.streams.cli.submit import read_files
 from qmosaic.streams.client import TERMINAL
-from qmosaic.streams.names import topic_name
-from qmosaic.streams.records import connection
+from qmosaic.streams.kafka.connect import connection
+from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.settings import DefaultSettings, LimitSettings, Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
-from tests.streams.raw_produce import GZIP, LZ4, NONE, SNAPPY, ZSTD, batch, compressed, produce, record
+from tests.streams.kafka.raw_produce import GZIP, LZ4, NONE, SNAPPY, ZSTD, batch, compressed, produce, record
 from tests.streams.test_hostile import good, steady
 
 SECONDS = 1.0

@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.hostile_events import EVENTS, named
-from qmosaic.codecs import events
-from qmosaic.codecs.arrays import Packed
-from qmosaic.codecs.bundle import Bundle
-from qmosaic.codecs.events import Incumbent, Proposal, Ref
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
+from qmosaic.codecs.models.arrays import Packed
+from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.streams.client import TERMINAL
-from qmosaic.streams.names import topic_name
-from qmosaic.streams.records import connection, producing
+from qmosaic.streams.kafka.connect import connection, producing
+from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.settings import Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 
@@ -182,20 +182,20 @@ async def test_forged_internal_records_neither_stall_nor_end_anything(running: P
         Bundle({"bits": Packed("|u1", (3,), "no base64")}),
     ]
     incumbents = [
-        *(events.encode(forged_incumbent(ref(first), state)) for state in states),
-        events.encode(forged_incumbent(ref(2**62))),
-        events.encode(forged_incumbent(ref(first + 10**9))),
-        events.encode(forged_incumbent(ref(-1))),
-        events.encode(forged_incumbent(ref(first, partition=1))),
-        events.encode(forged_incumbent(ref(first + 1000, deadline_at=1e300))),
+        *(wire.encode(forged_incumbent(ref(first), state)) for state in states),
+        wire.encode(forged_incumbent(ref(2**62))),
+        wire.encode(forged_incumbent(ref(first + 10**9))),
+        wire.encode(forged_incumbent(ref(-1))),
+        wire.encode(forged_incumbent(ref(first, partition=1))),
+        wire.encode(forged_incumbent(ref(first + 1000, deadline_at=1e300))),
         b"[" * 5000,
         b"{}",
         None,
     ]
     proposals = [
-        *(events.encode(forged_proposal(ref(first + k))) for k in range(50_000, 50_100)),
-        events.encode(forged_proposal(ref(2**63 - 1))),
-        events.encode(forged_proposal(ref(first, shots=2**60))),
+        *(wire.encode(forged_proposal(ref(first + k))) for k in range(50_000, 50_100)),
+        wire.encode(forged_proposal(ref(2**63 - 1))),
+        wire.encode(forged_proposal(ref(first, shots=2**60))),
         b'{"ref":' + b'{"a":' * 3000,
         b"\xff",
     ]

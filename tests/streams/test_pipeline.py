@@ -20,9 +20,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 import qmosaic
-from qmosaic.codecs.events import Outcome, Rejection
+from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.streams.client import Client, SyncClient, read_outcomes
-from qmosaic.streams.names import topic_name
+from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.settings import LimitSettings, Settings
 from qmosaic.streams.topology import STAGES
 from tests.streams.harness import Pipeline, pipeline, settings_for
@@ -214,7 +214,7 @@ async def test_a_killed_verifier_finds_what_is_open_and_what_is_settled_again(ru
 
 async def test_every_hop_is_in_one_trace_whose_root_is_the_producer(running: Pipeline) -> None:
 
-    from qmosaic.streams.render import read_spans
+    from qmosaic.streams.cli.render import read_spans
 
     foreign = "0af7651916cd43dd8448eb211c80319c"
     event = {
@@ -267,7 +267,7 @@ def test_a_worker_does_not_outlive_its_supervisor(tmp_path_factory: Any) -> None
     import sys
 
     directory = tmp_path_factory.mktemp("orphans")
-    command = [sys.executable, "-m", "qmosaic.streams.cli", "up", "--stages", "encode,verify", "--json"]
+    command = [sys.executable, "-m", "qmosaic.streams.cli.main", "up", "--stages", "encode,verify", "--json"]
     environment = {**os.environ, "QMOSAIC_DATA_DIR": str(directory)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as up:
         assert up.stdout is not None

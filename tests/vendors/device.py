@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from qmosaic.backends.base import Expectations, Job
-from qmosaic.backends.testing import refusal
-from qmosaic.backends.testing_circuits import (
+from qmosaic.backends.conformance.circuits import (
     CircuitKernelConformance,
     expected,
     observables,
     random_circuit,
     teleportation,
 )
-from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
+from qmosaic.backends.conformance.samples import refusal
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 
 
 class DeviceConformance(CircuitKernelConformance):

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
-from qmosaic.backends.paid import Limits, Memory, PaidJob
+from qmosaic.backends.clouds.job import Limits, Memory, PaidJob
+from qmosaic.backends.clouds.price import Price, check_cost
+from qmosaic.backends.clouds.remote import RemoteBackend
+from qmosaic.backends.conformance.circuits import expected
+from qmosaic.backends.conformance.samples import asymmetric_job, job_of, random_kernel, refusal
 from qmosaic.backends.registry import create
-from qmosaic.backends.remote import Price, RemoteBackend, check_cost
-from qmosaic.backends.testing import asymmetric_job, job_of, random_kernel, refusal
-from qmosaic.backends.testing_circuits import expected
-from qmosaic.codecs.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown, OverBudget
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from tests.vendors.server import KEY, Fault, VendorServer
 
 QUICK = Limits(

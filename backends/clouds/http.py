@@ -1,0 +1,96 @@
+"""HTTP with a vendor: bounded, retried where it may be, and the secrets never shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qmosaic.backends.clouds.job import NotAccepted, Unclear
+from qmosaic.codecs.errors import BackendError
+
+
+class Secret:
+    """A text that does not show in reprs, logs or errors."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def reveal(self) -> str:
+        """The text."""
+        return self._text
+
+
+def secret(variable: str) -> Secret:
+    """From the environment, or from the file that `<variable>_FILE` names. Raises BackendError."""
+    text = os.environ.get(variable, "")
+    if path := os.environ.get(f"{variable}_FILE"):
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError):
+            raise BackendError("the file of the key cannot be read", place=f"{variable}_FILE") from None
+    if not text.strip():
+        raise BackendError("no key is set", place=variable, remedy=f"Set {variable}, or {variable}_FILE to its file.")
+    return Secret(text.strip())
+
+
+class Http:
+    """Requests to a vendor, JSON both ways. Each has a connection of its own and is sent once: where the
+    connection cannot be made, nothing was sent, and no pool sends it again over another one."""
+
+    def __init__(self, name: str, base: str, headers: dict[str, Secret], seconds: float) -> None:
+        self._name, self._base, self._headers, self._seconds = name, base.rstrip("/"), headers, seconds
+
+    async def ask(self, method: str, path: str, body: Any = None, missing: bool = False) -> Any:
+        """The answer's JSON; None for 404 where it may be `missing`.
+
+        Raises NotAccepted (429, no connection), Unclear (5xx, broken off, no JSON), BackendError (other 4xx). Neither
+        headers nor the body appear in them.
+        """
+        import aiohttp
+
+        headers = {key: value.reveal() for key, value in self._headers.items()}
+        bound = aiohttp.ClientTimeout(total=self._seconds)
+        where = f"{method} {path}"
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=bound, connector=aiohttp.TCPConnector(force_close=True)) as session,
+                session.request(
+                    method, f"{self._base}{path}", json=body, headers=headers, allow_redirects=False
+                ) as answer,
+            ):
+                status, text = answer.status, await answer.read()
+                retry_after = answer.headers.get("Retry-After", "")
+        except aiohttp.ClientConnectorError as error:
+            raise NotAccepted(f"{where}: no connection: {error.strerror or error}") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unclear(f"{where}: {type(error).__name__}") from None
+        if status == 429:
+            raise NotAccepted(f"{where}: 429", _seconds(retry_after))
+        if status == 404 and missing:
+            return None
+        if status >= 500 or status == 408:
+            raise Unclear(f"{where}: {status}")
+        if status >= 300:
+            said = text[:400].decode(errors="replace")
+            for value in headers.values():  # a server may repeat what it was sent
+                said = said.replace(value, "***").replace(value.rpartition(" ")[2], "***")
+            remedy = "Check the key." if status in (401, 403) else ""
+            raise BackendError(f"{where}: {status} {said[:200]}", place=self._name, remedy=remedy)
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            raise Unclear(f"{where}: {status}, but no JSON") from None
+
+
+def _seconds(text: str) -> float | None:
+    """Of a Retry-After header in seconds; a date counts as none."""
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        return None

@@ -1,0 +1,379 @@
+"""Paid jobs: sent once, whatever breaks, and not left running for nobody.
+
+    planned ──► submitting ──► submitted ──► running ──► completed | failed | cancelled
+       ▲            │              ▲
+       │            ▼              │
+       └──────── unknown ──────────┘
+
+Every state is written to a journal before the next step is taken, so that another worker can go on from it:
+- the intent to send (`submitting`) before anything is sent, the vendor's id (`submitted`) as soon as it is known;
+- after a broken connection, a 5xx or a timeout (`unknown`), and after a crash that left an intent, the vendor is asked
+  for the job by our own id, `asks` times, before it is sent again; a vendor that cannot be asked never gets it again;
+- what is not over at the deadline is cancelled at the vendor before its end is written.
+
+Two workers may hold the same job, for the first may only have been frozen. Entries are numbered, and of two with the
+same number the first in the log counts: whoever wrote the other starts again from what is there. Who wrote an intent
+sends within `lease_seconds` of it or not at all; who takes over waits until the lease and the longest request are over.
+What remains: a process that freezes between its last look at the clock and the system call that sends, for longer
+than the successor waits; clocks that differ by more than `skew_seconds`; a vendor whose list of jobs is
+older than all the asking takes.
+
+As in `cirq_google.engine.stream_manager`, which asks for a result before it creates a job anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Literal, Protocol, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from qmosaic.backends.base import Answer
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.codecs.events.control import Submitted
+from qmosaic.codecs.events.reasons import PaidState
+
+Status = Literal["queued", "running", "completed", "failed", "cancelled", "unknown"]
+"""What a vendor says of a job; unknown: a word that it did not use before."""
+WITHDRAWN = "nobody waits for it"
+T = TypeVar("T")
+
+
+class NotAccepted(Exception):  # noqa: N818 - not an error: the vendor says when to come again
+    """The vendor did not take a request (429), or it never got there. `retry_after`: seconds, if it says so."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unclear(Exception):  # noqa: N818 - not an error: a state
+    """A request got no usable answer: it may have been taken."""
+
+
+class Vendor(Protocol):
+    """What a cloud backend does in single requests, each sent once. They raise `NotAccepted`, `Unclear`, or
+    BackendError for a refusal that will stay one."""
+
+    name: str
+    can_find: bool
+    can_cancel: bool
+
+    async def submit(self, prepared: Any, client_id: str) -> str:
+        """Send a job under our id; the vendor's id of it."""
+        ...
+
+    async def find(self, client_id: str) -> str | None:
+        """The vendor's id of the job with our id; None if it says there is none."""
+        ...
+
+    async def poll(self, vendor_id: str) -> tuple[Status, str]:
+        """How a job is doing, and what the vendor says about it."""
+        ...
+
+    async def fetch(self, vendor_id: str, prepared: Any) -> Answer:
+        """The answer of a completed job."""
+        ...
+
+    async def cancel(self, vendor_id: str) -> None:
+        """Ask the vendor to stop a job; one that has ended is left as it is."""
+        ...
+
+
+class Ledger:
+    """The entries that count, from all that were written, in their order. What is read first is where it begins: what
+    was before may be past its retention."""
+
+    def __init__(self) -> None:
+        self._counted: dict[str, list[Submitted]] = {}
+
+    def take(self, entry: Submitted) -> bool:
+        """Whether the next one written counts."""
+        counted = self._counted.setdefault(entry.client_id, [])
+        if counted and entry.revision != counted[-1].revision + 1:
+            return False
+        counted.append(entry)
+        return True
+
+    def of(self, client_id: str) -> tuple[Submitted, ...]:
+        """All of one job."""
+        return tuple(self._counted.get(client_id, ()))
+
+
+class Journal(Protocol):
+    """Where entries are kept."""
+
+    async def last(self, client_id: str) -> Submitted | None:
+        """The latest entry that counts, whoever wrote it up to now."""
+        ...
+
+    async def append(self, entry: Submitted) -> bool:
+        """Write an entry, durably when this returns; whether it counts."""
+        ...
+
+
+class Memory:
+    """A journal for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+
+    async def last(self, client_id: str) -> Submitted | None:
+        """The latest entry."""
+        return next(reversed(self.ledger.of(client_id)), None)
+
+    async def append(self, entry: Submitted) -> bool:
+        """Write an entry."""
+        return self.ledger.take(entry)
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of every wait, in seconds. `asks`: how often the vendor has to say that it does not know a job.
+
+    `grace_seconds`: after the deadline, for cancelling.
+    """
+
+    lease_seconds: float = 5.0
+    skew_seconds: float = 5.0
+    request_seconds: float = 10.0
+    poll_seconds: float = 1.0
+    ask_seconds: float = 1.0
+    asks: int = 3
+    retry_after_seconds: float = 60.0
+    grace_seconds: float = 60.0
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Wall:
+    """The machine's clock: seconds since the epoch."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        await asyncio.sleep(seconds)
+
+
+WALL = Wall()
+
+
+class _Overtaken(Exception):  # noqa: N818 - not an error: another worker was first
+    """Another worker wrote first; what it wrote is looked at."""
+
+
+class PaidJob:
+    """One job at one vendor, until `deadline` (seconds since the epoch). What it knows is in the journal: an instance
+    may be thrown away at any await, and another one goes on. `backend`: its name there, if not the vendor's."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        prepared: Any,
+        client_id: str,
+        job: str,
+        journal: Journal,
+        deadline: float,
+        limits: Limits,
+        clock: Clock = WALL,
+        backend: str = "",
+    ) -> None:
+        self._vendor, self._prepared, self._id, self._job = vendor, prepared, client_id, job
+        self._journal, self._deadline, self._limits, self._clock = journal, deadline, limits, clock
+        self._writer, self._backend = uuid4().hex, backend or vendor.name
+        self.vendor_id = ""
+        """The vendor's id, as soon as `run` knows it."""
+
+    async def run(self) -> Answer:
+        """The answer. Raises BackendError, JobTimedOut, JobCancelled or JobUnknown."""
+        while True:
+            with suppress(_Overtaken):
+                last = await self._journal.last(self._id)
+                self.vendor_id = last.vendor_id if last else ""
+                if last is not None and last.state in ("failed", "cancelled"):
+                    raise self._ended(last)
+                if last is not None and last.vendor_id:
+                    return await self._finish(last)
+                await self._place(last)
+
+    async def begin(self) -> None:
+        """Write down that it is to be sent, if nothing is written yet."""
+        with suppress(_Overtaken):
+            if await self._journal.last(self._id) is None:
+                await self._write("planned", None)
+
+    async def ended_badly(self) -> BackendError | None:
+        """What `run` would raise at once, if it is known by now that it will."""
+        last = await self._journal.last(self._id)
+        return self._ended(last) if last is not None and last.state in ("failed", "cancelled") else None
+
+    async def withdraw(self) -> None:
+        """See to it that the vendor does not run it, whatever was done so far. Raises JobUnknown."""
+        while True:
+            last = await self._journal.last(self._id)
+            if last is None or last.state in ("planned", "completed", "failed", "cancelled"):
+                return
+            with suppress(_Overtaken):
+                if not last.vendor_id:
+                    vendor_id = await self._reconcile(last)
+                    state: PaidState = "failed" if vendor_id is None else "submitted"
+                    await self._write(state, last, WITHDRAWN, vendor_id=vendor_id or "")
+                else:
+                    await self._cancel(last, WITHDRAWN)
+
+    async def _place(self, last: Submitted | None) -> None:
+        """One step towards the vendor's id: find out whether the job is there, or send it."""
+        if last is not None and last.state in ("submitting", "unknown"):
+            found = await self._reconcile(last)
+            if found is not None:
+                await self._write("submitted", last, vendor_id=found)
+                return
+        if self._clock.now() >= self._deadline:
+            raise self._ended(await self._write("failed", last, "no time left to send it", timed_out=True))
+        intent = await self._write("submitting", last, sends=last.sends + 1 if last else 1)
+        if self._clock.now() - intent.at > self._limits.lease_seconds:
+            return  # too late to send for this intent
+        try:
+            vendor_id = await self._request(self._vendor.submit(self._prepared, self._id))
+        except NotAccepted as refusal:
+            await self._write("planned", intent, str(refusal))
+            later = self._limits.ask_seconds * 2 ** min(intent.sends, 6)
+            later = later if refusal.retry_after is None else refusal.retry_after
+            await self._pause(min(later, self._limits.retry_after_seconds), self._deadline)
+        except Unclear as broken:
+            await self._write("unknown", intent, str(broken))
+        except BackendError as error:
+            await self._write("failed", intent, error.message)
+            raise
+        else:
+            await self._write("submitted", intent, vendor_id=vendor_id)
+
+    async def _reconcile(self, last: Submitted) -> str | None:
+        """Ask the vendor for a job that may have been sent; None when it has said often enough that there is none."""
+        if not self._vendor.can_find:
+            if last.state != "unknown":
+                await self._write("unknown", last, "it may have been sent")
+            raise self._error(JobUnknown, f"it may have been sent, and {self._vendor.name} cannot be asked for it")
+        limits, until = self._limits, self._end(self._limits.asks * self._limits.ask_seconds)
+        if last.state == "submitting":
+            # until then whoever wrote the intent may send
+            over = last.at + limits.lease_seconds + limits.request_seconds + limits.skew_seconds
+            await self._pause(over - self._clock.now(), over)
+            until = max(until, over + limits.grace_seconds)
+        for _ in range(limits.asks):
+            found = await self._insist(lambda: self._vendor.find(self._id), until, "is it there")
+            if found is not None:
+                return found
+            await self._pause(limits.ask_seconds, until)
+        return None
+
+    async def _finish(self, last: Submitted) -> Answer:
+        """Poll a job that the vendor has, and fetch its answer; at the deadline, cancel it."""
+        pause, vendor_id = self._limits.poll_seconds, last.vendor_id
+        while True:
+            try:
+                status, message = await self._insist(lambda: self._vendor.poll(vendor_id), self._end(), "how is it")
+            except BackendError as error:
+                if not isinstance(error, JobUnknown):  # our key is not good any more, or the vendor's id
+                    await self._write("unknown", last, error.message)
+                raise self._error(JobUnknown, f"{error.message}; it may still run there as {vendor_id}") from error
+            if status == "completed":
+                answer = await self._insist(lambda: self._vendor.fetch(vendor_id, self._prepared), self._end(), "fetch")
+                if last.state != "completed":
+                    await self._write("completed", last)
+                return answer
+            if status == "failed":
+                raise self._ended(await self._write("failed", last, f"it failed there: {message}"))
+            if status == "cancelled":
+                raise self._ended(await self._write("cancelled", last, message or "cancelled at the vendor"))
+            if self._clock.now() >= self._deadline:
+                why = f"no answer in time, last heard: {status} {message}".strip()
+                raise self._ended(await self._cancel(last, why, timed_out=True))
+            if status == "running" and last.state != "running":
+                last = await self._write("running", last)
+            await self._pause(pause, self._deadline)
+            pause = min(pause * 1.5, 30 * self._limits.poll_seconds)
+
+    async def _cancel(self, last: Submitted, why: str, timed_out: bool = False) -> Submitted:
+        """Cancel, and see that it is so, before the end is written, which is returned. Raises JobUnknown."""
+        vendor_id, until = last.vendor_id, self._end()
+        try:
+            if not self._vendor.can_cancel:
+                raise self._error(JobUnknown, "it cannot be cancelled there")
+            while True:
+                await self._insist(lambda: self._vendor.cancel(vendor_id), until, "cancelling")
+                status, _ = await self._insist(lambda: self._vendor.poll(vendor_id), until, "is it cancelled")
+                if status in ("completed", "failed", "cancelled"):
+                    break
+                if self._clock.now() >= until:
+                    raise self._error(JobUnknown, f"cancelled, but it is {status}")
+                await self._pause(self._limits.poll_seconds, until)
+        except BackendError as error:
+            await self._write("unknown", last, error.message)
+            raise self._error(JobUnknown, f"{why}; {error.message}; it may still run there as {vendor_id}") from error
+        return await self._write("cancelled", last, why, timed_out=timed_out)
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]], until: float, what: str) -> T:
+        """A question that may be asked again, until it is answered. Raises JobUnknown when the time is over."""
+        pause = self._limits.ask_seconds
+        while True:
+            try:
+                return await self._request(ask())
+            except (NotAccepted, Unclear) as error:
+                if self._clock.now() >= until:
+                    raise self._error(JobUnknown, f"no answer to “{what}”: {error}") from error
+                later = getattr(error, "retry_after", None)
+                await self._pause(pause if later is None else min(later, self._limits.retry_after_seconds), until)
+                pause = min(pause * 2, 30 * self._limits.ask_seconds)
+
+    async def _request(self, work: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._limits.request_seconds):
+                return await work
+        except TimeoutError:
+            raise Unclear(f"no answer after {self._limits.request_seconds:g} s") from None
+
+    async def _pause(self, seconds: float, until: float) -> None:
+        await self._clock.sleep(max(0.0, min(seconds, until - self._clock.now())))
+
+    def _end(self, seconds: float = 0.0) -> float:
+        """The last moment for questions: some time after the deadline, and after now where that is over."""
+        return max(self._deadline, self._clock.now() + seconds) + self._limits.grace_seconds
+
+    async def _write(self, state: PaidState, last: Submitted | None, message: str = "", **more: Any) -> Submitted:
+        sends, vendor_id = (last.sends, last.vendor_id) if last else (0, "")
+        entry = Submitted(
+            client_id=self._id,
+            revision=last.revision + 1 if last else 1,
+            writer=self._writer,
+            backend=self._backend,
+            job=self._job,
+            state=state,
+            at=self._clock.now(),
+            message=message[:500],
+            **{"sends": sends, "vendor_id": vendor_id, **more},
+        )
+        if not await self._journal.append(entry):
+            raise _Overtaken
+        return entry
+
+    def _ended(self, entry: Submitted) -> BackendError:
+        """What a last entry says, to whoever wrote it as to who reads it later."""
+        kind = JobTimedOut if entry.timed_out else JobCancelled if entry.state == "cancelled" else BackendError
+        return self._error(kind, entry.message)
+
+    def _error(self, kind: type[BackendError], message: str) -> BackendError:
+        remedy = "Look for it at the vendor before you send it again." if kind is JobUnknown else ""
+        return kind(f"{self._vendor.name}: {message}", place=self._id, remedy=remedy)

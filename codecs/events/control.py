@@ -1,0 +1,69 @@
+"""The events for whoever operates the pipeline: signs of life, the journal of paid jobs, audit, dead letters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from qmosaic.codecs.events.reasons import PaidState, Target
+from qmosaic.codecs.models.kernel import Kind
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the journal of paid jobs. `job` is what was sent (a digest), under `client_id`, to `backend`.
+
+    `revision` counts from 1; `writer`: who wrote it; `at`: seconds since the epoch; `sends`: how often the job was
+    about to be sent. Of two entries with one revision the first counts. `timed_out`: its time was over.
+    """
+
+    client_id: str
+    revision: int
+    writer: str
+    backend: str
+    job: str
+    state: PaidState
+    at: float
+    sends: int = 0
+    vendor_id: str = ""
+    message: str = ""
+    timed_out: bool = False
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision, for whoever asks later: duplicates dropped, outcomes settled and why, records put aside.
+
+    `put_aside`: a record of an internal topic that fits no problem or nothing at all; `detail` says which.
+    """
+
+    event: Literal["settled", "rejected", "duplicate", "put_aside"]
+    problem_id: str
+    tenant: str
+    partition: int
+    offset: int
+    at: float
+    status: str
+    reason: str
+    detail: dict[str, Any]
+
+
+class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An execute worker's sign of life, every second: what it runs, of which kind and up to which size."""
+
+    worker: str
+    target: Target
+    backends: dict[str, dict[Kind, int]]  # name → kind of kernel → max qubits
+    at: float
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """An internal event that a hop could not handle at all: its original bytes (base64) and the error."""
+
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    error: str
+    original: str
+    at: float
+    truncated: bool = False  # `original` is the beginning alone

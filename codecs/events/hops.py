@@ -1,0 +1,138 @@
+"""The events between the hops. They carry arrays packed, and all who read and write them are of one release."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from qmosaic.codecs.events.public import CircuitInfo, Timing, UsageInfo
+from qmosaic.codecs.events.reasons import Priority, RouteReason, Target
+from qmosaic.codecs.models.arrays import Packed
+from qmosaic.codecs.models.bundle import Bundle
+from qmosaic.codecs.models.kernel import Kind, PackedKernel
+
+
+class Ref(msgspec.Struct, frozen=True, kw_only=True):
+    """What every internal event says about its problem: whose it is, where it arrived, until when."""
+
+    problem_id: str
+    partition: int
+    offset: int
+    family: str
+    digest: str
+    tenant: str
+    priority: Priority
+    target: Literal["auto", "classical", "gpu", "quantum"]
+    shots: int
+    seed: int
+    received_at: float  # seconds since the epoch: the problem record's timestamp
+    deadline_at: float
+    sent_at: float = 0.0  # when this event was sent, by the sender's clock
+    timings: dict[str, Timing] = {}
+
+
+class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """encode → reduce: the compact model; a `Bundle` where only the family knows what it is.
+
+    `size`: how much work reduce has with it, in variables of a max-cut.
+    """
+
+    ref: Ref
+    model: PackedKernel | Bundle
+    size: int
+
+
+class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
+    """reduce → verify: the best classical solution, and how to lift a kernel's answer, in the family's terms.
+
+    `kernel_digest` None: there is no kernel, the incumbent is proven optimal.
+    """
+
+    ref: Ref
+    state: Bundle
+    solver: str
+    seconds: float
+    kernel_digest: str | None
+    lift: Bundle | None
+
+
+class Reduced(msgspec.Struct, frozen=True, kw_only=True):
+    """reduce → route: the kernel, its size for the policy, and its tuned angles (radians) if it is a polynomial."""
+
+    ref: Ref
+    kernel: PackedKernel
+    kernel_digest: str
+    kind: Kind
+    variables: int
+    couplings: int
+    size: int  # how much work it is to run, in qubits of a QAOA circuit
+    gammas: list[float]
+    betas: list[float]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, and why."""
+
+    target: Target
+    backend: str
+    reason: RouteReason
+    rule: str
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """route → execute: one kernel for one backend."""
+
+    ref: Ref
+    job_id: str
+    attempt: int
+    route: Route
+    kernel: PackedKernel
+    kernel_digest: str
+    size: int  # how much work it is, in qubits of a QAOA circuit
+    gammas: list[float]
+    betas: list[float]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend says of a kernel, by the kind of the kernel.
+
+    A polynomial: `bits`, the best sample (packed bits), its `energy`, and `confidence`, the share of the samples
+    whose energy equals it. A circuit: `samples` of its classical bits (uint8, a row each) and their `counts`
+    (int64); or, where it has observables, their expectation `values` and standard `errors` (0: exact).
+    """
+
+    circuit: CircuitInfo | None
+    bits: Packed | None = None
+    energy: float | None = None
+    confidence: float | None = None
+    samples: Packed | None = None
+    counts: Packed | None = None
+    values: list[float] = []
+    errors: list[float] = []
+    usage: UsageInfo | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people.
+
+    `ended`: how a paid job ended; unknown: it may still run at the vendor. `usage`: where the vendor had it.
+    """
+
+    stage: str
+    reason: Literal["execution_failed", "over_budget", "no_backend", "stage_failed", "worker_crashed"]
+    message: str
+    route_reason: RouteReason | None = None  # of the route stage, where it found no route
+    ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None
+    usage: UsageInfo | None = None
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """execute (or a hop that failed) → verify: an answer not yet believed, or the failure."""
+
+    ref: Ref
+    kernel_digest: str | None
+    route: Route | None
+    attempt: int
+    answer: Answer | None
+    failure: Failure | None

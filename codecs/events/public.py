@@ -1,0 +1,146 @@
+"""The events that producers send and consumers read: plain JSON, and readable for ever."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from qmosaic.codecs.events.reasons import OutcomeReason, Priority, RouteReason, Sense, Status, Target
+
+PROBLEM_SCHEMA: Final = "qmosaic.problem/1"
+OUTCOME_SCHEMA: Final = "qmosaic.outcome/1"
+REJECTION_SCHEMA: Final = "qmosaic.rejection/1"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What a producer sends. Only `family` and `problem` are required.
+
+    `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` is the way the
+    objective is meant where it is not the family's own. `labels` come back unchanged on the outcome.
+    """
+
+    family: str
+    problem: dict[str, Any]
+    schema: Literal["qmosaic.problem/1"] = PROBLEM_SCHEMA
+    id: str | None = None
+    deadline: float | str | None = None
+    target: Literal["auto", "classical", "gpu", "quantum"] = "auto"
+    shots: int | None = None
+    seed: int | None = None
+    tenant: str = "default"
+    priority: Priority = "normal"
+    sense: Sense | None = None
+    labels: dict[str, Any] = {}
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds a problem waited for a hop (transport and queue), and seconds the hop worked on it."""
+
+    queue: float
+    work: float
+
+
+class CircuitInfo(msgspec.Struct, frozen=True):
+    """The circuit that ran: counts after compilation."""
+
+    qubits: int
+    depth: int
+    two_qubit_gates: int
+    shots: int
+
+
+class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run took of others: seconds in the vendor's queue and on its device, US dollars, the vendor's job id.
+
+    `cost_usd` None: no charge is known, neither told by the vendor nor known by a price that is set.
+    """
+
+    queue_seconds: float = 0.0
+    device_seconds: float = 0.0
+    cost_usd: float | None = None
+    vendor_job_id: str = ""
+
+
+class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it."""
+
+    objective: int | float | None
+    solver: str
+    seconds: float
+    details: dict[str, Any] = {}
+
+
+class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the backend's answer comes to by the problem's own data, whether it was accepted or not."""
+
+    objective: int | float | None
+    feasible: bool
+    error: float = 0.0
+    violations: list[str] = []
+    details: dict[str, Any] = {}
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds by hop, and from the problem's arrival to its outcome."""
+
+    hops: dict[str, Timing]
+    total: float
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The verified end of a problem. `objective` is in the sense and scale of what the producer sent.
+
+    `improvement` is how much better than the baseline, in the problem's sense: never negative when accepted.
+    `error` is the objective's standard error where it was measured. `details` are the family's. `solution` None:
+    there is none, nobody could run it. `proposed` is the backend's answer, judged, also where it was not accepted.
+    `usage` is what that answer, or the attempt at one, took of a vendor; None where nothing is known of any.
+    Objective and improvement are None where there is nothing to compare.
+    """
+
+    problem_id: str
+    family: str
+    status: Status
+    reason: OutcomeReason
+    sense: Sense
+    objective: int | float | None
+    solution: Any
+    feasible: bool
+    baseline: Baseline | None
+    improvement: int | float | None
+    target: Target | None
+    backend: str | None
+    route_reason: RouteReason | None
+    circuit: CircuitInfo | None
+    confidence: float | None
+    timings: Timings
+    attempts: int
+    seed: int
+    digest: str
+    versions: dict[str, str]
+    trace_id: str
+    tenant: str
+    labels: dict[str, Any]
+    notes: list[str]
+    error: float = 0.0
+    details: dict[str, Any] = {}
+    proposed: Proposed | None = None
+    usage: UsageInfo | None = None
+    schema: Literal["qmosaic.outcome/1"] = OUTCOME_SCHEMA
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of what never was a valid problem. `original` is its bytes in base64, `source` where it arrived."""
+
+    problem_id: str
+    code: str
+    message: str
+    place: str
+    remedy: str
+    source: dict[str, Any]
+    original: str | None
+    truncated: bool
+    trace_id: str
+    labels: dict[str, Any]
+    schema: Literal["qmosaic.rejection/1"] = REJECTION_SCHEMA
+    status: Literal["rejected"] = "rejected"

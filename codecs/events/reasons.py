@@ -1,0 +1,50 @@
+"""The closed sets of words that events use: why a decision was taken, and what it says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Sense = Literal["min", "max"]
+Target = Literal["classical", "gpu", "quantum"]
+Priority = Literal["high", "normal", "low"]
+Status = Literal["accepted", "fallback"]
+
+# Why an answer was accepted, or why the classical fallback went out instead.
+OutcomeReason = Literal[
+    "improved",  # accepted: better than the incumbent
+    "equal",  # accepted: as good as the incumbent
+    "verified",  # accepted: agrees with an independent simulation (circuits)
+    "unverified",  # accepted, but nothing independent could check it; `details` say why (circuits)
+    "solved_in_reduce",  # accepted: presolve left nothing to decide, the answer is optimal
+    "worse_than_baseline",  # fallback: the answer is valid but worse than the incumbent
+    "within_error",  # fallback: no better than the incumbent by more than its own standard error
+    "infeasible",  # fallback: the answer breaks a constraint of the problem
+    "mismatch",  # fallback: the answer contradicts an independent simulation (circuits)
+    "invalid_answer",  # fallback: the proposal does not fit the kernel
+    "deadline",  # fallback: no answer by the deadline, the incumbent was there
+    "no_incumbent",  # fallback: not even a usable incumbent by the deadline; the family's quick answer, if it has one
+    "execution_failed",  # fallback: the backend failed the job
+    "over_budget",  # fallback: the job costs more than may be spent on one, or nobody knows what; it was not sent
+    "no_backend",  # fallback: no live worker takes the job
+    "stage_failed",  # fallback: a hop before execution, or the judgement of the answer, failed on this problem
+    "worker_crashed",  # fallback: a worker died at this problem three times
+    "overloaded",  # fallback: more problems waited than can be answered in time, this one certainly too late
+]
+RouteReason = Literal[
+    "requested",  # the problem names its target
+    "requested_unavailable",  # it names one, and no live worker of it takes the kernel: no route
+    "rule",  # a rule of the settings matched and its target is alive
+    "rule_unavailable",  # the rule's target or backend is not alive, or no rule matched: the next that is alive
+    "too_large",  # the kernel is over what the wanted target takes: the next that takes it
+    "no_backend",  # no live worker of any target takes the kernel: no route
+]
+PaidState = Literal[
+    "planned",  # not sent, or the vendor did not take it
+    "submitting",  # about to be sent: the intent
+    "submitted",  # the vendor has it, its id is known
+    "unknown",  # it may have been sent, or may still run: the vendor is asked before anything else
+    "running",
+    "completed",
+    "failed",
+    "cancelled",
+]

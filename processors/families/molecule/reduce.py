@@ -1,0 +1,141 @@
+"""From the qubit Hamiltonian to the kernel: sector, tapering, variational search, and the circuit to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from qmosaic.codecs.models.bundle import Bundle, array, bundle
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
+from qmosaic.codecs.models.paulis import Masks, PauliOperator, odd, strings
+from qmosaic.processors.families.base import Reduction, Task
+from qmosaic.processors.families.molecule import vqe
+from qmosaic.processors.families.molecule.fermions import Generator, excitations
+from qmosaic.processors.families.molecule.hamiltonian import Hamiltonian
+from qmosaic.processors.families.molecule.symmetries import Tapering
+
+SAME = 1e-9
+"""Energies this close, in hartree, are one."""
+PRESENT = 1e-3
+"""The weight with which a symmetry sector must be in the ground state to have part in it."""
+
+Rotations = list[tuple[int, int, float]]
+
+
+def reduced(task: Task, clock: Callable[[], float] = monotonic) -> Reduction:
+    """One problem: the incumbent is the Hartree-Fock state; the kernel prepares the variational one, with one
+    observable, the Hamiltonian. No kernel where no better state than a basis state is possible.
+    """
+    started = clock()
+    if not isinstance(task.model, Bundle):
+        raise TypeError(f"expected a bundle, got {type(task.model).__name__}")
+    model, values = task.model, task.model.values
+    n = int(values["qubits"])
+    operator = PauliOperator(n, *(array(model, name) for name in ("x", "z", "coefficients")))
+    fermions = values["alpha"] >= 0
+    whole = Hamiltonian(operator, (values["alpha"], values["beta"]) if fermions else None, values["spins"])
+    states, energies, reference = whole.states, whole.energies[whole.states], whole.reference
+    evidence = _evidence(whole, bool(values["built"]))
+    if whole.heavy:  # the circuit of the determinant alone, whose energy a backend can still tell
+        nothing = np.zeros(0, np.int64)
+        energy = whole.energy(reference)
+        lift = bundle({"x": nothing, "z": nothing, "angles": np.zeros(0)}, reference=reference, energy=energy)
+        kernel = _circuit(operator, reference, [])
+        return Reduction(bundle(evidence, reference=reference), "hartree_fock", clock() - started, kernel, lift)
+    least, ground = whole.ground
+    start = _start(operator, states, energies, np.abs(ground) ** 2, reference)
+    if energies[np.searchsorted(states, start)] <= least + SAME:
+        state = bundle(evidence, reference=start)
+        return Reduction(state, "hartree_fock", clock() - started, None)
+
+    tapering = Tapering.of(operator, start)
+    tapered = tapering.operator(operator)
+    if fermions:
+        kept = (odd(states[:, None] & tapering.symmetries) == odd(start & tapering.symmetries)).all(axis=1)
+        space, origin = vqe.Space.of(operator, states[kept]), start
+        listed = vqe.Listed.of(space, excitations(n, values["spins"]))
+        pool: vqe.Pool = listed
+    else:
+        space = vqe.Space.of(tapered, np.arange(1 << tapering.qubits, dtype=np.int64))
+        origin = int(tapering.span.coordinates(start))
+        pool = vqe.Strings(tapering.qubits, tuple(x for x in np.unique(tapered.x).tolist() if x), space.complex)
+    fixed: tuple[Generator, ...] = ()
+    if values["ansatz"] == "uccsd":
+        fixed = vqe.Listed.of(space, excitations(n, values["spins"], start)).generators
+    found = vqe.search(
+        space,
+        origin,
+        pool,
+        fixed,
+        lowest=least,
+        seed=task.seed,
+        seconds=task.seconds - (clock() - started),
+        clock=clock,
+    )
+
+    small: Rotations = []
+    for generator, angle in zip(found.generators, found.angles.tolist(), strict=True):
+        small += _merged(generator.rotations(angle), tapering if fermions else None)
+    x, z = tapering.lift([x for x, _, _ in small], [z for _, z, _ in small])
+    angles = np.array([angle for _, _, angle in small])
+    if values["taper"]:
+        kernel = _circuit(tapered, int(tapering.span.coordinates(start)), small)
+    else:
+        kernel = _circuit(operator, start, list(zip(x.tolist(), z.tolist(), angles.tolist(), strict=True)))
+    return Reduction(
+        bundle(evidence, reference=reference),
+        "hartree_fock",
+        clock() - started,
+        kernel,
+        bundle({"x": x, "z": z, "angles": angles}, reference=start, energy=found.energy),
+    )
+
+
+def _evidence(whole: Hamiltonian, built: bool) -> dict[str, Any]:
+    """What verify does not work out by itself: the ground state of a large one, the Hamiltonian of a large geometry."""
+    arrays: dict[str, Any] = {}
+    if not whole.small and not whole.heavy:
+        _, ground = whole.ground
+        arrays["ground"] = np.stack([ground.real, np.imag(ground)]).astype(np.float64)
+    if built:
+        operator = whole.operator
+        arrays |= {"x": operator.x, "z": operator.z, "coefficients": operator.coefficients}
+    return arrays
+
+
+def _start(operator: PauliOperator, states: Masks, energies: Masks, weights: Masks, reference: int) -> int:
+    """The Hartree-Fock state; or, where the ground state has another symmetry, the basis state of least energy that
+    has it: no rotation that conserves the symmetries would lead there.
+    """
+    symmetries = Tapering.of(operator, reference).symmetries
+    signs = odd(states[:, None] & symmetries)
+    own = (signs == odd(reference & symmetries)).all(axis=1)
+    if weights[own].sum() >= PRESENT:
+        return reference
+    there = (signs == signs[np.argmax(weights)]).all(axis=1)
+    return int(states[there][np.argmin(energies[there])])
+
+
+def _merged(rotations: Rotations, tapering: Tapering | None) -> Rotations:
+    """Commuting rotations on the tapered register, where several may have become one string."""
+    if tapering is None:
+        return [rotation for rotation in rotations if rotation[2]]
+    xs, zs, signs = tapering.taper([x for x, _, _ in rotations], [z for _, z, _ in rotations])
+    total: dict[tuple[int, int], float] = {}
+    for x, z, sign, (_, _, angle) in zip(xs.tolist(), zs.tolist(), signs.tolist(), rotations, strict=True):
+        total[x, z] = total.get((x, z), 0.0) + sign * angle
+    return [(x, z, angle) for (x, z), angle in total.items() if abs(angle) > 1e-12]
+
+
+def _circuit(observable: PauliOperator, reference: int, rotations: Rotations) -> Circuit:
+    n = observable.n
+    operations = [Operation("x", (i,)) for i in range(n) if reference >> (n - 1 - i) & 1]
+    names = strings(n, [x for x, _, _ in rotations], [z for _, z, _ in rotations])
+    for name, (_, _, angle) in zip(names, rotations, strict=True):
+        qubits = tuple(i for i, letter in enumerate(name) if letter != "I")
+        operations.append(Operation("rotation", qubits, (angle,), "".join(name[i] for i in qubits)))
+    energy = PauliSum(n, observable.strings(), tuple(observable.coefficients.tolist()))
+    return Circuit(n, 0, tuple(operations), (energy,), variational=True)

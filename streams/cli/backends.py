@@ -1,0 +1,189 @@
+"""`qmosaic backends`: what there is, what one takes, and whether it works here and now."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from qmosaic.backends import registry
+from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, run_sync
+from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
+from qmosaic.codecs.models.kernel import Kernel
+from qmosaic.codecs.models.polynomial import SpinPolynomial
+from qmosaic.codecs.text import shown
+from qmosaic.streams.cli.common import FAILED, USAGE, JsonOption, emit, fail
+from qmosaic.streams.cli.render import console
+
+backends_app = typer.Typer(help="Execution targets: simulators, solvers, devices.")
+
+NameArgument = Annotated[str, typer.Argument(help="Its name, with an argument after a slash where it takes one.")]
+SHOTS = 1000
+
+
+@backends_app.callback(invoke_without_command=True)
+def backends(context: typer.Context, as_json: JsonOption = False) -> None:
+    """The backends; `backends show NAME` tells what one takes, `backends check NAME` tries it."""
+    if not context.invoked_subcommand:
+        backends_list(as_json)
+
+
+@backends_app.command("list")
+def backends_list(as_json: JsonOption = False) -> None:
+    """All backends there are, built in or installed, and the wrappers around them."""
+    rows = [_row(name) for name in registry.names()]
+    rows += [
+        {"name": f"{name}(NAME)", "target": "", "about": entry.about, "extra": entry.extra}
+        for name, entry in registry.WRAPPERS.items()
+    ]
+    if as_json:
+        for row in rows:
+            emit(row)
+        return
+    table = Table("backend", "target", "about", "needs", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(escape(row[key]) for key in ("name", "target", "about", "extra")))
+    console().print(table)
+
+
+def _row(name: str) -> dict[str, str]:
+    entry = registry.BUILT_IN.get(name)
+    if entry is None:
+        return {"name": name, "target": registry.target_of(name), "about": "of another package", "extra": ""}
+    shown = f"{name}/{entry.argument}" if entry.argument else name
+    return {"name": shown, "target": entry.target, "about": entry.about, "extra": entry.extra}
+
+
+@backends_app.command("show")
+def backends_show(name: NameArgument, as_json: JsonOption = False) -> None:
+    """What a backend takes: sizes, gates, connectivity, noise."""
+    backend = _create(name)
+    said = _described(backend.capabilities)
+    if as_json:
+        emit({"name": backend.name, **said})
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in {"name": backend.name, **said}.items():
+        table.add_row(key.replace("_", " "), escape(shown(_text(value))))
+    console().print(table)
+    backend.close()
+
+
+def _described(capabilities: Capabilities) -> dict[str, Any]:
+    pairs = capabilities.connectivity
+    return {
+        "target": capabilities.target,
+        "qubits": capabilities.sizes,
+        "batch": capabilities.batch,
+        "gates": list(capabilities.gates) or "any",
+        "connectivity": "all to all" if pairs is None else pairs,
+        "noise": capabilities.noise or "none",
+        "paid": capabilities.paid,
+    }
+
+
+def _text(value: Any) -> str:
+    match value:
+        case dict():
+            return ", ".join(f"{kind}: {most}" for kind, most in value.items())
+        case bool():
+            return "yes" if value else "no"
+        case tuple():
+            shown = " ".join(f"{a}-{b}" for a, b in value[:12])
+            return f"{len(value)} pairs: {shown}{' …' if len(value) > 12 else ''}"
+        case list():
+            return ", ".join(value)
+    return str(value)
+
+
+@backends_app.command("check")
+def backends_check(
+    name: NameArgument,
+    as_json: JsonOption = False,
+    pay: Annotated[bool, typer.Option("--pay", help="Run the jobs on a backend that costs, too.")] = False,
+) -> None:
+    """Try a backend: its health, then a small job of each kind it takes, whose answer is known. Exit code 1: wrong."""
+    backend = _create(name)
+    wrong = 0
+    for said in _checks(backend, pay):
+        wrong += not said["ok"]
+        if as_json:
+            emit({"backend": backend.name, **said})
+        else:
+            mark = ("ok   ", "green") if said["ok"] else ("wrong", "red")
+            console().print(Text.assemble(mark, f"  {said['check']:<12} {shown(said['said'])}"))
+    backend.close()
+    if wrong:
+        raise typer.Exit(FAILED)
+
+
+def _create(name: str) -> Backend:
+    try:
+        return registry.create(name)
+    except BackendError as error:
+        fail(error, USAGE)
+
+
+def _checks(backend: Backend, pay: bool) -> Any:
+    """What is found, one after the other: `check`, `ok`, `said`."""
+    start = perf_counter()
+    try:
+        health = backend.health()
+        yield {"check": "health", "ok": health.ok, "said": health.message or "takes jobs"}
+        if backend.capabilities.paid and not pay:
+            yield {"check": "jobs", "ok": True, "said": "not run, for they cost: --pay runs them"}
+            return
+        backend.warm_up()
+    except BackendError as error:
+        yield {"check": "health", "ok": False, "said": str(error)}
+        return
+    yield {"check": "warm-up", "ok": True, "said": f"{perf_counter() - start:.1f} s"}
+    for kind, kernel in _kernels().items():
+        if kind not in backend.capabilities.sizes:
+            continue
+        yield {"check": kind, **_tried(backend, kernel)}
+
+
+def _kernels() -> dict[str, Kernel]:
+    """x = 01 is the one optimum, and what the circuits end in."""
+    flip = (Operation("x", (1,)),)
+    measure = Operation("measure", (0, 1), bits=(0, 1))
+    zz = PauliSum(2, ("ZI", "IZ"), (1.0, 2.0))
+    return {
+        "spins": SpinPolynomial.of(2, h=[-1, 1]),
+        "circuit": Circuit(2, 2, (*flip, measure)),
+        "clifford": Circuit(2, 2, (*flip, measure)),
+        "variational": Circuit(2, 0, flip, (zz,), variational=True),
+    }
+
+
+def _tried(backend: Backend, kernel: Kernel) -> dict[str, Any]:
+    # with these angles one layer brings every field of size 1 to its optimum exactly
+    angles = np.full(1, np.pi / 4)
+    exact = isinstance(kernel, Circuit) and bool(kernel.observables)
+    job = Job(kernel, 0 if exact else SHOTS, 1, gammas=angles, betas=-angles)
+    start = perf_counter()
+    try:
+        estimate = backend.estimate(job)
+        (answer,) = run_sync(backend, [backend.prepare(job)])
+    except BackendError as error:
+        return {"ok": False, "said": str(error)}
+    seconds = perf_counter() - start
+    ok, found = _judged(answer, estimate.fidelity)
+    return {"ok": ok, "said": f"{found}, {1000 * seconds:.0f} ms"}
+
+
+def _judged(answer: Result | Expectations, fidelity: float) -> tuple[bool, str]:
+    """Whether it is the known answer, as far as the noise lets it be."""
+    if isinstance(answer, Expectations):
+        value = float(answer.values[0])
+        # a solver may know better than the circuit: -3 is the least there is
+        return value <= -1 + 0.1 + 2 * (1 - fidelity), f"{value:.3f}"
+    right = float(answer.counts[(answer.samples == [0, 1]).all(axis=1)].sum() / answer.counts.sum())
+    return right >= 0.8 * fidelity, f"{100 * right:.1f} % right"

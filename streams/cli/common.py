@@ -1,0 +1,75 @@
+"""What the commands share: exit codes, errors, JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import orjson
+import typer
+
+from qmosaic.codecs.errors import QmosaicError, SettingsError
+from qmosaic.codecs.text import shown, shown_json
+from qmosaic.streams import settings as settings_module
+from qmosaic.streams.settings import Settings
+
+OK, FAILED, USAGE, REJECTED, LATE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else.")]
+MOST_SAID = 2000
+"""Characters of one line on standard error."""
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    typer.echo(shown(text, MOST_SAID), err=True)
+
+
+def fail(error: QmosaicError, code: int = FAILED) -> NoReturn:
+    """Say what was wrong, where, and what to do; end."""
+    say(f"error: {error}")
+    raise typer.Exit(code)
+
+
+def emit(value: Any) -> None:
+    """One JSON line on standard output."""
+    data = value if isinstance(value, dict) else msgspec.to_builtins(value)
+    sys.stdout.write(shown_json(orjson.dumps(data).decode()) + "\n")
+    sys.stdout.flush()
+
+
+BrokerOption = Annotated[
+    str | None, typer.Option("--broker", help="`embedded`, or HOST:PORT,… of a Kafka.", show_default=False)
+]
+
+
+def load_settings(broker: str | None = None) -> Settings:
+    """The settings, `--broker` on top."""
+    try:
+        settings = settings_module.load()
+    except SettingsError as error:
+        fail(error, USAGE)
+    return msgspec.structs.replace(settings, broker=broker) if broker else settings
+
+
+def run(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run to the end; SIGTERM and Ctrl-C cancel, and everything drains on the way out."""
+
+    async def main() -> int:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return INTERRUPTED
+
+    try:
+        code = asyncio.run(main())
+    except QmosaicError as error:
+        fail(error, USAGE if error.code in ("invalid_file", "invalid_settings") else FAILED)
+    raise typer.Exit(code)

@@ -1,0 +1,40 @@
+"""The command line. Exit codes: 0 done; 1 an error of ours or of the environment; 2 wrong usage or input;
+3 a problem was rejected; 4 no outcome in time; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from qmosaic.streams.cli.backends import backends_app
+from qmosaic.streams.cli.families import families_app
+from qmosaic.streams.cli.pipeline import settings_command, status, topics_create, topics_show, topology, up, worker
+from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
+
+app = typer.Typer(
+    help="A streaming control plane for hybrid quantum-classical computing on Kafka.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+app.add_typer(families_app, name="families")
+app.add_typer(backends_app, name="backends")
+
+for command in (up, worker, submit, outcomes, solve, demo, status):
+    app.command()(command)
+app.command("settings")(settings_command)
+app.command()(topology)
+topics_app.command("create")(topics_create)
+topics_app.command("show")(topics_show)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

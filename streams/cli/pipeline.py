@@ -1,0 +1,190 @@
+"""Commands with the pipeline itself: `up`, `worker`, `status`, `topics`, `topology`, `settings`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.table import Table
+
+from qmosaic.codecs.errors import SettingsError
+from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, emit, fail, load_settings, run
+from qmosaic.streams.cli.render import console
+from qmosaic.streams.settings import EMBEDDED, Settings
+
+StagesOption = Annotated[str, typer.Option("--stages", help="Comma-separated; `execute` is all its targets.")]
+
+
+def up(
+    broker: BrokerOption = None,
+    stages: StagesOption = "all",
+    scale: Annotated[str, typer.Option("--scale", help="Workers by stage, e.g. `verify=2,encode=2`.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Start everything, supervised; Ctrl-C or SIGTERM drains and stops it."""
+    settings = load_settings(broker)
+    run(_up(settings, _stages(stages), _scale(scale), as_json))
+
+
+async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_json: bool) -> int:
+    from qmosaic.streams.life.supervisor import Supervisor
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    logs = Path(settings.data_dir) / "logs"
+    supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=tell)
+    tell("starting: a first start compiles for about a minute")
+    try:
+        async with supervisor:
+            address = supervisor.settings.broker
+            if as_json:
+                emit({"broker": address, "stages": stages, "logs": str(logs)})
+            else:
+                typer.echo(f"ready   broker {address}")
+                typer.echo(f"        stages {', '.join(stages)}")
+                typer.echo(f"        logs   {logs}")
+                if settings.otlp_endpoint:
+                    typer.echo(f"        traces {settings.otlp_endpoint}")
+                typer.echo(f"try     qmosaic submit FILE --wait --broker {address}")
+            await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        tell("stopped")
+    return OK
+
+
+def worker(
+    stages: StagesOption,
+    broker: BrokerOption = None,
+    instance: Annotated[
+        str | None, typer.Option(help="Name of this worker, the same after a restart. Default: the host's.")
+    ] = None,
+) -> None:
+    """One worker for a cluster: workers of the same stage share the work as a consumer group."""
+    settings = load_settings(broker)
+    if settings.broker == EMBEDDED:
+        fail(SettingsError("a worker needs a broker", remedy="Give --broker HOST:PORT, or use `qmosaic up`."), USAGE)
+    run(_worker(settings, _stages(stages), instance or os.uname().nodename))
+
+
+async def _worker(settings: Settings, stages: list[str], instance: str) -> int:
+    from qmosaic.streams.life.supervisor import Supervisor
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    try:
+        async with Supervisor(settings, stages, suffix=f"-{instance}", tell=tell):
+            tell(f"ready: {', '.join(stages)} at {settings.broker}")
+            await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        tell("stopped")
+    return OK
+
+
+def topics_create(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """Create every topic that is missing."""
+    from qmosaic.streams.life.topics import create_topics
+
+    settings = load_settings(broker)
+
+    async def work() -> int:
+        created = await create_topics(settings)
+        if as_json:
+            for name in created:
+                emit({"created": name})
+        else:
+            typer.echo(f"created {len(created)}: {', '.join(created)}" if created else "all topics are there")
+        return OK
+
+    run(work())
+
+
+def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """Every topic with partitions, retention, key and schema."""
+    from qmosaic.streams.life.topics import show_topics
+
+    settings = load_settings(broker)
+
+    async def work() -> int:
+        rows = await show_topics(settings)
+        if as_json:
+            for row in rows:
+                emit(row)
+            return OK
+        table = Table("topic", "parts", "days", "key", "schema", box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            days = f"{row['retention_seconds'] / 86_400:.3g}"
+            table.add_row(row["topic"], str(row["partitions"] or "none"), days, row["key"], row["schema"])
+        console().print(table)
+        return OK
+
+    run(work())
+
+
+def status(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """What waits for each stage, who is alive, and what holds a partition up. Exit code 1: there is a warning."""
+    from qmosaic.streams.cli import status as status_report
+
+    settings = load_settings(broker)
+    if settings.broker == EMBEDDED:
+        fail(SettingsError("which broker?", remedy="Give --broker HOST:PORT, as `qmosaic up` prints it."), USAGE)
+
+    async def work() -> int:
+        found = await status_report.report(settings)
+        if as_json:
+            emit(status_report.as_json(found))
+        else:
+            typer.echo("\n".join(status_report.lines(found)))
+        return FAILED if found.warnings else OK
+
+    run(work())
+
+
+def settings_command(as_json: JsonOption = False) -> None:
+    """The settings in force, secrets masked."""
+    masked = load_settings().masked()
+    if as_json:
+        emit(masked)
+        return
+    sections = {key: value for key, value in masked.items() if isinstance(value, dict)}
+    for key, value in masked.items():
+        if key not in sections:
+            typer.echo(f"{key} = {orjson.dumps(value).decode()}")
+    for section, values in sections.items():
+        typer.echo(f"\n[{section}]")
+        for key, value in values.items():
+            typer.echo(f"{key} = {orjson.dumps(value).decode()}")
+
+
+def topology() -> None:
+    """The graph: who reads what and writes what."""
+    from qmosaic.streams.topology import describe
+
+    typer.echo(describe())
+
+
+def _stages(names: str) -> list[str]:
+    from qmosaic.streams.topology import STAGES, stages
+
+    try:
+        return stages(names)
+    except KeyError as error:
+        fail(
+            SettingsError(f"no stage is called {error}", remedy=f"Choose from: all, execute, {', '.join(STAGES)}."),
+            USAGE,
+        )
+
+
+def _scale(text: str) -> dict[str, int]:
+    from qmosaic.streams.topology import stages
+
+    try:
+        pairs = [part.split("=") for part in text.split(",") if part.strip()]
+        return {stage: int(count) for name, count in pairs for stage in stages(name)}
+    except (ValueError, KeyError):
+        fail(SettingsError(f"cannot read --scale {text!r}", remedy="Write `verify=2,encode=2`."), USAGE)

@@ -1,0 +1,165 @@
+"""What people see in a terminal: tables of outcomes, a trace as a tree. Fits 80 columns; wide where there is room."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.codecs.text import shown
+
+WIDE = 150
+MOST_IN_A_CELL = 300
+"""Characters of one text in a table."""
+MOST_DEEP = 50
+"""Levels of a trace that are shown."""
+
+
+def label_of(event: Outcome | Rejection) -> str:
+    """What a person calls the problem, on one line: the file it came from, or its id."""
+    name = event.labels.get("name") or event.labels.get("file")
+    return shown(name if isinstance(name, str) else event.problem_id, MOST_IN_A_CELL)
+
+
+def _cell(text: str | None) -> Text:
+    """What others wrote, as text: never markup, and nothing that a terminal acts on."""
+    return Text(shown(text or "", MOST_IN_A_CELL))
+
+
+def show_outcomes(out: Console, results: Sequence[Outcome | Rejection]) -> None:
+    """Problem, family, status, objective, baseline, improvement, target, backend, qubits, depth, time, trace."""
+    if out.width >= WIDE:
+        out.print(_wide(results))
+        return
+    out.print(_narrow(results))
+    out.print("\ntrace ids", style="bold")
+    for one in results:
+        out.print(Text(f"{shown(one.trace_id, 32)}  {label_of(one)}"))
+
+
+def _wide(results: Sequence[Outcome | Rejection]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("problem", "family", "status", "objective", "baseline", "improvement", "target", "backend"):
+        table.add_column(name, justify="right" if name in ("objective", "baseline", "improvement") else "left")
+    for name in ("qubits", "depth", "time"):
+        table.add_column(name, justify="right")
+    table.add_column("trace id", no_wrap=True)
+    for one in results:
+        if isinstance(one, Rejection):
+            place = _cell(f"{one.place}: {one.message}")
+            table.add_row(Text(label_of(one)), "", _status(one), place, *[""] * 7, Text(shown(one.trace_id, 32)))
+            continue
+        circuit = one.circuit
+        table.add_row(
+            Text(label_of(one)),
+            _cell(one.family),
+            _status(one),
+            _value(one.objective),
+            _value(one.baseline.objective) if one.baseline else "",
+            _value(one.improvement),
+            one.target or "",
+            _cell(_backend(one)),
+            str(circuit.qubits) if circuit else "",
+            str(circuit.depth) if circuit else "",
+            f"{one.timings.total:.2f} s",
+            Text(shown(one.trace_id, 32)),
+        )
+    return table
+
+
+def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("problem", max_width=15, overflow="fold")
+    table.add_column("status", min_width=19, overflow="fold")
+    table.add_column("objective", justify="right", min_width=9, max_width=15)
+    table.add_column("ran on", max_width=20, overflow="fold")
+    table.add_column("time", justify="right", min_width=7, no_wrap=True)
+    for one in results:
+        if isinstance(one, Rejection):
+            table.add_row(Text(label_of(one)), _status(one), "", _cell(f"{one.place}: {one.message}"), "")
+            continue
+        gain = "" if one.improvement is None or one.baseline is None else f"{one.improvement:+.5g}"
+        base = f" over {_value(one.baseline.objective)}" if gain and one.baseline else ""
+        ran = Text.assemble((one.target or "nothing", "bold"), "\n", _cell(_backend(one)))
+        if one.circuit:
+            ran.append(f"\n{one.circuit.qubits} qubits, depth {one.circuit.depth}")
+        table.add_row(
+            Text.assemble(label_of(one), "\n", (shown(one.family, MOST_IN_A_CELL), "dim")),
+            _status(one),
+            Text.assemble(_value(one.objective), "\n", (f"{gain}{base}", "dim")),
+            ran,
+            f"{one.timings.total:.2f} s",
+        )
+    return table
+
+
+def _backend(one: Outcome) -> str:
+    """Its name, and what its run cost, as far as that is known."""
+    cost = one.usage.cost_usd if one.usage else None
+    return f"{one.backend or ''}, ${cost:,.2f}" if cost is not None else one.backend or ""
+
+
+def _value(objective: float | None) -> str:
+    return "" if objective is None else f"{objective:.7g}"
+
+
+def _status(one: Outcome | Rejection) -> Text:
+    if isinstance(one, Rejection):
+        return Text(f"rejected\n{shown(one.code, MOST_IN_A_CELL)}", style="red")
+    return Text.assemble((one.status, "green" if one.status == "accepted" else "yellow"), "\n", (one.reason, "dim"))
+
+
+def read_spans(directory: Path) -> list[dict[str, Any]]:
+    """Every span in the files of a spans directory."""
+    spans = []
+    for path in sorted(directory.glob("*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            spans += [json.loads(line) for line in lines if line.endswith("\n")]
+    return spans
+
+
+def trace_tree(spans: Sequence[dict[str, Any]], trace_id: str) -> Tree:
+    """One trace as a tree of hops: when each began, how long it took, in milliseconds from the root's start."""
+    mine = [span for span in spans if span["context"]["trace_id"] == f"0x{trace_id}"]
+    known = {span["context"]["span_id"] for span in mine}
+    children: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for span in mine:
+        parent = span["parent_id"] if span["parent_id"] in known else None
+        children[parent].append(span)
+    origin = min((span["start_time"] / 1e9 for span in mine), default=0.0)
+    tree = Tree(Text.assemble((f"trace {shown(trace_id, 32)}", "bold"), "  (start and duration in ms)"))
+
+    def add(branch: Tree, span: dict[str, Any], depth: int) -> None:
+        start = (span["start_time"] / 1e9 - origin) * 1000
+        length = (span["end_time"] / 1e9 - span["start_time"] / 1e9) * 1000
+        service = shown(span["service"] or "", MOST_IN_A_CELL).removeprefix("qmosaic-")
+        name = shown(span["name"], MOST_IN_A_CELL)
+        label = Text.assemble((name, "cyan"), f"  {service}", (f"  @{start:.1f} +{length:.1f}", "dim"), _detail(span))
+        label.no_wrap, label.overflow = True, "ellipsis"
+        node = branch.add(label)
+        below = children[span["context"]["span_id"]] if depth < MOST_DEEP else []
+        for child in sorted(below, key=lambda s: int(s["start_time"])):
+            add(node, child, depth + 1)
+
+    for root in sorted(children[None], key=lambda s: int(s["start_time"])):
+        add(tree, root, 1)
+    return tree
+
+
+def _detail(span: dict[str, Any]) -> str:
+    told = ("qmosaic.route.reason", "qmosaic.backend.name", "qmosaic.outcome.status", "qmosaic.outcome.reason")
+    values = [shown(str(span["attributes"][key]), MOST_IN_A_CELL) for key in told if key in span["attributes"]]
+    return f"  {', '.join(values)}" if values else ""
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never guesses more than the terminal says."""
+    return Console(stderr=stderr, highlight=False)

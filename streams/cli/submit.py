@@ -1,0 +1,359 @@
+"""Commands with problems: `submit`, `outcomes`, `solve`, `demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+import msgspec
+import typer
+
+from qmosaic.codecs.errors import QmosaicError, SettingsError
+from qmosaic.codecs.events import public
+from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.codecs.formats.registry import FORMATS, read, writer
+from qmosaic.codecs.text import shown
+from qmosaic.streams.cli.common import (
+    LATE,
+    OK,
+    REJECTED,
+    USAGE,
+    BrokerOption,
+    JsonOption,
+    emit,
+    fail,
+    load_settings,
+    run,
+    say,
+)
+from qmosaic.streams.cli.files import file_name, read_bounded, write_within
+from qmosaic.streams.cli.parameters import parameters
+from qmosaic.streams.cli.render import console, label_of, read_spans, show_outcomes, trace_tree
+from qmosaic.streams.settings import EMBEDDED, Settings
+
+Target = Literal["auto", "classical", "gpu", "quantum"]
+FilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Problem files; `-` reads standard input. None: --family and --set say it all."),
+]
+WriteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--write", help="Write solutions into this folder, where their format has files of them (.tour, .sol)."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the family, e.g. `cardinality=5`; repeatable."),
+]
+FamilyOption = Annotated[str | None, typer.Option("--family", help="Expect this family; another is an error.")]
+FormatOption = Annotated[str | None, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}. Default: detected.")]
+DeadlineOption = Annotated[float | None, typer.Option("--deadline", help="Seconds until the outcome must be there.")]
+TargetOption = Annotated[Target, typer.Option("--target", help="Where the kernel runs.")]
+ShotsOption = Annotated[int | None, typer.Option("--shots", help="Samples of a circuit.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Who asks.")]
+PriorityOption = Annotated[Literal["high", "normal", "low"], typer.Option("--priority", help="Within a hop.")]
+SenseOption = Annotated[
+    Literal["min", "max"] | None, typer.Option("--sense", help="How the file's values are meant, if the other way.")
+]
+
+
+def read_files(
+    files: list[Path] | None,
+    family: str | None,
+    fmt: str | None,
+    sense: str | None,
+    given: list[str] | None,
+    options: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """The events of all problems of all files; exits with `USAGE` where a file cannot be read.
+
+    Without a file, one problem of `family` whose payload is what was `--set`.
+    """
+    if not files:
+        if family is None:
+            fail(SettingsError("no file, and no family", remedy="Name a FILE, or --family and --set."), USAGE)
+        event: dict[str, Any] = {
+            "schema": public.PROBLEM_SCHEMA,
+            "family": family,
+            "problem": _parameters(family, given),
+            "id": uuid4().hex,
+            "labels": {"name": " ".join([family, *(given or [])])},
+            **({"sense": sense} if sense else {}),
+        }
+        return [event | {key: value for key, value in options.items() if value is not None}]
+    out: list[dict[str, Any]] = []
+    for path in files:
+        name = "stdin" if str(path) == "-" else shown(path.name)
+        try:
+            problems = read(read_bounded(path), name, fmt)
+        except OSError as error:
+            say(f"error: cannot read {path}: {error.strerror}")
+            raise typer.Exit(USAGE) from None
+        except QmosaicError as error:
+            fail(error, USAGE)
+        for problem in problems:
+            if family is not None and problem.family != family:
+                say(
+                    f"error: {path} holds a {problem.family[:60]} problem, not {family}. "
+                    f"Leave --family out, or name the --format."
+                )
+                raise typer.Exit(USAGE)
+            event = dict(problem.event or {})
+            event.setdefault("schema", public.PROBLEM_SCHEMA)
+            event.setdefault("family", problem.family)
+            event["problem"] = {**problem.problem, **_parameters(problem.family, given)}
+            if sense or problem.sense:
+                event["sense"] = sense or event.get("sense") or problem.sense
+            event["id"] = event.get("id") or uuid4().hex
+            event["labels"] = {
+                **event.get("labels", {}),
+                "file": name,
+                "name": problem.name,
+                "index": problem.index,
+            }
+            event |= {key: value for key, value in options.items() if value is not None}
+            out.append(event)
+    return out
+
+
+def _parameters(family: str, given: list[str] | None) -> dict[str, Any]:
+    try:
+        return parameters(family, given or [])
+    except SettingsError as error:
+        fail(error, USAGE)
+
+
+async def submit_all(
+    settings: Settings, problems: list[dict[str, Any]], wait: bool, as_json: bool, progress: bool
+) -> tuple[int, list[Outcome | Rejection]]:
+    """Submit; with `wait`, print outcomes as they come. The exit code, and the outcomes."""
+    from qmosaic.streams.client import GRACE_SECONDS, Client
+
+    results: list[Outcome | Rejection] = []
+    async with Client(settings=settings) as client:
+        waiting = {event["id"]: client.expect(event["id"]) for event in problems} if wait else {}
+        for event in problems:
+            await client.submit(event)
+            if not wait:
+                told = {"problem_id": event["id"], "family": event["family"], "labels": event["labels"]}
+                emit(told) if as_json else typer.echo(shown(event["id"]))
+        deadlines = [e["deadline"] for e in problems if isinstance(e.get("deadline"), int | float)]
+        patience = max([*deadlines, settings.defaults.deadline_seconds]) + GRACE_SECONDS
+        until = time.monotonic() + patience
+        pending = set(waiting.values())
+        while pending and time.monotonic() < until:
+            done, pending = await asyncio.wait(
+                pending, timeout=until - time.monotonic(), return_when=asyncio.FIRST_COMPLETED
+            )
+            for future in done:
+                results.append(future.result())
+                if as_json:
+                    emit(future.result())
+                elif progress:
+                    one = future.result()
+                    say(f"  {len(results)}/{len(problems)}  {one.status:9} {label_of(one)}")
+    if len(results) < len(waiting):
+        late = sorted(set(waiting) - {one.problem_id for one in results})
+        more = f" and {len(late) - 10} more" if len(late) > 10 else ""
+        say(f"error: no outcome for {', '.join(one[:100] for one in late[:10])}{more}. Are all stages up?")
+        return LATE, results
+    return (REJECTED if any(isinstance(one, Rejection) for one in results) else OK), results
+
+
+def write_solutions(folder: Path | None, problems: list[dict[str, Any]], results: list[Outcome | Rejection]) -> None:
+    """The solutions of outcomes as files, named after their problems."""
+    if folder is None:
+        return
+    payloads = {event["id"]: event["problem"] for event in problems}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in results:
+            if isinstance(one, Rejection) or one.solution is None or one.objective is None:
+                continue
+            write = writer(one.family)
+            if write is None:
+                say(f"note: no format of {one.family[:60]} has files of solutions")
+                continue
+            name = file_name(str(one.labels.get("name") or one.problem_id))
+            try:
+                suffix, text = write(payloads[one.problem_id], one.solution, one.objective, name)
+            except (LookupError, TypeError, AttributeError):  # whoever wrote the outcome, it is none of this problem
+                say(f"note: the solution of {label_of(one)} does not fit the problem")
+                continue
+            say(f"wrote {write_within(folder, name + suffix, text)}")
+    except OSError as error:
+        fail(SettingsError(f"cannot write {folder}: {error.strerror}", place="--write"), USAGE)
+    except SettingsError as error:
+        fail(error, USAGE)
+
+
+def show(results: list[Outcome | Rejection]) -> None:
+    """The table of outcomes."""
+    show_outcomes(console(), results)
+
+
+def submit(
+    files: FilesArgument = None,
+    broker: BrokerOption = None,
+    family: FamilyOption = None,
+    fmt: FormatOption = None,
+    deadline: DeadlineOption = None,
+    target: TargetOption = "auto",
+    shots: ShotsOption = None,
+    seed: SeedOption = None,
+    tenant: TenantOption = None,
+    priority: PriorityOption = "normal",
+    sense: SenseOption = None,
+    given: SetOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print the outcomes as they come.")] = False,
+    write: WriteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish the problems of files to a running pipeline."""
+    settings = load_settings(broker)
+    problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
+
+    async def work() -> int:
+        code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
+        write_solutions(write, problems, results)
+        if wait and not as_json:
+            show(results)
+        return code
+
+    run(work())
+
+
+def outcomes(
+    broker: BrokerOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", help="RFC 3339 time, or an age such as 30s, 15m, 2h, 1d.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print outcomes and rejections, from the beginning or from --since on."""
+    from qmosaic.streams.client import read_outcomes
+
+    settings = load_settings(broker)
+    start = _since(since)
+
+    async def work() -> int:
+        results: list[Outcome | Rejection] = []
+        async for one in read_outcomes(settings, since=start, follow=follow):
+            if as_json:
+                emit(one)
+            elif follow:
+                show([one])
+            else:
+                results.append(one)
+        if results:
+            show(results)
+        return OK
+
+    run(work())
+
+
+def solve(
+    files: FilesArgument = None,
+    broker: BrokerOption = None,
+    family: FamilyOption = None,
+    fmt: FormatOption = None,
+    deadline: DeadlineOption = None,
+    target: TargetOption = "auto",
+    shots: ShotsOption = None,
+    seed: SeedOption = None,
+    tenant: TenantOption = None,
+    priority: PriorityOption = "normal",
+    sense: SenseOption = None,
+    given: SetOption = None,
+    write: WriteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Solve the problems of files without a running pipeline: up, submit --wait, down."""
+    settings = load_settings(broker)
+    problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
+
+    async def work(here: Settings) -> int:
+        code, results = await submit_all(here, problems, True, as_json, progress=True)
+        write_solutions(write, problems, results)
+        if not as_json:
+            show(results)
+        return code
+
+    run(_with_pipeline(settings, work))
+
+
+async def _with_pipeline(settings: Settings, work: Callable[[Settings], Awaitable[int]]) -> int:
+    """A pipeline of its own for the time of `work`, in a folder that is removed after it."""
+    from qmosaic.streams.life.folders import scratch
+    from qmosaic.streams.life.supervisor import Supervisor
+    from qmosaic.streams.topology import STAGES
+
+    with scratch() as folder:
+        here = msgspec.structs.replace(settings, data_dir=str(folder / "data"))
+        typer.echo("starting the pipeline: a first start compiles for about a minute", err=True)
+        async with Supervisor(
+            here, list(STAGES), logs=folder / "data" / "logs", tell=lambda text: typer.echo(text, err=True)
+        ) as supervisor:
+            return await work(supervisor.settings)
+
+
+def demo() -> None:
+    """The bundled examples through a pipeline of their own: a table of outcomes, and one trace as a tree."""
+    from qmosaic.streams.cli.demo import demo_problems
+    from qmosaic.streams.life.folders import scratch
+
+    with scratch() as folder:
+        spans = folder / "spans"
+        settings = msgspec.structs.replace(load_settings(EMBEDDED), spans_dir=str(spans))
+
+        async def work(here: Settings) -> int:
+            problems = demo_problems()
+            typer.echo(f"submitting {len(problems)} problems", err=True)
+            code, results = await submit_all(here, problems, True, False, progress=True)
+            show(results)
+            await asyncio.sleep(1.0)  # the workers write their spans every 0.2 s
+            far = [one for one in results if isinstance(one, Outcome) and one.circuit] or results
+            console().print()
+            console().print(trace_tree(read_spans(spans), far[0].trace_id))
+            return code
+
+        run(_with_pipeline(settings, work))
+
+
+def _options(
+    deadline: float | None,
+    target: str,
+    shots: int | None,
+    seed: int | None,
+    tenant: str | None,
+    priority: str,
+) -> dict[str, Any]:
+    return {
+        "deadline": deadline,
+        "target": None if target == "auto" else target,
+        "shots": shots,
+        "seed": seed,
+        "tenant": tenant,
+        "priority": None if priority == "normal" else priority,
+    }
+
+
+def _since(text: str | None) -> float | None:
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    try:
+        if text[-1:] in units:
+            return time.time() - float(text[:-1]) * units[text[-1]]
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except ValueError:
+        fail(SettingsError(f"cannot read --since {text!r}", remedy="Write 15m, 2h, or 2026-01-31T12:00:00Z."), USAGE)

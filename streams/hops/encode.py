@@ -1,0 +1,71 @@
+"""The hop encode: problems to compact models; what may take long, in a process beside."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+from qmosaic.codecs.events.hops import Encoded
+from qmosaic.codecs.events.wire import envelope
+from qmosaic.processors.admit import Record, deadline_claimed, is_light
+from qmosaic.processors.encode import encode
+from qmosaic.streams.core import defaults_of, limits_of
+from qmosaic.streams.hops.beside import Beside, BesideError
+from qmosaic.streams.hops.hop import RANKS, Look, log
+from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.settings import Settings
+
+# Of problems, encoded on the event loop: some 20 ms. A thread would have to take turns with the loop for Python's lock.
+INLINE_BYTES = 128 * 1024
+
+# The lanes of encode: what takes milliseconds, and what is encoded in a process beside.
+LIGHT, HEAVY = 0, 1
+
+
+class Encode:
+    """problems → problems.encoded; what is not valid is left to verify."""
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
+        self._limits, self._defaults = limits_of(settings), defaults_of(settings)
+
+    async def start(self) -> None:
+        beside = self._settings.beside
+        self._beside = Beside(beside.memory_bytes, beside.seconds)
+
+    def look(self, record: Received) -> Look:
+        # By what the event itself says: headers of strangers are theirs.
+        said = envelope(record.value)
+        deadline_at = deadline_claimed(said, record.timestamp, self._limits, self._defaults)
+        light = is_light(record.value, self._limits)
+        return Look(LIGHT if light else HEAVY, RANKS.get(said.priority, 1) if said else 1, deadline_at)
+
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
+        records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
+        if lane == HEAVY:
+            encoded = [await self._encode_beside(record) for record in records]
+        elif sum(len(m.value or b"") for m in batch) <= INLINE_BYTES:
+            encoded = encode(records, self._limits, self._defaults)
+        else:
+            encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
+        return [
+            Send("problems.encoded", event, cause, key=event.ref.problem_id, size=event.size)
+            for cause, event in enumerate(encoded)
+            if event is not None
+        ]
+
+    async def _encode_beside(self, record: Record) -> Encoded | None:
+        try:
+            # What is too late was dropped just now, and there is nothing before it in this lane.
+            encoded = await self._beside.run(math.inf, encode, [record], self._limits, self._defaults)
+        except BesideError as error:
+            log.warning("%s %s:%s is not encoded: %s", record.topic, record.partition, record.offset, error)
+            return None  # verify finds the same, and refuses it
+        return encoded[0]
+
+    def status(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        self._beside.stop()

@@ -1,0 +1,75 @@
+"""The hop reduce: compact models to incumbents and kernels, in threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from qmosaic.codecs.events.hops import Incumbent, Reduced
+from qmosaic.streams.hops import jobs as pool
+from qmosaic.streams.hops import processes
+from qmosaic.streams.hops.hop import Look, looked
+from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.settings import Settings
+
+
+class Reduce:
+    """problems.encoded → incumbents, problems.reduced. JAX, in threads: it releases Python's lock.
+
+    The last two lanes, of problems that take a second and of those that take many, have processes of their own and
+    lower priority: a tour or a molecule must not be felt by those that take milliseconds, nor a tour feel a molecule.
+    """
+
+    def __init__(self, settings: Settings, stage: str) -> None:
+        self._settings = settings
+        self._lanes: list[Executor] = [
+            ThreadPoolExecutor(1, thread_name_prefix="reduce"),
+            ThreadPoolExecutor(1, thread_name_prefix="reduce"),
+            processes.background(1),
+            processes.background(1),
+        ]
+
+    async def start(self) -> asyncio.Task[None]:
+        """Small problems do not wait for the programs of the large: after a crash that is most of the time."""
+        large = asyncio.create_task(self._start_large())
+        await asyncio.get_running_loop().run_in_executor(self._lanes[0], pool.warm_reduce, self._settings, False)
+        return large
+
+    async def _start_large(self) -> None:
+        """In the processes that large problems wait for. What the first has compiled, the second finds in the cache."""
+        for lane in self._lanes[2:]:
+            await asyncio.get_running_loop().run_in_executor(lane, pool.warm_reduce, self._settings, True)
+
+    def look(self, record: Received) -> Look:
+        return looked(record)
+
+    async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
+        values = [m.value or b"" for m in batch]
+        try:
+            pairs = await self._run(values, lane)
+        except BrokenProcessPool:
+            self._lanes[lane] = processes.background(1)
+            raise
+        out: list[Send] = []
+        for cause, (incumbent, reduced) in enumerate(pairs):
+            ref = incumbent.ref
+            out.append(Send("incumbents", incumbent, cause, key=ref.problem_id, partition=ref.partition))
+            if reduced is not None:
+                out.append(Send("problems.reduced", reduced, cause, key=ref.tenant))
+        return out
+
+    async def _run(self, values: Sequence[bytes], lane: int) -> list[tuple[Incumbent, Reduced | None]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._lanes[lane], pool.run_reduce, values, self._settings.reduce, time.time()
+        )
+
+    def status(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        for executor in self._lanes:
+            executor.shutdown(wait=False, cancel_futures=True)

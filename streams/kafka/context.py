@@ -1,0 +1,55 @@
+"""W3C trace context in the headers of records, and the trace of a problem that came without any."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from qmosaic.streams.kafka.records import Headers
+
+if TYPE_CHECKING:
+    from qmosaic.streams.kafka.records import Received
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+NO_FLAGS, _SAMPLED = TraceFlags(TraceFlags.DEFAULT), TraceFlags(TraceFlags.SAMPLED)
+RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+
+
+def extract(headers: Mapping[str, bytes] | Sequence[tuple[str, bytes]] | None) -> SpanContext | None:
+    """The span that a record's headers tell of; None where they tell of none that is valid."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    carrier = {
+        lower: value.decode("latin-1")
+        for key, value in pairs
+        if (lower := key.lower()) in ("traceparent", "tracestate") and value
+    }
+    if not carrier:
+        return None
+    if len(carrier) == 1 and (plain := _TRACEPARENT.fullmatch(carrier.get("traceparent", ""))):
+        found = SpanContext(int(plain[1], 16), int(plain[2], 16), True, TraceFlags(int(plain[3], 16)))
+    else:
+        found = get_current_span(_PROPAGATOR.extract(carrier, context=Context())).get_span_context()
+    return found if found.is_valid else None
+
+
+def inject(context: SpanContext) -> Headers:
+    """`traceparent` (and `tracestate`) of a span, as record headers."""
+    traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    headers = [("traceparent", traceparent.encode())]
+    if context.trace_state:
+        headers.append(("tracestate", context.trace_state.to_header().encode()))
+    return headers
+
+
+def root_of(record: Received) -> SpanContext:
+    """The root of a problem that brought no context: follows from where and when it arrived."""
+    place = f"qmosaic\0{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp:.3f}"
+    digest = sha256(place.encode()).digest()
+    return SpanContext(int.from_bytes(digest[:16]), int.from_bytes(digest[16:24]), True, _SAMPLED)

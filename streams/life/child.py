@@ -1,0 +1,106 @@
+"""The process of one worker: `python -m qmosaic.streams.life.child STAGE INSTANCE FD`. Started by the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from qmosaic.streams.kafka import pacing, reading
+from qmosaic.streams.kafka.bounded import bounded
+from qmosaic.streams.kafka.connect import record_bytes
+from qmosaic.streams.life.lifeline import Lifeline
+from qmosaic.streams.life.memory import settle_memory
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.topology import STAGES, Stage
+from qmosaic.streams.watch.logs import Formatter
+from qmosaic.streams.watch.spans import Telemetry
+
+if TYPE_CHECKING:
+    from qmosaic.streams.hops.verify import Verifier
+
+QUIET_SECONDS = 30.0
+
+
+class _OnceInAWhile(logging.Filter):
+    """While a broker is away, a client says so a hundred times a second: each complaint once in a while will do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, key = time.monotonic(), (record.name, record.msg)
+        if (
+            record.levelno < logging.WARNING
+            or record.exc_info
+            or now - self._said.get(key, -QUIET_SECONDS) >= QUIET_SECONDS
+        ):
+            self._said[key] = now
+            return True
+        return False
+
+
+def main() -> None:
+    """Run until told to stop. Exit codes: 0 stopped, 1 ended by an error (start me again)."""
+    name, instance, fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    # Several processes share one GPU: each takes what it needs, and not three quarters at its start.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    pacing.install()
+    lifeline = Lifeline(fd)
+    settings = lifeline.settings()
+    reading.install(record_bytes(settings))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
+    handler.addFilter(_OnceInAWhile())
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))
+
+
+async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
+    code = 1
+    try:
+        await _run(settings, stage, instance, lifeline)
+        code = 0
+    except BaseException:  # SystemExit and cancellation, too: Python would wait for threads that never end
+        # Crash-only: said, ended, and started anew by the supervisor.
+        logging.getLogger("qmosaic").exception("%s ends", instance)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # what a library still waits for (asyncio.run would wait too), the next process does not need
+
+
+async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
+    lifeline.listen()
+    if stage.handler is None:
+        from qmosaic.streams.hops.verify import Verifier
+
+        telemetry = Telemetry(settings, stage.name, instance)
+        verifier = Verifier(settings, instance, telemetry, lifeline.ready)
+        try:
+            await _verify(verifier, lifeline)
+        finally:
+            verifier.crashes.close()
+        await asyncio.to_thread(telemetry.close)
+        return
+    from qmosaic.streams.life.worker import Worker
+
+    await Worker(settings, stage, instance).run(lifeline)
+
+
+async def _verify(verifier: Verifier, lifeline: Lifeline) -> None:
+    await verifier.maybe_start()
+    settle_memory()
+    stopping = asyncio.create_task(lifeline.wait())
+    ended = asyncio.create_task(verifier.wait_until_stopped())
+    done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if ended in done:
+        raise RuntimeError("the verifier ended by itself") from verifier.crash_reason
+    await bounded(verifier.stop(), 20, "stopping")
+
+
+if __name__ == "__main__":
+    main()

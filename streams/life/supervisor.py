@@ -1,0 +1,273 @@
+"""Start everything, keep it running, stop it in order: the broker if it is ours, the topics, a process a worker.
+
+A worker that ends is started again, at once the first time, then after a growing pause. On a stop the workers
+drain in the order of the flow, then the broker goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from qmosaic.codecs.errors import BrokerError
+from qmosaic.codecs.text import shown
+from qmosaic.streams.hops.processes import cpu_seconds
+from qmosaic.streams.kafka import pacing
+from qmosaic.streams.life.broker import EmbeddedBroker
+from qmosaic.streams.life.environment import of_worker
+from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, scratch
+from qmosaic.streams.life.retention import keep_forgetting
+from qmosaic.streams.life.topics import create_topics
+from qmosaic.streams.settings import EMBEDDED, Settings
+from qmosaic.streams.topology import PAID
+from qmosaic.streams.watch.logs import last_lines, open_log, trim
+
+READY_SECONDS = 300.0  # a start is given up that long after the last sign of progress:
+PROGRESS_SECONDS = 5.0  # of a processor, taken by a worker and its processes; one that only waits takes less
+LOOK_SECONDS, SAY_SECONDS = 1.0, 15.0
+LOG_LOOK_SECONDS = 0.5
+DRAIN_SECONDS = 15.0
+HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
+STEADY_SECONDS = 30.0  # a worker that ran this long starts again without a pause
+LONGEST_PAUSE = 10.0
+
+
+@dataclass(eq=False)
+class Child:
+    """One worker process and what is known of it."""
+
+    stage: str
+    instance: str
+    process: asyncio.subprocess.Process | None = None
+    line: socket.socket | None = None
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    starts: int = 0
+    started_at: float = 0.0
+    cpu: float = 0.0
+    progress_at: float = 0.0
+    progress_cpu: float = 0.0
+    environment: dict[str, str] = field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
+
+
+class Supervisor:
+    """`async with Supervisor(settings, ["encode", …]) as up:` has everything running and ready."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stages: Sequence[str],
+        *,
+        scale: dict[str, int] | None = None,
+        suffix: str = "",
+        logs: Path | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+        create: bool = True,
+    ) -> None:
+        self.settings, self._logs, self._tell, self._create = settings, logs, tell, create
+        self.broker: EmbeddedBroker | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self._open = ExitStack()
+        counts = scale or {}
+        if not settings.paid.backends:
+            stages = [stage for stage in stages if stage != PAID]
+        self.children = [Child(stage, f"{stage}{suffix}-{k}") for stage in stages for k in range(counts.get(stage, 1))]
+
+    async def __aenter__(self) -> Supervisor:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Broker, topics, workers; returns when every worker has its partitions. Raises BrokerError, SettingsError."""
+        data = Path(self.settings.data_dir)
+        make_data_folder(data)
+        if self._logs is not None:
+            make_private(self._logs)
+        if self.settings.broker == EMBEDDED:
+            self.broker = EmbeddedBroker(data / "broker", self.settings.embedded_port)
+            self.broker.start()  # on the main thread: the broker ends when the thread that started it does
+            self.settings = msgspec.structs.replace(self.settings, broker=self.broker.address)
+            self._tell(f"embedded broker at {self.broker.address}")
+            os.environ[pacing.VARIABLE] = str(self._open.enter_context(scratch()))
+            self._open.callback(os.environ.pop, pacing.VARIABLE, None)
+            self._watches.append(asyncio.create_task(self._keep_broker(self.broker), name="broker"))
+        if self._create:
+            await create_topics(self.settings)
+        if self.broker is not None:
+            self._watches.append(asyncio.create_task(keep_forgetting(self.settings), name="retention"))
+        self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))
+        for child in self.children:
+            child.environment = of_worker(os.environ, child.stage, self.settings)
+            child.task = asyncio.create_task(self._keep(child), name=child.instance)
+        await self._until_ready()
+
+    async def _until_ready(self) -> None:
+        looked = said = time.monotonic()
+        while late := [child for child in self.children if not child.is_ready.is_set()]:
+            for child in late:
+                if child.task is not None and child.task.done():
+                    child.task.result()  # it cannot even be spawned
+            if (now := time.monotonic()) - looked >= LOOK_SECONDS:
+                looked = now
+                _note_progress(late, now)
+            hopeless = [child for child in late if child.starts >= HOPELESS_STARTS]
+            stuck = [child for child in late if child.starts and now - child.progress_at > READY_SECONDS]
+            if hopeless or stuck:
+                names = ", ".join(child.instance for child in hopeless or stuck)
+                raise BrokerError(
+                    f"{names} {'cannot start' if hopeless else f'not ready: no progress for {READY_SECONDS:.0f} s'}",
+                    place=self._last_words(hopeless or stuck),
+                    remedy=f"Look at the logs{f' in {self._logs}' if self._logs else ''}.",
+                )
+            if now - said >= SAY_SECONDS:
+                said = now
+                names = ", ".join(f"{child.instance} ({child.cpu:.0f} s of CPU)" for child in late)
+                self._tell(f"waiting for {names} to warm up; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+            await asyncio.sleep(0.05)
+
+    def _last_words(self, children: Sequence[Child]) -> str:
+        if self._logs is None:
+            return ""
+        lines = last_lines(self._logs / f"{children[0].instance}.log")
+        return shown(lines[-1]) if lines else ""
+
+    async def stop(self) -> None:
+        """Drain and stop; every wait bounded."""
+        for watch in self._watches:
+            watch.cancel()
+        for child in self.children:
+            if child.task is not None:
+                child.task.cancel()  # nobody is started again
+        for child in self.children:
+            await self._end(child)
+        if self.broker is not None:
+            await asyncio.to_thread(self.broker.stop)
+        self._trim_logs()
+        self._open.close()
+
+    async def _keep_broker(self, broker: EmbeddedBroker) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            status = broker.poll()
+            if status is not None:
+                self._tell(f"the embedded broker ended with {status}, starting it again at {broker.address}")
+                try:
+                    broker.start()
+                except BrokerError as error:
+                    self._tell(shown(str(error)))
+                    await asyncio.sleep(LONGEST_PAUSE)
+
+    async def _keep_logs(self) -> None:
+        while True:
+            self._trim_logs()
+            await asyncio.sleep(LOG_LOOK_SECONDS)
+
+    def _trim_logs(self) -> None:
+        if self._logs is not None:
+            for child in self.children:
+                trim(self._logs / f"{child.instance}.log", self.settings.log_bytes)
+        if self.broker is not None:
+            trim(self.broker.log_file, self.settings.log_bytes)
+
+    async def _keep(self, child: Child) -> None:
+        pause = 0.0
+        while True:
+            await self._spawn(child)
+            assert child.process is not None
+            code = await child.process.wait()
+            steady = time.monotonic() - child.started_at > STEADY_SECONDS
+            pause = 0.0 if steady or child.starts == 1 else min(LONGEST_PAUSE, max(0.25, pause * 2))
+            self._tell(f"{child.instance} ended with {code}, starting again{f' in {pause:g} s' if pause else ''}")
+            await asyncio.sleep(pause)
+
+    async def _spawn(self, child: Child) -> None:
+        _hang_up(child)
+        child.line, theirs = socket.socketpair()
+        child.line.setblocking(False)
+        log = None
+        if self._logs is not None:
+            log = open_log(self._logs / f"{child.instance}.log")
+        try:
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "qmosaic.streams.life.child",
+                child.stage,
+                child.instance,
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log or sys.stderr,
+                stderr=log or sys.stderr,
+                pass_fds=[theirs.fileno()],
+                env=child.environment,
+                umask=UMASK,
+            )
+        finally:
+            theirs.close()
+            if log is not None:
+                log.close()
+        child.starts += 1
+        child.started_at = child.progress_at = time.monotonic()
+        child.progress_cpu = 0.0
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):  # it has ended by now
+            await loop.sock_sendall(child.line, msgspec.json.encode(self.settings) + b"\n")
+        loop.add_reader(child.line, self._heard, child, child.line)
+
+    def _heard(self, child: Child, line: socket.socket) -> None:
+        data = b""
+        with suppress(OSError):
+            data = line.recv(16)
+        if data:
+            child.is_ready.set()
+        else:
+            asyncio.get_running_loop().remove_reader(line)
+
+    async def _end(self, child: Child) -> None:
+        process = child.process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), DRAIN_SECONDS)
+            except TimeoutError:
+                self._tell(f"{child.instance} does not stop, killing it")
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        _hang_up(child)
+
+
+def _hang_up(child: Child) -> None:
+    if child.line is not None:
+        asyncio.get_running_loop().remove_reader(child.line)
+        child.line.close()
+        child.line = None
+
+
+def _note_progress(children: Sequence[Child], now: float) -> None:
+    taken = cpu_seconds(child.process.pid for child in children if child.process is not None)
+    for child in children:
+        if child.process is not None:
+            child.cpu = taken[child.process.pid]
+            if child.cpu - child.progress_cpu >= PROGRESS_SECONDS:
+                child.progress_at, child.progress_cpu = now, child.cpu

@@ -1,0 +1,123 @@
+"""Making the topics, and looking at them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from qmosaic.codecs.errors import BrokerError
+from qmosaic.streams.kafka.connect import connection, record_bytes
+from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.topology import TOPICS, Topic
+
+PATIENCE = 30.0
+SHORT_SECONDS = 600
+
+
+@asynccontextmanager
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client. Raises BrokerError where no broker answers."""
+    client = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
+    try:
+        await asyncio.wait_for(client.start(), PATIENCE)
+    except (KafkaError, OSError, TimeoutError) as error:
+        with suppress(Exception):
+            await client.close()
+        raise BrokerError(
+            f"no broker answers at {settings.broker}: {error}",
+            remedy="Start one, or name another with --broker HOST:PORT (QMOSAIC_BROKER).",
+        ) from None
+    try:
+        yield client
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(client.close(), 5)
+
+
+def config_of(settings: Settings, topic: Topic) -> dict[str, str]:
+    """The topic's settings on the broker."""
+    seconds = SHORT_SECONDS if topic.retention == "short" else settings.topics.retention_seconds
+    config = {"retention.ms": str(seconds * 1000), "max.message.bytes": str(record_bytes(settings))}
+    if topic.name == "problems":
+        # Deadlines count from the broker's clock: producers' clocks are not ours to trust.
+        config["message.timestamp.type"] = "LogAppendTime"
+    return config
+
+
+def partitions_of(settings: Settings, topic: Topic) -> int:
+    """How many partitions a topic has."""
+    return topic.partitions or settings.topics.partitions
+
+
+async def create_topics(settings: Settings) -> list[str]:
+    """Create what is missing; the names created. Raises BrokerError where one is there with other partitions."""
+    async with admin(settings) as client:
+        there = set(await client.list_topics())
+        missing = [topic for topic in TOPICS if topic_name(settings, topic.name) not in there]
+        if missing:
+            response = await client.create_topics(
+                [
+                    NewTopic(
+                        topic_name(settings, topic.name),
+                        partitions_of(settings, topic),
+                        settings.topics.replication,
+                        topic_configs=config_of(settings, topic),
+                    )
+                    for topic in missing
+                ]
+            )
+            for name, code, *_ in response.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise BrokerError(f"cannot create topic {name}: {for_code(code).__name__}", place=settings.broker)
+        for row in await _once_made(client, settings, missing):
+            if row["joined"] and row["partitions"] != settings.topics.partitions:
+                raise BrokerError(
+                    f"topic {row['topic']} has {row['partitions']} partitions, not {settings.topics.partitions}",
+                    remedy="The topics verify joins have equal partitions: set topics.partitions, or use a namespace.",
+                )
+        return [topic_name(settings, topic.name) for topic in missing]
+
+
+async def show_topics(settings: Settings) -> list[dict[str, Any]]:
+    """Every topic: name, partitions (0: not there), retention in seconds, key, schema."""
+    async with admin(settings) as client:
+        return await _describe(client, settings)
+
+
+async def _once_made(client: AIOKafkaAdminClient, settings: Settings, made: Sequence[Topic]) -> list[dict[str, Any]]:
+    """Every topic, when the broker that answers has heard of those just made: the cluster tells it a little later. The
+    last answer, if it has not within `PATIENCE`."""
+    expected = {topic_name(settings, topic.name): partitions_of(settings, topic) for topic in made}
+    until = time.monotonic() + PATIENCE
+    while True:
+        rows = await _describe(client, settings)
+        late = any(row["partitions"] < expected.get(row["topic"], 0) for row in rows)
+        if not late or time.monotonic() > until:
+            return rows
+        await asyncio.sleep(0.1)
+
+
+async def _describe(client: AIOKafkaAdminClient, settings: Settings) -> list[dict[str, Any]]:
+    names = [topic_name(settings, topic.name) for topic in TOPICS]
+    described = {entry["topic"]: entry for entry in await client.describe_topics(names)}
+    rows = []
+    for topic, name in zip(TOPICS, names, strict=True):
+        entry = described.get(name, {})
+        rows.append(
+            {
+                "topic": name,
+                "partitions": len(entry.get("partitions", ())),
+                "retention_seconds": int(config_of(settings, topic)["retention.ms"]) // 1000,
+                "key": topic.key,
+                "schema": topic.schema,
+                "joined": topic.joined,
+            }
+        )
+    return rows

@@ -1,0 +1,472 @@
+"""A worker of one stage: a Faust app with one agent, micro-batches around it, and nothing of the problem itself.
+
+A batch is taken as soon as a lane is free, so it is small when idle and grows by itself under load. An event is
+acknowledged after what follows from it is on the broker; what a handler does not know goes to the dead
+letters, and to verify as a failure, and the stage goes on. Crash-only: what the shell itself does not know ends
+the process, the supervisor starts a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from base64 import b64encode
+from bisect import bisect_left
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import faust
+import msgspec
+from aiokafka import AIOKafkaProducer
+from faust.types import EventT
+from opentelemetry.trace import Link, SpanKind
+
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import DeadLetter
+from qmosaic.codecs.events.hops import Failure, Proposal, Ref
+from qmosaic.codecs.events.public import Timing
+from qmosaic.streams.hops import crashes
+from qmosaic.streams.hops.crashes import Notebook
+from qmosaic.streams.hops.hop import Handler
+from qmosaic.streams.kafka import pacing
+from qmosaic.streams.kafka.bounded import bounded, closing
+from qmosaic.streams.kafka.connect import producing, record_bytes, written_bytes
+from qmosaic.streams.kafka.context import extract, inject, root_of
+from qmosaic.streams.kafka.names import group_id, topic_name
+from qmosaic.streams.kafka.reading import Unreadable
+from qmosaic.streams.kafka.records import Received, Send, fits, headers_of, kind_of, place_of, stamp, whole
+from qmosaic.streams.kafka.store import Store
+from qmosaic.streams.kafka.transport import Tables, Transport
+from qmosaic.streams.life.lifeline import Lifeline
+from qmosaic.streams.life.memory import settle_memory
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.topology import Stage
+from qmosaic.streams.watch.spans import Span, Telemetry
+
+log = logging.getLogger("qmosaic.worker")
+
+PENDING = 4096  # events a worker holds that are not acknowledged yet
+PENDING_BYTES = 512 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
+IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is large must not keep the small ones out
+BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
+BUFFER = 64  # events on their way from Faust's consumer to the agent
+NICE = 5  # verify goes first: it keeps the deadlines of all
+TRIES = 3  # of an event at which a process died
+LETTER_BYTES = 1024 * 1024  # of an event, kept in its dead letter
+GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
+PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
+STATUS_SECONDS = 1.0
+
+
+class WorkerCrashedError(Exception):
+    """A worker, or a process of one, died at this event as often as is allowed."""
+
+
+class _Owned(msgspec.Struct):
+    """Of an internal event, whose it is."""
+
+    ref: Ref
+
+
+_owned = msgspec.json.Decoder(_Owned)
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A message of Faust's, without its value, and the record it brought, of so many bytes."""
+
+    message: Any
+    record: Received
+    size: int
+    deadline_at: float
+
+
+class _Handled(msgspec.Struct, frozen=True):
+    """A batch and what is to be sent for it."""
+
+    batch: Sequence[Received]
+    sends: Sequence[Send]
+    started: float
+    ended: float
+
+
+def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
+    """The Faust app of a stage: names explicit, no web server, no tables, no discovery, manual topics."""
+    data = Path(settings.data_dir) / "faust"
+    data.mkdir(parents=True, exist_ok=True)
+    security = settings.security
+    credentials: Any = None
+    if security.protocol.startswith("SASL"):
+        from faust.auth import SASLCredentials
+
+        credentials = SASLCredentials(
+            mechanism=security.sasl_mechanism,
+            username=security.sasl_username,
+            password=security.sasl_password,
+            ssl_context=_ssl(settings) if security.protocol == "SASL_SSL" else None,
+        )
+    elif security.protocol == "SSL":
+        from faust.auth import SSLCredentials
+
+        credentials = SSLCredentials(context=_ssl(settings))
+    app = faust.App(
+        group_id(settings, stage.name),
+        broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
+        broker_credentials=credentials,
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        key_serializer="raw",
+        value_serializer="raw",
+        consumer_group_instance_id=instance,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=record_bytes(settings),
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.0,
+        broker_commit_interval=0.5,
+        broker_max_poll_interval=600.0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFER,
+        datadir=data / instance,
+        TableManager=Tables,
+    )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
+
+
+def _ssl(settings: Settings) -> Any:
+    from aiokafka.helpers import create_ssl_context
+
+    return create_ssl_context(cafile=settings.security.ssl_cafile)
+
+
+class Worker:
+    """One process of one stage."""
+
+    def __init__(self, settings: Settings, stage: Stage, instance: str) -> None:
+        assert stage.handler is not None
+        self.settings, self.stage, self.instance = settings, stage, instance
+        self.source, self.group = f"/qmosaic/{stage.name}/{instance}", group_id(settings, stage.name)
+        self.telemetry = Telemetry(settings, stage.name, instance)
+        self.handler: Handler = stage.handler(settings, stage.name)
+        self.app = faust_app(settings, stage, f"{group_id(settings, instance)}")
+        self.app.agent(
+            self.app.topic(topic_name(settings, stage.reads[0]), value_type=bytes, key_type=bytes, allow_empty=True),
+            name=f"qmosaic.{stage.name}",
+        )(self._agent)
+        self._lanes: list[asyncio.PriorityQueue[tuple[int, float, int, _Held]]] = []
+        self._pending = asyncio.Semaphore(PENDING)
+        self._pending_bytes = 0
+        self._store = Store(IN_MEMORY_BYTES, Path(settings.data_dir))
+        self._room = asyncio.Event()
+        self._arrived = 0
+        self._crashes = Notebook(Path(settings.data_dir) / "crashes", stage.name, instance)
+        self._alone = asyncio.Lock()
+        self._most = written_bytes(settings)
+        self._gate_until = time.monotonic() + GATE_SECONDS if self._crashes.deaths else 0.0
+        self._fatal: asyncio.Future[None] | None = None
+
+    async def run(self, lifeline: Lifeline) -> None:
+        """Warm up, take partitions, work until told to stop; raises what it cannot live with."""
+        try:
+            await self._run(lifeline)
+        finally:
+            self._crashes.close()
+
+    async def _run(self, lifeline: Lifeline) -> None:
+        os.nice(NICE)
+        self._fatal = asyncio.get_running_loop().create_future()
+        self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
+        self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
+        await bounded(self.producer.start(), 30, "connecting")
+        rest = await self.handler.start()
+        settle_memory()
+        background = [
+            asyncio.create_task(self._guard(self._lane(k)))
+            for k in range(len(self._lanes))
+            for _ in range(self.stage.concurrency)
+        ]
+        background.append(asyncio.create_task(self._guard(self._tell_status())))
+        background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline, rest))))
+        self.app.finalize()
+        await self.app.start()
+        stopping = asyncio.create_task(lifeline.wait())
+        crashed = asyncio.create_task(self.app.wait_until_stopped())
+        done, _ = await asyncio.wait({stopping, crashed, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
+        if self._fatal in done:
+            self._fatal.result()
+        if crashed in done:
+            raise RuntimeError(f"the Faust app of {self.stage.name} stopped by itself") from self.app.crash_reason
+        await closing(self.app.stop(), 10, "stopping the app")
+        for task in background:
+            task.cancel()
+        await closing(self.handler.stop(), 5, "stopping the handler")
+        await closing(self.producer.stop(), 5, "stopping the producer")
+        await asyncio.to_thread(self.telemetry.close)
+
+    async def _guard(self, work: Any) -> None:
+        try:
+            await work
+        except BaseException as error:
+            if self._fatal is not None and not self._fatal.done() and not isinstance(error, asyncio.CancelledError):
+                self._fatal.set_exception(error)
+            raise
+
+    async def _agent(self, stream: Any) -> None:
+        """The agent: hand every event to its lane; a lane acknowledges it when it is done."""
+        waiting = stream.channel.queue
+        async for event in stream.noack().events():
+            await self._take(event)
+            # The stream goes once around the event loop for each event; what waits behind it is taken along.
+            while not waiting.empty():
+                event = waiting.get_nowait()
+                if event.message.generation_id == self.app.consumer_generation_id:
+                    await self._take(event)
+
+    async def _take(self, event: EventT[Any]) -> None:
+        await self._pending.acquire()
+        while self._pending_bytes > PENDING_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        record = _received(event)
+        look, size = self.handler.look(record), 0
+        if isinstance(record.value, bytes):
+            size = len(record.value)
+            record = msgspec.structs.replace(record, value=None, kept=self._store.put(record.value))
+        event.message.value = None
+        self._pending_bytes += size
+        self._arrived += 1
+        held = _Held(event.message, record, size, look.deadline_at)
+        self._lanes[bisect_left(self.stage.lanes, look.size)].put_nowait(
+            (look.rank, look.deadline_at, self._arrived, held)
+        )
+
+    async def _lane(self, lane: int) -> None:
+        queue, most = self._lanes[lane], self.stage.most(lane)
+        publishing: asyncio.Task[None] | None = None
+        while True:
+            batch = [(await queue.get())[-1]]
+            size = batch[0].size
+            while len(batch) < most and size < BATCH_BYTES and not queue.empty():
+                batch.append(queue.get_nowait()[-1])
+                size += batch[-1].size
+            handled = await self._handle([whole(held.record) for held in self._in_time(batch)], lane)
+            if publishing is not None:
+                await publishing
+            # The next batch is worked on while the broker takes this one.
+            publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
+
+    def _in_time(self, batch: Sequence[_Held]) -> Sequence[_Held]:
+        """Without those whose fallback is certain: verify writes it, whatever is done about them here."""
+        over = time.time() + self.settings.verify.margin_seconds
+        if not self.stage.gives_up or all(held.deadline_at > over for held in batch):
+            return batch
+        kept = [held for held in batch if held.deadline_at > over]
+        log.warning("%s drops what is too late, %s of %s events", self.stage.name, len(batch) - len(kept), len(batch))
+        return kept
+
+    async def _finish(self, batch: Sequence[_Held], handled: Sequence[_Handled]) -> None:
+        """Publish what follows from a batch, then acknowledge its events."""
+        for part in handled:
+            await self._publish(part)
+        for held in batch:
+            held.message.ack(self.app.consumer)
+            self._pending.release()
+            self._pending_bytes -= held.size
+        self._room.set()
+
+    async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
+        """What follows from a batch: from those that are to be put aside, from the suspects alone, from the others."""
+        out: list[_Handled] = []
+        good: list[Received] = []
+        for record in batch:
+            wrong = self._wrong(record)
+            if wrong is not None:
+                now = time.time()
+                out.append(_Handled([record], self._put_aside(record, wrong), now, now))
+            else:
+                good.append(record)
+        for group in self._crashes.groups(good, lambda record: record):
+            out += await self._tried(group, lane)
+        return out
+
+    def _wrong(self, record: Received) -> Exception | None:
+        """Why nobody should look into a record."""
+        if self._crashes.is_culprit(record) and self.stage.gives_up:
+            return WorkerCrashedError(f"a worker of {self.stage.name} died {crashes.MOST} times with it in hand")
+        if self.stage.reads[0] == "problems":
+            return None  # verify says what is wrong
+        if isinstance(record.value, Unreadable):
+            return ValueError(f"a batch from offset {record.value.first} on cannot be read: {record.value.reason}")
+        try:
+            ref = _owned.decode(record.value or b"").ref
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return ValueError(f"it is not an event of ours: {error}"[:300])
+        wrong = fits(ref, record, self.settings, None, None)
+        return None if wrong is None else ValueError(wrong)
+
+    async def _tried(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
+        """Handle a batch; if the handler fails, each event alone, and the culprit is put aside."""
+        started = time.time()
+        for last in range(TRIES, 0, -1):
+            # While a culprit is being looked for, nothing else is in hand.
+            looking = time.monotonic() < self._gate_until and self._crashes.has_suspects
+            gate = self._alone if looking and self.stage.gives_up else nullcontext()
+            try:
+                async with gate:
+                    with self._crashes.holding(batch):
+                        sends = await self.handler.handle(batch, lane)
+                self._crashes.done(map(crashes.place_of, batch))
+                return [_Handled(batch, sends, started, time.time())]
+            except BrokenProcessPool as error:
+                # A process died at it, killed, or out of memory; there is a new one.
+                if len(batch) == 1 and last == 1:
+                    crashed = WorkerCrashedError(f"a process of {self.stage.name} died at it {TRIES} times")
+                    return [_Handled(batch, self._put_aside(batch[0], crashed), started, time.time())]
+                log.warning("a process of %s died at a batch of %s: %s", self.stage.name, len(batch), error)
+            except (Exception, SystemExit) as error:  # a plug-in's too
+                if len(batch) == 1:
+                    record = batch[0]
+                    log.exception(
+                        "%s cannot handle %s %s:%s", self.stage.name, record.topic, record.partition, record.offset
+                    )
+                    return [_Handled(batch, self._put_aside(record, error), started, time.time())]
+            if len(batch) > 1:
+                break
+        return [part for record in batch for part in await self._tried([record], lane)]
+
+    async def _publish(self, handled: _Handled) -> None:
+        batch, started = handled.batch, handled.started
+        spans = [self._process_span(record, started) for record in batch]
+        futures, sent, too_large = [], [], dict[int, int]()
+        for send in handled.sends:
+            cause = spans[send.cause]
+            said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
+            cause.attributes.update(said)
+            event, extra = self._stamped(send, handled)
+            value = wire.encode(event)
+            if len(value) > self._most:
+                too_large[send.cause] = len(value)
+                continue
+            topic = topic_name(self.settings, send.topic)
+            span = self.telemetry.span("send", topic, parent=cause.context, kind=SpanKind.PRODUCER, attributes=said)
+            future = await self.producer.send(
+                topic,
+                value=value,
+                key=None if send.key is None else send.key.encode(),
+                partition=send.partition,
+                headers=headers_of(kind_of(event), self.source, send.key or "", inject(span.context), extra),
+            )
+            futures.append(future)
+            sent.append(span)
+        if futures:
+            await bounded(_all(futures), PUBLISH_SECONDS, "publishing")
+            pacing.ring({topic_name(self.settings, send.topic) for send in handled.sends})
+        for span in (*sent, *spans):
+            span.end()
+        if len(batch) > 1:
+            self._batch_span(spans, started)
+        for cause_of, size in too_large.items():
+            record = batch[cause_of]
+            error = ValueError(f"what follows from it has {size} bytes, a record may have {self._most}")
+            log.error("%s cannot send for %s %s: %s", self.stage.name, record.topic, record.offset, error)
+            await self._publish(_Handled([record], self._put_aside(record, error), started, handled.ended))
+
+    def _stamped(self, send: Send, handled: _Handled) -> tuple[Any, dict[str, str]]:
+        """The event with the seconds of this hop, and its headers besides."""
+        event, extra = send.event, dict[str, str]()
+        if hasattr(event, "ref"):
+            queue = handled.started - (event.ref.sent_at or event.ref.received_at)
+            timing = Timing(round(max(queue, 0.0), 6), round(handled.ended - handled.started, 6))
+            event = stamp(event, {self.stage.name.partition(".")[0]: timing}, time.time())
+            extra["ce_priority"], extra["ce_deadline"] = event.ref.priority, f"{event.ref.deadline_at:.3f}"
+        if send.size is not None:
+            extra["ce_size"] = str(send.size)
+        return event, extra
+
+    def _process_span(self, record: Received, started: float) -> Span:
+        return self.telemetry.span(
+            "process",
+            record.topic,
+            parent=extract(record.headers) or root_of(record),
+            kind=SpanKind.CONSUMER,
+            start=started,
+            attributes={"messaging.consumer.group.name": self.group, **place_of(record)},
+        )
+
+    def _batch_span(self, spans: Sequence[Span], started: float) -> None:
+        self.telemetry.span(
+            "process",
+            f"batch {topic_name(self.settings, self.stage.reads[0])}",
+            parent=None,
+            kind=SpanKind.INTERNAL,
+            start=started,
+            links=[Link(span.context) for span in spans],
+            attributes={"messaging.batch.message_count": len(spans)},
+        ).end()
+
+    def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
+        """The dead letter of an event, and the failure that tells verify, where the event still says whose it is."""
+        value = record.value or b""
+        letter = DeadLetter(
+            stage=self.stage.name,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            error=f"{type(error).__name__}: {error}"[:1000],
+            original=b64encode(value[:LETTER_BYTES]).decode(),
+            at=time.time(),
+            truncated=len(value) > LETTER_BYTES,
+        )
+        out = [Send("dead-letters", letter, 0, key=self.stage.name)]
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            ref = _owned.decode(value).ref
+            if fits(ref, record, self.settings, None, None) is None:
+                crashed = isinstance(error, WorkerCrashedError)
+                failure = Failure(self.stage.name, "worker_crashed" if crashed else "stage_failed", letter.error[:500])
+                proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
+                out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
+        return out
+
+    async def _tell_ready(self, lifeline: Lifeline, rest: asyncio.Task[None] | None) -> None:
+        """The supervisor, once there are partitions and everything is warm; what is warm works before."""
+        loop, assigned = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(*_: Any, **__: Any) -> None:
+            loop.call_soon_threadsafe(assigned.set)
+
+        self.app.on_partitions_assigned.connect(tell, weak=False)
+        await assigned.wait()
+        if rest is not None:
+            await rest
+        lifeline.ready()
+
+    async def _tell_status(self) -> None:
+        while True:
+            status = self.handler.status()
+            if status is None:
+                return
+            status = msgspec.structs.replace(status, worker=self.instance)
+            future = await self.producer.send(
+                topic_name(self.settings, "backends.status"), wire.encode(status), key=self.instance.encode()
+            )
+            await bounded(future, PUBLISH_SECONDS, "publishing")
+            await asyncio.sleep(STATUS_SECONDS)
+
+
+async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for each. As `gather`, which calls back for every single one of them; these come in a few batches."""
+    for future in futures:
+        await future
+
+
+def _received(event: EventT[Any]) -> Received:
+    message = event.message
+    headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
+    known: dict[str, Any] = {key: value for key, value in headers if value is not None}
+    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known)

@@ -1,0 +1,66 @@
+"""IonQ's backend against a service that speaks its protocol: the public suite, and every fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from qmosaic.backends.base import Result, run_sync
+from qmosaic.backends.conformance.samples import (
+    CircuitConformance,
+    chi_square,
+    dense_probabilities,
+    job_of,
+    random_kernel,
+)
+from qmosaic.backends.registry import create
+from qmosaic.codecs.errors import BackendError
+from tests.vendors.device import DeviceConformance
+from tests.vendors.faults import Faults, Made, made, serving
+from tests.vendors.ionq import IonqServer
+
+NAME = "ionq/simulator"
+vendor = serving(IonqServer)
+
+
+class TestConformance(Made, CircuitConformance):
+    name = NAME
+
+
+class TestCircuits(Made, DeviceConformance):
+    name = NAME
+
+
+class TestFaults(Faults):
+    name, submit, poll, variable = NAME, "/v0.4/jobs", "/v0.4/jobs/", "QMOSAIC_IONQ_API_KEY"
+
+
+def test_a_qpus_counts_seconds_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(random_kernel(3, seed=1), shots=1000)
+    backend = made("ionq/qpu.forte-1")
+    (answer,) = run_sync(backend, [backend.prepare(job)])
+    assert isinstance(answer, Result)
+    assert answer.counts.sum() == 1000
+    assert chi_square(answer, dense_probabilities(job)) < 5
+    assert answer.usage.device_seconds == 1.5
+    assert answer.usage.queue_seconds > 0
+    assert answer.usage.cost == 12.5  # as the vendor tells it
+    assert backend.estimate(job).cost == 0  # no price is set
+    monkeypatch.setenv("QMOSAIC_IONQ_PRICE", '{"task": 1, "shot": 0.001, "two_qubit_gate_shot": 0.01}')
+    assert made("ionq/qpu.forte-1").estimate(job).cost == pytest.approx(1 + 1000 * (0.001 + 3 * 0.01))
+    monkeypatch.setenv("QMOSAIC_IONQ_PRICE", '{"tusk": 1}')
+    with pytest.raises(BackendError, match="QMOSAIC_IONQ_PRICE"):
+        made(NAME)
+
+
+def test_names() -> None:
+    assert create("ionq/qpu.aria-1").capabilities.max_qubits == 25
+    for name in ("ionq", "ionq/", "ionq/qpu", "ionq/../jobs"):
+        with pytest.raises(BackendError, match="ionq/simulator"):
+            create(name)
+
+
+def test_the_vendors_own_failure_is_told(vendor: IonqServer) -> None:
+    vendor.fails = True
+    backend = made(NAME)
+    with pytest.raises(BackendError, match="the ions have left"):
+        run_sync(backend, [backend.prepare(job_of(random_kernel(2, seed=1)))])

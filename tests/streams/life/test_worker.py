@@ -1,0 +1,41 @@
+"""A worker's shell without a broker: what it holds of the events that wait."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.hostile_events import EVENTS, named
+from qmosaic.streams.kafka.records import whole
+from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.topology import STAGES
+
+MEBIBYTE = 1024 * 1024
+
+
+def event(offset: int, value: bytes) -> Any:
+    """As Faust hands it to the agent."""
+    message = SimpleNamespace(
+        topic="problems", partition=0, offset=offset, timestamp=1e9, value=value, headers=[], generation_id=0
+    )
+    return SimpleNamespace(message=message)
+
+
+def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
+    async def run() -> None:
+        worker = Worker(Settings(data_dir=str(tmp_path)), STAGES["encode"], "encode-0")
+        worker._lanes = [asyncio.PriorityQueue() for _ in range(len(worker.stage.lanes) + 1)]
+        count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
+        for offset in range(count):
+            await worker._take(event(offset, large))
+        small = named(EVENTS["markup"](), "small", 5.0)
+        await asyncio.wait_for(worker._take(event(count, small)), 30)  # it would wait until one of them is done
+        assert worker._store.in_memory <= IN_MEMORY_BYTES
+        waiting = [queue.get_nowait()[-1] for queue in worker._lanes for _ in range(queue.qsize())]
+        assert sorted(whole(held.record).value or b"" for held in waiting) == sorted([small, *[large] * count])
+        assert all(held.message.value is None and held.record.value is None for held in waiting)
+
+    asyncio.run(run())

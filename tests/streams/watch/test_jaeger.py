@@ -1,0 +1,123 @@
+"""What an operator sees in Jaeger: 20 problems through `qmosaic up`, each one trace with every hop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from qmosaic.codecs.events.public import Outcome
+from qmosaic.streams.client import Client, read_outcomes
+from qmosaic.streams.settings import Settings
+from tests.servers import Jaeger
+
+pytestmark = pytest.mark.jaeger
+
+PROBLEMS = 20
+FOREIGN_TRACE, FOREIGN_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+# parent → child, as `service: span name`; each must be in every trace of a problem sent by the client.
+HOPS = [
+    ("client: send problems", "encode: process problems"),
+    ("client: send problems", "verify: process problems"),
+    ("encode: process problems", "encode: send problems.encoded"),
+    ("encode: send problems.encoded", "reduce: process problems.encoded"),
+    ("reduce: process problems.encoded", "reduce: send incumbents"),
+    ("reduce: process problems.encoded", "reduce: send problems.reduced"),
+    ("reduce: send incumbents", "verify: process incumbents"),
+    ("reduce: send problems.reduced", "route: process problems.reduced"),
+    ("route: process problems.reduced", "route: send jobs.quantum"),
+    ("route: send jobs.quantum", "execute.quantum: process jobs.quantum"),
+    ("execute.quantum: process jobs.quantum", "execute.quantum: send proposals"),
+    ("execute.quantum: send proposals", "verify: process proposals"),
+    ("verify: process proposals", "verify: send outcomes.accepted"),
+    ("verify: send outcomes.accepted", "client: process outcomes.accepted"),
+]
+
+
+@pytest.fixture
+def up(jaeger: Jaeger, tmp_path: Path) -> Iterator[Settings]:
+    """`qmosaic up` as a user starts it, its traces going to Jaeger."""
+    environment = {
+        **os.environ,
+        "QMOSAIC_DATA_DIR": str(tmp_path),
+        "QMOSAIC_OTLP_ENDPOINT": jaeger.otlp_endpoint,
+    }
+    command = [sys.executable, "-m", "qmosaic.streams.cli.main", "up", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())["broker"]
+        yield Settings(broker=address, otlp_endpoint=jaeger.otlp_endpoint)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def edges(number: int) -> list[list[int]]:
+    graph: Any = nx.random_regular_graph(3, 10, seed=number)
+    return [list(edge) for edge in graph.edges]
+
+
+async def test_each_problem_is_one_trace_with_every_hop(jaeger: Jaeger, up: Settings) -> None:
+    async with Client(settings=up) as client:
+        outcomes = [
+            await client.solve({"family": "maxcut", "problem": {"edges": edges(number)}}, deadline=30, target="quantum")
+            for number in range(PROBLEMS)
+        ]
+    assert {outcome.status for outcome in outcomes} == {"accepted"}
+    assert len({outcome.trace_id for outcome in outcomes}) == PROBLEMS
+    for outcome in outcomes:
+        spans = named_spans(jaeger, outcome.trace_id, len(HOPS) + 1)
+        names = {span["id"]: span["name"] for span in spans.values()}
+        found = {(names.get(span["parent"]), span["name"]) for span in spans.values()}
+        assert set(HOPS) <= found, set(HOPS) - found
+        orphans = [span["name"] for span in spans.values() if span["parent"] and span["parent"] not in names]
+        assert orphans == []
+        assert [span["name"] for span in spans.values() if not span["parent"]] == ["client: send problems"]
+        by_id = {span["id"]: span for span in spans.values()}
+        for span in spans.values():
+            if span["parent"]:
+                assert span["start"] >= by_id[span["parent"]]["start"], span
+        for span in spans.values():
+            assert span["length"] >= 0
+
+
+async def test_a_foreign_traceparent_is_the_root(jaeger: Jaeger, up: Settings) -> None:
+    event = {"family": "maxcut", "problem": {"edges": edges(99)}, "deadline": 20, "id": "foreign"}
+    header = [("traceparent", f"00-{FOREIGN_TRACE}-{FOREIGN_SPAN}-01".encode())]
+    async with AIOKafkaProducer(bootstrap_servers=up.broker) as producer:
+        await producer.send_and_wait("problems", json.dumps(event).encode(), key=b"foreign", headers=header)
+    give_up = time.monotonic() + 30
+    found: list[Any] = []
+    while not found and time.monotonic() < give_up:
+        found = [event async for event in read_outcomes(up, since=None, follow=False)]
+    (outcome,) = found
+    assert isinstance(outcome, Outcome)
+    assert outcome.trace_id == FOREIGN_TRACE
+    spans = named_spans(jaeger, FOREIGN_TRACE, len(HOPS) - 1)
+    roots = {span["name"] for span in spans.values() if span["parent"] == FOREIGN_SPAN}
+    assert roots == {"encode: process problems", "verify: process problems"}
+
+
+def named_spans(jaeger: Jaeger, trace_id: str, least: int) -> dict[str, dict[str, Any]]:
+    """The spans of a trace by id, once Jaeger has `least` of them: name with service, parent, start in µs."""
+    trace = jaeger.trace(trace_id, least)
+    services = {key: process["serviceName"] for key, process in trace["processes"].items()}
+    out = {}
+    for span in trace["spans"]:
+        parents = [r["spanID"] for r in span["references"] if r["refType"] == "CHILD_OF"]
+        out[span["spanID"]] = {
+            "id": span["spanID"],
+            "name": f"{services[span['processID']].removeprefix('qmosaic-')}: {span['operationName']}",
+            "parent": parents[0] if parents else None,
+            "start": span["startTime"],
+            "length": span["duration"],
+        }
+    return out
