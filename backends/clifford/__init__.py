@@ -1,0 +1,1 @@
+"""Clifford circuits of any size, by tableau: Cirq's, and Stim's."""

@@ -1,0 +1,1 @@
+"""Vendors' clouds: jobs that are sent once, their prices, HTTP."""

@@ -1,0 +1,1 @@
+"""Wrappers around backends that make noisy answers better."""

@@ -1,0 +1,1 @@
+"""Simulators in Cirq: state vectors, density matrices, devices."""

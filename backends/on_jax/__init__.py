@@ -1,0 +1,1 @@
+"""Simulators in JAX: state vectors of many jobs at once, on CPU or GPU."""

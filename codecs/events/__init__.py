@@ -1,0 +1,1 @@
+"""Every event on the wire, public and internal."""

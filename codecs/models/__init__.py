@@ -1,0 +1,1 @@
+"""Compact models and kernels: polynomials, circuits, Pauli operators, and how they are packed."""

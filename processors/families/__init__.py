@@ -1,1 +1,1 @@
-"""Problem families, one file each; `FAMILIES` in `registry` names them."""
+"""Problem families, one folder each; `FAMILIES` in `registry` names them."""

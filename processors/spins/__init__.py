@@ -1,0 +1,1 @@
+"""The engine of spin polynomials: presolve, search, kernel, angles."""

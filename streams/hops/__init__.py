@@ -1,0 +1,1 @@
+"""The hops: what each stage does with what it reads."""

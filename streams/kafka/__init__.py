@@ -1,0 +1,1 @@
+"""What speaks to Kafka: names, records, readers, and the patches of its clients."""

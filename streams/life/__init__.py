@@ -1,0 +1,1 @@
+"""Processes: workers, their supervisor, the embedded broker, folders, topics."""

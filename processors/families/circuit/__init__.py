@@ -1,0 +1,1 @@
+"""Circuits, run as they are."""

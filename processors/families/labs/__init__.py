@@ -1,0 +1,1 @@
+"""Low-autocorrelation binary sequences."""

@@ -1,0 +1,1 @@
+"""Molecules: integrals, fermions on qubits, and the variational search (JAX)."""

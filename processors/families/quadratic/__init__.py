@@ -1,0 +1,1 @@
+"""Problems that are quadratic polynomials: max-cut, QUBO, Ising."""

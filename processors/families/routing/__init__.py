@@ -1,0 +1,1 @@
+"""Tours, and routes of vehicles."""

@@ -10,11 +10,10 @@ import pytest
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events.hops import Answer
 from qmosaic.codecs.events.public import Problem
-from qmosaic.codecs.models import paulis
 from qmosaic.codecs.models.bundle import array
 from qmosaic.codecs.models.paulis import PauliOperator
 from qmosaic.processors.families.base import Limits, Task
-from qmosaic.processors.families.molecule import family, hamiltonian
+from qmosaic.processors.families.molecule import family, hamiltonian, symmetries
 from qmosaic.processors.families.molecule.hamiltonian import WORK, Hamiltonian, work
 from qmosaic.processors.families.portfolio import risk
 from qmosaic.processors.families.registry import FAMILIES, known
@@ -40,7 +39,7 @@ def no_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a matrix outside of reduce")
 
     monkeypatch.setattr(PauliOperator, "matrix", refused)
-    for module in (paulis, hamiltonian):
+    for module in (symmetries, hamiltonian):
         monkeypatch.setattr(module, "lowest", refused)
 
 

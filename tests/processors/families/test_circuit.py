@@ -251,7 +251,7 @@ def test_a_broad_distribution_is_judged_by_classes() -> None:
 def test_verify_needs_neither_jax_nor_cirq_for_it() -> None:
     code = (
         "import sys\nfrom qmosaic.processors.families.circuit.family import CircuitFamily\n"
-        "from qmosaic.processors.families.base import Limits\nfrom qmosaic.codecs.events.wire import Problem\n"
+        "from qmosaic.processors.families.base import Limits\nfrom qmosaic.codecs.events.public import Problem\n"
         f"CircuitFamily().parse(Problem(family='circuit', problem={{'qasm': {BELL!r}}}), Limits())\n"
         "assert not {'jax', 'cirq', 'openqasm3', 'scipy'} & set(sys.modules)"
     )

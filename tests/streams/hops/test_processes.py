@@ -80,7 +80,7 @@ def test_confined_processes_are_in_the_background_and_leave_no_core() -> None:
 
 PARENT = """
 import os, signal, sys, threading, time
-from qmosaic.streams import processes
+from qmosaic.streams.hops import processes
 
 def main():
     pool = processes.{kind}

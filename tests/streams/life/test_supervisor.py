@@ -231,7 +231,7 @@ async def test_a_stop_in_the_middle_of_a_start_is_quick(tmp_path: Path, monkeypa
 
 BUSY = """
 import asyncio, sys, time
-from qmosaic.streams import lifeline
+from qmosaic.streams.life import lifeline
 
 async def start():
     line.listen()
