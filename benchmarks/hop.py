@@ -30,7 +30,6 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.public import PROBLEM_SCHEMA
 from qmosaic.processors.admit import Record
 from qmosaic.processors.encode import encode
-from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.life.broker import EmbeddedBroker
 from qmosaic.streams.life.supervisor import Supervisor
@@ -43,7 +42,7 @@ GRAPHS = 512
 """Distinct problems; their events differ in the id as well."""
 OURS, FAUST, BARE = "problems.encoded", "faust.encoded", "bare.encoded"
 STALLED_SECONDS = 60.0
-LIMITS, DEFAULTS = limits_of(Settings()), defaults_of(Settings())
+LIMITS, DEFAULTS = Settings().limits, Settings().defaults
 
 
 def event(k: int, problem: dict[str, Any]) -> bytes:

@@ -118,9 +118,11 @@ def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:
 
     from qmosaic.codecs.events import hops, wire
     from qmosaic.processors.admit import Defaults, Record
+    from qmosaic.processors.control.facts import Facts
+    from qmosaic.processors.control.policy import Policy
     from qmosaic.processors.encode import encode
     from qmosaic.processors.families.base import Limits
-    from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
+    from qmosaic.processors.route import route
     from qmosaic.streams.hops.jobs import run_jobs, run_reduce
     from qmosaic.streams.settings import ReduceSettings
 
@@ -140,7 +142,7 @@ def internal_events(problems: Sequence[bytes]) -> Iterator[msgspec.Struct]:
                 "cirq.statevector": dict.fromkeys(("spins", "narrow", "circuit", "clifford", "variational"), 20)
             }
         }
-        for job in route([reduced], now=now, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=alive):
+        for job in route([reduced], Facts(now, alive), Policy()):
             yield job
             if isinstance(job, hops.JobEvent):
                 yield wire.decode(run_jobs([wire.encode(job)])[0], hops.Proposal)

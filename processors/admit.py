@@ -7,6 +7,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.public import Problem
@@ -25,15 +27,15 @@ LABEL_BYTES = 64 * 1024
 """The labels of a rejected problem come back up to this; its original bytes hold them in any case."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record of the problems topic. `timestamp`: seconds since the epoch."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record of a topic. `timestamp`: seconds since the epoch."""
 
     topic: str
     partition: int
     offset: int
     timestamp: float
     value: bytes | None
+    headers: dict[str, bytes] = {}
 
     @property
     def default_id(self) -> str:
@@ -41,8 +43,7 @@ class Record:
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
-@dataclass(frozen=True)
-class Defaults:
+class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a problem gets where it does not say."""
 
     deadline_seconds: float = 30.0

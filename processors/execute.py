@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
+from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal, Ref
 from qmosaic.codecs.events.public import CircuitInfo, UsageInfo
 from qmosaic.codecs.models.arrays import pack, pack_bits
 from qmosaic.codecs.models.kernel import Kernel, unpack_kernel
@@ -113,6 +114,20 @@ def _usage(usage: Usage) -> UsageInfo | None:
         cost_usd=usage.cost or None,
         vendor_job_id=usage.job_id,
     )
+
+
+def job_id(ref: Ref, attempt: int) -> str:
+    """The id of a problem's attempt: equal wherever and however often it is made."""
+    return f"{ref.partition}-{ref.offset}-{attempt}"
+
+
+def advance(job: JobEvent, failure: Failure) -> JobEvent | Proposal:
+    """What follows a failed attempt: the next candidate's job, or the failure, where verify has the incumbent."""
+    if not job.candidates:
+        return proposal_of(job, failure)
+    first, *others = job.candidates
+    attempt = job.attempt + 1
+    return replace(job, job_id=job_id(job.ref, attempt), attempt=attempt, route=first, candidates=others)
 
 
 def proposal_of(job: JobEvent, answer: Answer | Failure) -> Proposal:

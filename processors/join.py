@@ -3,6 +3,8 @@
 The state is what the logs say: an event belongs to a problem by the offset at which the problem arrived, which
 travels with it. `floors` tells how far each input may be committed: never past a record that an unsettled
 problem needs, so that a new owner of the partition reads it again and ends with the same state.
+
+One file: a state machine whose invariants hold between its methods.
 """
 
 from __future__ import annotations

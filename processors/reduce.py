@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from math import ceil, log2
 
-from qmosaic.backends.circuits.counting import MAX_DEFERRED, held, is_final, shot_by_shot_seconds
-from qmosaic.backends.clifford.tableau import is_clifford
-from qmosaic.backends.estimates import gates_of
-from qmosaic.backends.solvers.exact import is_narrow
+from qmosaic.backends.kinds import couplings_of, kind_in, work_seconds
 from qmosaic.codecs.events.hops import Encoded, Incumbent, Reduced
-from qmosaic.codecs.models.circuit import Circuit
-from qmosaic.codecs.models.kernel import Kernel, Kind, kind_of, pack_kernel, size_of
-from qmosaic.codecs.models.polynomial import PackedPolynomial, SpinPolynomial, unpack_polynomial
+from qmosaic.codecs.models.kernel import pack_kernel, size_of
+from qmosaic.codecs.models.polynomial import PackedPolynomial, unpack_polynomial
 from qmosaic.processors.families.base import Family, Model, Reduction, Task
 from qmosaic.processors.families.registry import known
 
@@ -83,43 +78,13 @@ def _events(event: Encoded, reduction: Reduction) -> Pair:
         ref=event.ref,
         kernel=pack_kernel(kernel),
         kernel_digest=kernel.digest,
-        kind=_kind(kernel),
+        kind=kind_in(kernel),
         variables=size_of(kernel),
-        couplings=_couplings(kernel),
-        size=_work(kernel, event.ref.shots),
+        couplings=couplings_of(kernel),
+        work_seconds=work_seconds(kernel, event.ref.shots),
         gammas=[float(angle) for angle in reduction.gammas],
         betas=[float(angle) for angle in reduction.betas],
     )
-
-
-def _kind(kernel: Kernel) -> Kind:
-    kind = kind_of(kernel)
-    if isinstance(kernel, SpinPolynomial):
-        return "narrow" if is_narrow(kernel) else kind
-    return "clifford" if kind == "circuit" and is_clifford(kernel) else kind
-
-
-def _couplings(kernel: Kernel) -> int:
-    return len(kernel.J) if isinstance(kernel, SpinPolynomial) else 0
-
-
-def _work(kernel: Kernel, shots: int) -> int:
-    """How long a simulator takes, in qubits: 16 is a tenth of a second, and one more is twice as long.
-
-    By gates on one and two qubits and amplitudes, as measured with Cirq; a term or a rotation of k letters is
-    2 (k - 1) CNOTs and a rotation. Measurements in the middle take qubits, or where they are many, every shot its time.
-    """
-    if isinstance(kernel, SpinPolynomial) and not kernel.higher:
-        return kernel.n
-    qubits = size_of(kernel)
-    if isinstance(kernel, Circuit) and not kernel.observables and not is_final(kernel):
-        qubits = held(kernel)
-    if isinstance(kernel, Circuit) and qubits > max(kernel.qubits, MAX_DEFERRED):
-        seconds = shot_by_shot_seconds(kernel, shots)
-    else:
-        seconds = gates_of(kernel, layers=2) * (1.5e-4 + 8e-9 * 2.0 ** min(qubits, 64))
-    work = max(1, ceil(16 + log2(max(seconds, 1e-6) / 0.1)))
-    return max(kernel.n, work) if isinstance(kernel, SpinPolynomial) else work
 
 
 def _seed(digest: str, seed: int) -> int:

@@ -21,6 +21,7 @@ from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.events.reasons import OutcomeReason
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
+from qmosaic.processors.join import Duplicate
 from qmosaic.processors.verify import settle_safely
 
 ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"
@@ -119,6 +120,36 @@ def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
 def rejected_entry(verdict: Verdict, refusal: Refusal, partition: int, offset: int, at: float) -> AuditEntry:
     """The audit entry of a rejection."""
     return _entry("rejected", refusal.problem_id, refusal.tenant, partition, offset, at, verdict)
+
+
+def duplicate_entry(duplicate: Duplicate, partition: int, at: float) -> AuditEntry:
+    """The audit entry of a record that says again what is known."""
+    return AuditEntry(
+        event="duplicate",
+        problem_id=duplicate.problem_id,
+        tenant="",
+        partition=partition,
+        offset=duplicate.offset,
+        at=at,
+        status="dropped",
+        reason="same id, same content",
+        detail={"first_offset": duplicate.first_offset},
+    )
+
+
+def aside_entry(record: Record, why: str, at: float) -> AuditEntry:
+    """The audit entry of a record of an internal topic that is not believed."""
+    return AuditEntry(
+        event="put_aside",
+        problem_id="",
+        tenant="",
+        partition=record.partition,
+        offset=record.offset,
+        at=at,
+        status="dropped",
+        reason=why,
+        detail={"topic": record.topic},
+    )
 
 
 def _entry(

@@ -127,53 +127,74 @@ def settle(
     fallback's reason.
     """
     started = tick()
-    instance = admission.instance
+    judged = _judged(admission.instance, incumbent, proposal, late)
+    ref = proposal.ref if proposal is not None else incumbent.ref if incumbent is not None else admission.ref
+    worked = Timing(round(max(queue, 0.0), 6), round(tick() - started, 6))
+    timings = Timings({**ref.timings, "verify": worked}, round(now - admission.ref.received_at, 6))
+    return _outcome(admission, judged, incumbent, proposal, timings, trace_id=trace_id, versions=versions)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What was found: why, whether it is accepted, and what goes out."""
+
+    reason: OutcomeReason
+    accepted: bool
+    best: _Candidate | None
+    baseline: Baseline | None
+    proposed: _Candidate | None = None
+
+
+def _judged(instance: Instance, incumbent: Incumbent | None, proposal: Proposal | None, late: OutcomeReason) -> _Judged:
     known = _incumbent(instance, incumbent)
     base, baseline = known or _quick(instance)
-    reason: OutcomeReason
-    best, reason = base, late
-    if late == "deadline" and (incumbent is None or (known is None and base is not None)):
-        reason = "no_incumbent"
-    accepted = False
-    proposed: Proposed | None = None
     if proposal is None and known and incumbent is not None and incumbent.kernel_digest is None:
-        accepted, reason = True, "solved_in_reduce"
-    elif proposal is not None and proposal.failure is not None:
-        reason = proposal.failure.reason
-    elif proposal is not None:
-        candidate = _lifted(instance, incumbent, proposal)
-        proposed = _proposed(candidate)
-        reason = _judge(instance.sense, candidate, base)
-        accepted = reason in ACCEPTED
-        if accepted and candidate is not None:
-            best = candidate
-    ref = proposal.ref if proposal is not None else incumbent.ref if incumbent is not None else admission.ref
+        return _Judged("solved_in_reduce", True, base, baseline)
+    if proposal is None:
+        missing = late == "deadline" and (incumbent is None or (known is None and base is not None))
+        return _Judged("no_incumbent" if missing else late, False, base, baseline)
+    if proposal.failure is not None:
+        return _Judged(proposal.failure.reason, False, base, baseline)
+    candidate = _lifted(instance, incumbent, proposal)
+    reason = _judge(instance.sense, candidate, base)
+    accepted = reason in ACCEPTED
+    return _Judged(reason, accepted, candidate if accepted else base, baseline, candidate)
+
+
+def _outcome(
+    admission: Admission,
+    judged: _Judged,
+    incumbent: Incumbent | None,
+    proposal: Proposal | None,
+    timings: Timings,
+    *,
+    trace_id: str,
+    versions: dict[str, str],
+) -> Outcome:
+    instance = admission.instance
     route = proposal.route if proposal is not None else None
     answer = proposal.answer if proposal is not None else None
     failure = proposal.failure if proposal is not None else None
     ran = answer or failure
-    solved = reason == "solved_in_reduce"
-    found = best.evaluation if best else Evaluation(None, False)
+    solved = judged.reason == "solved_in_reduce"
+    found = judged.best.evaluation if judged.best else Evaluation(None, False)
     return Outcome(
         problem_id=admission.ref.problem_id,
         family=admission.ref.family,
-        status="accepted" if accepted else "fallback",
-        reason=reason,
+        status="accepted" if judged.accepted else "fallback",
+        reason=judged.reason,
         sense=instance.sense,
         objective=_number(found.objective),
-        solution=best.solution if best else None,
+        solution=judged.best.solution if judged.best else None,
         feasible=found.feasible,
-        baseline=baseline,
-        improvement=_improvement(instance.sense, found, baseline),
+        baseline=judged.baseline,
+        improvement=_improvement(instance.sense, found, judged.baseline),
         target="classical" if solved else route.target if route else None,
         backend=incumbent.solver if solved and incumbent else route.backend if route else None,
         route_reason=route.reason if route else failure.route_reason if failure else None,
         circuit=answer.circuit if answer else None,
         confidence=answer.confidence if answer else None,
-        timings=Timings(
-            {**ref.timings, "verify": Timing(round(max(queue, 0.0), 6), round(tick() - started, 6))},
-            round(now - admission.ref.received_at, 6),
-        ),
+        timings=timings,
         attempts=proposal.attempt if proposal is not None else 0,
         seed=admission.ref.seed,
         digest=admission.ref.digest,
@@ -184,7 +205,7 @@ def settle(
         notes=[*instance.notes, *found.violations],
         error=found.error,
         details=found.details,
-        proposed=proposed,
+        proposed=_proposed(judged.proposed),
         usage=ran.usage if ran else None,
     )
 

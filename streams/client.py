@@ -21,14 +21,15 @@ from qmosaic.codecs.events import public, wire
 from qmosaic.codecs.events.public import Outcome, Problem, Rejection
 from qmosaic.codecs.problems.base import ProblemData
 from qmosaic.streams import settings as settings_module
-from qmosaic.streams.kafka import pacing, reading, repeats
+from qmosaic.streams.kafka import pacing, repeats
 from qmosaic.streams.kafka.bounded import closing
-from qmosaic.streams.kafka.connect import connection, producing, record_bytes
+from qmosaic.streams.kafka.connect import producing
 from qmosaic.streams.kafka.context import extract, inject
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL as TERMINAL
 from qmosaic.streams.kafka.outcomes import read_terminal
 from qmosaic.streams.kafka.records import headers_of, place_of
+from qmosaic.streams.kafka.tail import consumer_of, follow, missing, to_end
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.watch.spans import Telemetry
 
@@ -172,12 +173,7 @@ class Client:
             self._listeners.discard(queue)
 
     async def _read(self) -> None:
-        while True:
-            try:
-                batches = await self._consumer.getmany(timeout_ms=1000)
-            except KafkaError:
-                await asyncio.sleep(0.5)  # the broker is away; the client reconnects by itself
-                continue
+        async for batches in follow(self._consumer):
             for partition, records in batches.items():
                 for record in records:
                     self._take(partition.topic, record)
@@ -296,13 +292,9 @@ async def read_outcomes(settings: Settings, *, since: float | None, follow: bool
             starts = {p: times[p].offset if times[p] is not None else ends[p] for p in partitions}
         for partition in partitions:
             consumer.seek(partition, starts[partition])
-        while follow or any([await consumer.position(p) < ends[p] for p in partitions]):
-            for partition, records in (await consumer.getmany(timeout_ms=500)).items():
-                for record in records:
-                    if follow or record.offset < ends[partition]:
-                        event = read_terminal(settings, record)
-                        if event is not None:
-                            yield event
+        async for record in to_end(consumer, ends, on=follow):
+            if (event := read_terminal(settings, record)) is not None:
+                yield event
     finally:
         await consumer.stop()
 
@@ -317,17 +309,8 @@ def _event(problem: ProblemData | Problem | dict[str, Any]) -> dict[str, Any]:
 
 
 def _consumer(settings: Settings) -> AIOKafkaConsumer:
-    """A consumer of the terminal topics without a group: it has all their partitions."""
-    pacing.install()
-    reading.install(record_bytes(settings))
-    return AIOKafkaConsumer(
-        *(topic_name(settings, name) for name in TERMINAL),
-        **connection(settings),
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        fetch_max_wait_ms=500,
-        max_partition_fetch_bytes=record_bytes(settings),
-    )
+    """A consumer of all that stands in the terminal topics."""
+    return consumer_of(settings, *(topic_name(settings, name) for name in TERMINAL), isolation="read_committed")
 
 
 def _assigned(consumer: AIOKafkaConsumer, settings: Settings) -> list[TopicPartition]:
@@ -335,9 +318,5 @@ def _assigned(consumer: AIOKafkaConsumer, settings: Settings) -> list[TopicParti
     there = {partition.topic for partition in partitions}
     for name in TERMINAL:
         if topic_name(settings, name) not in there:
-            raise BrokerError(
-                f"topic {topic_name(settings, name)} is not there",
-                place=settings.broker,
-                remedy="`qmosaic topics create` makes the topics.",
-            )
+            raise missing(topic_name(settings, name), settings)
     return partitions

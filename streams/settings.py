@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from qmosaic.backends.clouds.job import Limits
+from qmosaic.backends.clouds.job import Waits
 from qmosaic.codecs.errors import SettingsError
-from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
+from qmosaic.processors.admit import Defaults
+from qmosaic.processors.control.policy import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
+from qmosaic.processors.families.base import Limits
 
 EMBEDDED = "embedded"
 _OF_BACKENDS = ("QMOSAIC_AQT_", "QMOSAIC_GOOGLE_", "QMOSAIC_IONQ_")  # keys and addresses: never in a setting
@@ -41,23 +43,6 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partitions: int = 4
     replication: int = 1
     retention_seconds: int = 7 * 86_400
-
-
-class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one problem may be; beyond, it is rejected."""
-
-    variables: int = 10_000
-    couplings: int = 1_000_000
-    event_bytes: int = 8 * 1024 * 1024
-    deadline_seconds: float = 86_400.0
-    shots: int = 1_000_000
-
-
-class DefaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a problem gets where it does not say."""
-
-    deadline_seconds: float = 30.0
-    shots: int = 1024
 
 
 class ReduceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +75,7 @@ class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job may cost by its estimate, 0 for no limit."""
 
     backends: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: Waits = Waits()
     max_cost_usd: float = 0.0
 
 
@@ -131,8 +116,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: dict[str, tuple[str, ...]] = {}
     security: Security = Security()
     topics: Topics = Topics()
-    limits: LimitSettings = LimitSettings()
-    defaults: DefaultSettings = DefaultSettings()
+    limits: Limits = Limits()
+    defaults: Defaults = Defaults()
     reduce: ReduceSettings = ReduceSettings()
     route: RouteSettings = RouteSettings()
     execute: ExecuteSettings = ExecuteSettings()

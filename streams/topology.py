@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from qmosaic.codecs.events import control, hops, public
 from qmosaic.codecs.events.reasons import Target
 from qmosaic.processors.families.base import QUICK, SLOW
 from qmosaic.streams.hops import encode, execute, reduce, route
@@ -43,24 +44,24 @@ class Topic:
 
 TOPICS: tuple[Topic, ...] = (
     # What producers write and what consumers read.
-    Topic("problems", "problem id, or none", "qmosaic.problem/1", joined=True),
-    Topic("outcomes.accepted", "problem id", "qmosaic.outcome/1", joined=True),
-    Topic("outcomes.fallback", "problem id", "qmosaic.outcome/1", joined=True),
-    Topic("problems.rejected", "problem id", "qmosaic.rejection/1", joined=True),
-    Topic("audit", "problem id", "qmosaic.auditentry/1", joined=True),
+    Topic("problems", "problem id, or none", public.PROBLEM_SCHEMA, joined=True),
+    Topic("outcomes.accepted", "problem id", public.OUTCOME_SCHEMA, joined=True),
+    Topic("outcomes.fallback", "problem id", public.OUTCOME_SCHEMA, joined=True),
+    Topic("problems.rejected", "problem id", public.REJECTION_SCHEMA, joined=True),
+    Topic("audit", "problem id", control.AuditEntry.schema, joined=True),
     # Between the hops.
-    Topic("problems.encoded", "problem id", "qmosaic.encoded/1"),
-    Topic("incumbents", "problem id", "qmosaic.incumbent/1", joined=True),
-    Topic("problems.reduced", "tenant", "qmosaic.reduced/1"),
-    Topic("jobs.classical", "kernel digest", "qmosaic.job/1"),
-    Topic("jobs.gpu", "kernel digest", "qmosaic.job/1"),
-    Topic("jobs.quantum", "kernel digest", "qmosaic.job/1"),
-    Topic("jobs.paid", "kernel digest", "qmosaic.job/1"),
-    Topic("jobs.submitted", "client id", "qmosaic.submitted/1"),
-    Topic("proposals", "problem id", "qmosaic.proposal/1", joined=True),
+    Topic("problems.encoded", "problem id", hops.Encoded.schema),
+    Topic("incumbents", "problem id", hops.Incumbent.schema, joined=True),
+    Topic("problems.reduced", "tenant", hops.Reduced.schema),
+    Topic("jobs.classical", "kernel digest", hops.JobEvent.schema),
+    Topic("jobs.gpu", "kernel digest", hops.JobEvent.schema),
+    Topic("jobs.quantum", "kernel digest", hops.JobEvent.schema),
+    Topic("jobs.paid", "kernel digest", hops.JobEvent.schema),
+    Topic("jobs.submitted", "client id", control.Submitted.schema),
+    Topic("proposals", "problem id", hops.Proposal.schema, joined=True),
     # For whoever operates it.
-    Topic("backends.status", "worker", "qmosaic.backendstatus/1", partitions=1, retention="short"),
-    Topic("dead-letters", "stage", "qmosaic.deadletter/1"),
+    Topic("backends.status", "worker", control.BackendStatus.schema, partitions=1, retention="short"),
+    Topic("dead-letters", "stage", control.DeadLetter.schema),
 )
 
 
@@ -69,7 +70,7 @@ class Stage:
     """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
 
     `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables,
-    qubits) shares a lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
+    seconds) shares a lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
     `concurrency`: batches that a lane works on at once. `gives_up`: what is too late, or kills workers, is let go.
     """
 
@@ -78,7 +79,7 @@ class Stage:
     writes: tuple[str, ...]
     handler: Callable[[Settings, str], Handler] | None
     batch: int | tuple[int, ...] = 256
-    lanes: tuple[int, ...] = ()
+    lanes: tuple[float, ...] = ()
     concurrency: int = 1
     gives_up: bool = True
 
@@ -87,8 +88,11 @@ class Stage:
         return self.batch if isinstance(self.batch, int) else self.batch[lane]
 
 
+JOBS = ("jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid")
+
+
 def _execute(target: Target, batch: int) -> Stage:
-    writes = ("proposals", "backends.status")
+    writes = (*JOBS, "proposals", "backends.status")  # a job that failed goes to the next candidate
     return Stage(f"execute.{target}", (f"jobs.{target}",), writes, execute.Execute, batch, lanes=execute.KERNELS)
 
 
@@ -117,7 +121,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "route",
             ("problems.reduced",),
-            ("jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid", "proposals"),
+            (*JOBS, "proposals"),
             route.Route,
         ),
         _execute("classical", batch=32),
@@ -126,7 +130,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             PAID,
             ("jobs.paid",),
-            ("jobs.submitted", "proposals", "backends.status"),
+            ("jobs.submitted", *JOBS, "proposals", "backends.status"),
             ExecutePaid,
             batch=1,
             concurrency=256,

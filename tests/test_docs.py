@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -25,6 +26,7 @@ ENUMS: dict[str, set[str]] = {
     "Status": words(public.Outcome, "status") | words(public.Rejection, "status"),
     "Outcome reasons": set(get_args(reasons.OutcomeReason)),
     "Route reasons": set(get_args(reasons.RouteReason)),
+    "Candidate reasons": set(get_args(reasons.CandidateReason)),
     "Reject codes": set(get_args(errors.RejectCode)),
     "Failures inside the pipeline": words(hops.Failure, "reason"),
     "Audit events": words(control.AuditEntry, "event"),
@@ -82,3 +84,8 @@ def test_the_example_is_printed_as_it_is() -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
     assert [link for link in targets if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_the_picture_of_the_rooms_is_made_from_the_imports() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "images" / "make_rooms.py"))
+    assert made["drawn"]() == (ROOT / "docs" / "images" / "rooms.svg").read_text(encoding="utf-8")

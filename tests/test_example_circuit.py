@@ -12,11 +12,13 @@ from examples.circuit import problems, report
 from qmosaic.backends.registry import create
 from qmosaic.codecs.events.hops import JobEvent
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
+from qmosaic.processors.control.facts import Facts
+from qmosaic.processors.control.policy import Policy
 from qmosaic.processors.encode import encode
 from qmosaic.processors.execute import execute
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.reduce import reduce_events
-from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
+from qmosaic.processors.route import route
 from qmosaic.processors.verify import settle
 
 
@@ -32,13 +34,8 @@ def test_the_circuit_example(name: str) -> None:
         [encoded], now=1000.0, max_kernel_qubits=16, layers=2, share=0.5, max_seconds=5.0
     )
     assert reduced is not None
-    (job,) = route(
-        [reduced],
-        now=1000.0,
-        rules=DEFAULT_RULES,
-        preference=DEFAULT_PREFERENCE,
-        alive={"quantum": {"cirq.statevector": create("cirq.statevector").capabilities.sizes}},
-    )
+    sizes = create("cirq.statevector").capabilities.sizes
+    (job,) = route([reduced], Facts(1000.0, {"quantum": {"cirq.statevector": sizes}}), Policy())
     assert isinstance(job, JobEvent)
     (proposal,) = execute([job], create)
     ticks = count()

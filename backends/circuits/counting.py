@@ -102,9 +102,9 @@ def is_final(circuit: Circuit) -> bool:
     return True
 
 
-def held(circuit: Circuit) -> int:
+def qubits_when_deferred(circuit: Circuit) -> int:
     """Qubits of the circuit with its measurements deferred, where every measurement in the middle and every reset takes
-    a fresh one (`cirq_circuit.deferred` takes as many or fewer)."""
+    a fresh one (`on_cirq.circuit.deferred` takes as many or fewer)."""
     waiting = final(circuit.operations)
     return circuit.qubits + sum(
         len(operation.qubits)

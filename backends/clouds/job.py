@@ -131,7 +131,7 @@ class Memory:
         return self.ledger.take(entry)
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Waits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of every wait, in seconds. `asks`: how often the vendor has to say that it does not know a job.
 
     `grace_seconds`: after the deadline, for cancelling.
@@ -186,7 +186,7 @@ class PaidJob:
         job: str,
         journal: Journal,
         deadline: float,
-        limits: Limits,
+        limits: Waits,
         clock: Clock = WALL,
         backend: str = "",
     ) -> None:

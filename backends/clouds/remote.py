@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job, Placed
-from qmosaic.backends.clouds.job import WITHDRAWN, Journal, Limits, Memory, NotAccepted, PaidJob, Status, Unclear
+from qmosaic.backends.clouds.job import WITHDRAWN, Journal, Memory, NotAccepted, PaidJob, Status, Unclear, Waits
 from qmosaic.backends.clouds.price import Price
 from qmosaic.codecs.errors import BackendError, JobUnknown
 
@@ -37,7 +37,7 @@ class RemoteBackend(Backend):
     can_find = True
     can_cancel = True
     price = Price()
-    limits = Limits()
+    limits = Waits()
 
     @abstractmethod
     async def submit(self, prepared: Any, client_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     about to be sent. Of two entries with one revision the first counts. `timed_out`: its time was over.
     """
 
+    schema: ClassVar[str] = "qmosaic.submitted/1"
     client_id: str
     revision: int
     writer: str
@@ -36,6 +37,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     `put_aside`: a record of an internal topic that fits no problem or nothing at all; `detail` says which.
     """
 
+    schema: ClassVar[str] = "qmosaic.auditentry/1"
     event: Literal["settled", "rejected", "duplicate", "put_aside"]
     problem_id: str
     tenant: str
@@ -50,6 +52,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     """An execute worker's sign of life, every second: what it runs, of which kind and up to which size."""
 
+    schema: ClassVar[str] = "qmosaic.backendstatus/1"
     worker: str
     target: Target
     backends: dict[str, dict[Kind, int]]  # name → kind of kernel → max qubits
@@ -59,6 +62,7 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """An internal event that a hop could not handle at all: its original bytes (base64) and the error."""
 
+    schema: ClassVar[str] = "qmosaic.deadletter/1"
     stage: str
     topic: str
     partition: int

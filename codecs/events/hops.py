@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -38,6 +38,7 @@ class Encoded(msgspec.Struct, frozen=True, kw_only=True):
     `size`: how much work reduce has with it, in variables of a max-cut.
     """
 
+    schema: ClassVar[str] = "qmosaic.encoded/1"
     ref: Ref
     model: PackedKernel | Bundle
     size: int
@@ -49,6 +50,7 @@ class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
     `kernel_digest` None: there is no kernel, the incumbent is proven optimal.
     """
 
+    schema: ClassVar[str] = "qmosaic.incumbent/1"
     ref: Ref
     state: Bundle
     solver: str
@@ -60,13 +62,14 @@ class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
 class Reduced(msgspec.Struct, frozen=True, kw_only=True):
     """reduce → route: the kernel, its size for the policy, and its tuned angles (radians) if it is a polynomial."""
 
+    schema: ClassVar[str] = "qmosaic.reduced/1"
     ref: Ref
     kernel: PackedKernel
     kernel_digest: str
     kind: Kind
     variables: int
     couplings: int
-    size: int  # how much work it is to run, in qubits of a QAOA circuit
+    work_seconds: float  # about how long a simulator takes
     gammas: list[float]
     betas: list[float]
 
@@ -81,15 +84,17 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """route → execute: one kernel for one backend."""
+    """route → execute: one kernel for one backend. `candidates`: who has it next where that fails."""
 
+    schema: ClassVar[str] = "qmosaic.job/1"
     ref: Ref
     job_id: str
     attempt: int
     route: Route
+    candidates: list[Route] = []
     kernel: PackedKernel
     kernel_digest: str
-    size: int  # how much work it is, in qubits of a QAOA circuit
+    work_seconds: float  # about how long a simulator takes
     gammas: list[float]
     betas: list[float]
 
@@ -130,6 +135,7 @@ class Failure(msgspec.Struct, frozen=True):
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """execute (or a hop that failed) → verify: an answer not yet believed, or the failure."""
 
+    schema: ClassVar[str] = "qmosaic.proposal/1"
     ref: Ref
     kernel_digest: str | None
     route: Route | None

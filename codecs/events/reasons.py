@@ -48,3 +48,12 @@ PaidState = Literal[
     "failed",
     "cancelled",
 ]
+
+CandidateReason = Literal[
+    "taken",  # it gets the kernel
+    "behind",  # it would take it, another one goes first
+    "not_alive",  # no worker that runs it was heard of lately
+    "not_named",  # it is paid for, and neither a rule nor a preference names it
+    "wrong_kind",  # it does not run kernels of this kind
+    "too_large",  # the kernel is over what it takes
+]

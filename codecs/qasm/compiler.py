@@ -5,6 +5,8 @@ as conditions on classical bits. All that is bounded (see the constants below), 
 
 Phases are those of OpenQASM 3 (`U`, `u2` and `u3` differ from Qiskit's by a global phase, which a `ctrl` makes
 visible); classical bits are numbered in the order of their declaration.
+
+One file: a pass over the tree, a method for a kind of statement, all on the same state.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A recursive-descent parser of the circuit part of the language (no pulses, timing, arrays, switch): about fifteen
 times as fast as the reference parser, which both encode and verify would have to run on every event; the tests hold
 the two together. Grammars: Cross et al., arXiv:1707.03429 (2), and <https://openqasm.com/versions/3.0> (3).
+
+One file: a parser by recursive descent, a method for a rule of the grammar.
 """
 
 from __future__ import annotations

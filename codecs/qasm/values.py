@@ -2,6 +2,8 @@
 
 Classical values are numbers, truth values, bit strings (text, bit 0 on the right) and registers of bits (`Bits`). A bit
 is known, or it is a classical bit of the circuit that a measurement wrote: who needs its value gets `Measured`.
+
+One file: the values of expressions, a method for a kind of them, all on the same names.
 """
 
 from __future__ import annotations

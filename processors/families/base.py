@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 from jaxtyping import Float64
 
@@ -34,8 +35,7 @@ Model = SpinPolynomial | Circuit | Bundle
 """What encode sends to reduce. A `Bundle` where only the family's own `reduce` knows what to do with it."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a single problem may be. Beyond: rejected with `too_large`."""
 
     variables: int = 10_000

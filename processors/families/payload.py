@@ -79,3 +79,11 @@ def twice(names: list[Any] | tuple[Any, ...]) -> int | None:
             return k
         seen.add(name)
     return None
+
+
+class WrongError(Exception):
+    """Carries the `Rejected` out of the helpers; `read` returns it. `place` is inside the payload."""
+
+    def __init__(self, message: str, place: str, remedy: str, code: RejectCode = "invalid_problem") -> None:
+        super().__init__(message)
+        self.rejected = rejected(code, message, place, remedy)

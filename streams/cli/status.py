@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,10 +15,9 @@ from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.text import shown
-from qmosaic.streams.kafka import pacing, reading
 from qmosaic.streams.kafka.bounded import bounded, closing
-from qmosaic.streams.kafka.connect import connection, record_bytes
 from qmosaic.streams.kafka.names import group_id, topic_name
+from qmosaic.streams.kafka.tail import consumer_of, reader, to_end
 from qmosaic.streams.life.topics import admin, show_topics
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, TOPICS
@@ -103,31 +102,15 @@ async def report(settings: Settings) -> Report:
         raise BrokerError(f"the broker stopped answering: {error}", place=settings.broker) from None
 
 
-def _consumer(settings: Settings, isolation: Literal["read_committed", "read_uncommitted"]) -> AIOKafkaConsumer:
-    pacing.install()
-    reading.install(record_bytes(settings))
-    return AIOKafkaConsumer(
-        **connection(settings),
-        enable_auto_commit=False,
-        isolation_level=isolation,
-        fetch_max_wait_ms=500,
-        max_partition_fetch_bytes=record_bytes(settings),
-    )
-
-
 async def _lags(settings: Settings, partitions: Mapping[str, int]) -> list[Lag]:
     """Of every stage's consumer group, in the order of the topology."""
     read = {stage.name: [topic_name(settings, topic) for topic in stage.reads] for stage in STAGES.values()}
     places = [
         TopicPartition(t, p) for t in sorted({t for ts in read.values() for t in ts}) for p in range(partitions[t])
     ]
-    consumer = _consumer(settings, "read_uncommitted")
-    try:
-        await bounded(consumer.start(), PATIENCE, "connecting")
+    async with reader(settings, isolation="read_uncommitted") as consumer:
         ends = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places)
-    finally:
-        await closing(consumer.stop(), 5, "stopping a client")
     found = []
     async with admin(settings) as client:
         for stage, topics in read.items():
@@ -144,26 +127,18 @@ async def _lags(settings: Settings, partitions: Mapping[str, int]) -> list[Lag]:
 async def _live(settings: Settings) -> list[Live]:
     """From the last records of `backends.status`."""
     place = TopicPartition(topic_name(settings, "backends.status"), 0)
-    consumer = _consumer(settings, "read_uncommitted")
     seen: dict[str, Live] = {}
-    try:
-        await bounded(consumer.start(), PATIENCE, "connecting")
-        consumer.assign([place])
+    async with asyncio.timeout(PATIENCE), reader(settings, [place], isolation="read_uncommitted") as consumer:
         end = (await consumer.end_offsets([place]))[place]
         begin = (await consumer.beginning_offsets([place]))[place]
         consumer.seek(place, max(begin, end - _LOOK_BACK))
-        until = time.monotonic() + PATIENCE
-        while await consumer.position(place) < end and time.monotonic() < until:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                for record in records:
-                    try:
-                        status = wire.decode(record.value or b"", BackendStatus)
-                    except (msgspec.MsgspecError, ValueError, RecursionError):
-                        continue  # not one of ours
-                    age = max(0.0, time.time() - record.timestamp / 1000)
-                    seen[status.worker] = Live(status.worker, status.target, sorted(status.backends), round(age, 1))
-    finally:
-        await closing(consumer.stop(), 5, "stopping a client")
+        async for record in to_end(consumer, {place: end}):
+            try:
+                status = wire.decode(record.value or b"", BackendStatus)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                continue  # not one of ours
+            age = max(0.0, time.time() - record.timestamp / 1000)
+            seen[status.worker] = Live(status.worker, status.target, sorted(status.backends), round(age, 1))
     return [one for _, one in sorted(seen.items()) if one.age <= settings.route.stale_seconds]
 
 
@@ -171,7 +146,10 @@ async def _held(settings: Settings, partitions: Mapping[str, int]) -> list[Held]
     """The partitions where the last stable offset is behind the end, and still where it was `HELD_SECONDS` ago."""
     topics = [topic_name(settings, topic) for topic in READ_BY_VERIFY]
     places = [TopicPartition(topic, number) for topic in topics for number in range(partitions[topic])]
-    committed, all_of_it = _consumer(settings, "read_committed"), _consumer(settings, "read_uncommitted")
+    committed, all_of_it = (
+        consumer_of(settings, isolation="read_committed"),
+        consumer_of(settings, isolation="read_uncommitted"),
+    )
     try:
         for consumer in (committed, all_of_it):
             await bounded(consumer.start(), PATIENCE, "connecting")

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from qmosaic.codecs.events.hops import Encoded
 from qmosaic.codecs.events.wire import envelope
-from qmosaic.processors.admit import Record, deadline_claimed, is_light
+from qmosaic.processors.admit import deadline_claimed, is_light
 from qmosaic.processors.encode import encode
-from qmosaic.streams.core import defaults_of, limits_of
 from qmosaic.streams.hops.beside import Beside, BesideError
 from qmosaic.streams.hops.hop import RANKS, Look, log
 from qmosaic.streams.kafka.records import Received, Send
@@ -28,7 +27,7 @@ class Encode:
 
     def __init__(self, settings: Settings, stage: str) -> None:
         self._settings = settings
-        self._limits, self._defaults = limits_of(settings), defaults_of(settings)
+        self._limits, self._defaults = settings.limits, settings.defaults
 
     async def start(self) -> None:
         beside = self._settings.beside
@@ -42,20 +41,19 @@ class Encode:
         return Look(LIGHT if light else HEAVY, RANKS.get(said.priority, 1) if said else 1, deadline_at)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        records = [Record(m.topic, m.partition, m.offset, m.timestamp, m.value) for m in batch]
         if lane == HEAVY:
-            encoded = [await self._encode_beside(record) for record in records]
+            encoded = [await self._encode_beside(record) for record in batch]
         elif sum(len(m.value or b"") for m in batch) <= INLINE_BYTES:
-            encoded = encode(records, self._limits, self._defaults)
+            encoded = encode(batch, self._limits, self._defaults)
         else:
-            encoded = await asyncio.to_thread(encode, records, self._limits, self._defaults)
+            encoded = await asyncio.to_thread(encode, batch, self._limits, self._defaults)
         return [
             Send("problems.encoded", event, cause, key=event.ref.problem_id, size=event.size)
             for cause, event in enumerate(encoded)
             if event is not None
         ]
 
-    async def _encode_beside(self, record: Record) -> Encoded | None:
+    async def _encode_beside(self, record: Received) -> Encoded | None:
         try:
             # What is too late was dropped just now, and there is nothing before it in this lane.
             encoded = await self._beside.run(math.inf, encode, [record], self._limits, self._defaults)

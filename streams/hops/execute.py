@@ -14,17 +14,17 @@ from qmosaic.codecs.events import reasons, wire
 from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
 from qmosaic.codecs.models.kernel import Kind
-from qmosaic.processors.execute import proposal_of
+from qmosaic.processors.execute import advance, proposal_of
 from qmosaic.streams.hops import jobs as pool
 from qmosaic.streams.hops import processes
-from qmosaic.streams.hops.hop import Look, looked, proposal_send
+from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.settings import Settings
 
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 
-# The lanes of execute, in qubits of work: up to a tenth of a second, up to some seconds, and beyond.
-KERNELS = (16, 20)
+# The lanes of execute, in seconds of work: up to a tenth of a second, up to some seconds, and beyond.
+KERNELS = (0.1, 1.6)
 
 
 class Execute:
@@ -59,16 +59,18 @@ class Execute:
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
+        jobs = [wire.decode(value, JobEvent) for value in values]
         try:
-            answered = await self._run(values, lane)
+            answered = await self._run(jobs, values, lane)
         except BrokenProcessPool:
             self._lanes[lane] = self._executor(lane)
             raise
-        return [proposal_send(wire.decode(value, Proposal), cause) for cause, value in enumerate(answered)]
+        found = [wire.decode(value, Proposal) for value in answered]
+        ended = [advance(job, said.failure) if said.failure else said for job, said in zip(jobs, found, strict=True)]
+        return [next_send(event, cause, self._settings.paid.backends) for cause, event in enumerate(ended)]
 
-    async def _run(self, values: Sequence[bytes], lane: int) -> list[bytes]:
+    async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
-        jobs = [wire.decode(value, JobEvent) for value in values]
         left = max(job.ref.deadline_at for job in jobs) - time.time()
         seconds = max(LEAST_SECONDS, min(left, self._settings.execute.max_seconds))
         loop = asyncio.get_running_loop()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
 
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Proposal
+from qmosaic.codecs.events.hops import JobEvent, Proposal
 from qmosaic.streams.kafka.records import Received, Send
 
 log = logging.getLogger("qmosaic.worker")
@@ -24,9 +24,10 @@ RANKS = {b"high": 0, b"low": 2, "high": 0, "low": 2}
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
-    """A record at a first look: how much work it is, its class (0 goes first), and its deadline (epoch seconds)."""
+    """A record at a first look: how much work it is, in the measure of its stage's lanes, its class (0 goes first), and
+    its deadline (epoch seconds)."""
 
-    size: int
+    size: float
     rank: int
     deadline_at: float
 
@@ -62,12 +63,28 @@ def looked(record: Received) -> Look:
     """At a record of ours: its sender says it in headers. Without them it is small, and has its turn among the last."""
     said = record.headers
     try:
-        size, deadline_at = int(said.get("ce_size", b"0")), float(said.get("ce_deadline", b"inf"))
+        size, deadline_at = float(said.get("ce_size", b"0")), float(said.get("ce_deadline", b"inf"))
     except ValueError:
-        size, deadline_at = 0, math.inf
+        size, deadline_at = 0.0, math.inf
     return Look(
         size, RANKS.get(said.get("ce_priority", b""), 1), deadline_at if deadline_at == deadline_at else math.inf
     )
+
+
+def next_send(event: JobEvent | Proposal, cause: int, paid: Collection[str]) -> Send:
+    """What a decision or an attempt led to, on its way."""
+    return job_send(event, cause, paid) if isinstance(event, JobEvent) else proposal_send(event, cause)
+
+
+def job_send(event: JobEvent, cause: int, paid: Collection[str]) -> Send:
+    """A job on its way to the workers of its backend. `paid`: the backends that only `execute.paid` runs."""
+    attributes = {
+        "qmosaic__route__reason": event.route.reason,
+        "qmosaic__route__target": event.route.target,
+        "qmosaic__backend__name": event.route.backend,
+    }
+    topic = "jobs.paid" if event.route.backend in paid else f"jobs.{event.route.target}"
+    return Send(topic, event, cause, key=event.kernel_digest, attributes=attributes, size=event.work_seconds)
 
 
 def proposal_send(event: Proposal, cause: int) -> Send:

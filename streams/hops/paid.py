@@ -26,12 +26,12 @@ from aiokafka.errors import KafkaError
 from qmosaic.backends.base import Job, run_async
 from qmosaic.backends.registry import create, innermost, wrapped
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
-from qmosaic.codecs.events import hops, wire
+from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent
+from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
 from qmosaic.codecs.events.public import UsageInfo
-from qmosaic.processors.execute import answer_of, job_of, proposal_of
-from qmosaic.streams.hops.hop import Look, looked, proposal_send
+from qmosaic.processors.execute import advance, answer_of, job_of, proposal_of
+from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.journal import KafkaJournal
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.settings import Settings
@@ -88,9 +88,10 @@ class ExecutePaid:
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         found = [await self._one(wire.decode(record.value or b"", JobEvent)) for record in batch]
-        return [proposal_send(proposal, cause) for cause, sends in enumerate(found) for proposal in sends]
+        paid = self._settings.paid.backends
+        return [next_send(event, cause, paid) for cause, event in enumerate(found) if event is not None]
 
-    async def _one(self, event: JobEvent) -> list[hops.Proposal]:
+    async def _one(self, event: JobEvent) -> JobEvent | Proposal | None:
         job, name = job_of(event), event.route.backend
         try:
             vendor = self._backends.get(name)
@@ -99,7 +100,9 @@ class ExecutePaid:
             found = await self._paid(event, job, vendor)
         except BackendError as error:
             found = _failed(error)
-        return [] if found is None else [proposal_of(event, found)]
+        if found is None:
+            return None
+        return advance(event, found) if isinstance(found, Failure) else proposal_of(event, found)
 
     async def _compiling(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._compiler, work, *given)

@@ -6,12 +6,19 @@ import time
 from collections.abc import Sequence
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.hops import JobEvent, Reduced
+from qmosaic.codecs.events.control import BackendStatus
+from qmosaic.codecs.events.hops import Reduced
+from qmosaic.processors.control.alive import Signs, alive
+from qmosaic.processors.control.facts import Facts
+from qmosaic.processors.control.policy import Policy
 from qmosaic.processors.route import route
-from qmosaic.streams.hops.alive import StatusReader
-from qmosaic.streams.hops.hop import Look, looked, proposal_send
+from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.kafka.tail import Tail
 from qmosaic.streams.settings import Settings
+
+LOOK_BACK = 200
+"""Signs of life that are read at the start: who was alive a moment ago is known at once."""
 
 
 class Route:
@@ -19,40 +26,23 @@ class Route:
 
     def __init__(self, settings: Settings, stage: str) -> None:
         self._settings = settings
-        self._alive = StatusReader(settings)
+        given, self._paid = settings.route, settings.paid.backends
+        self._policy = Policy(given.rules, given.preference, self._paid)
+        self._signs = Tail(settings, "backends.status", BackendStatus, Signs(), back=LOOK_BACK)
 
     async def start(self) -> None:
-        await self._alive.start()
+        await self._signs.start()
 
     def look(self, record: Received) -> Look:
         return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        policy, paid = self._settings.route, self._settings.paid.backends
-        decided = route(
-            [wire.decode(m.value or b"", Reduced) for m in batch],
-            now=time.time(),
-            rules=policy.rules,
-            preference=policy.preference,
-            alive=self._alive.alive(max(m.timestamp for m in batch)),
-            paid=paid,
-        )
-        out: list[Send] = []
-        for cause, event in enumerate(decided):
-            if isinstance(event, JobEvent):
-                attributes = {
-                    "qmosaic__route__reason": event.route.reason,
-                    "qmosaic__route__target": event.route.target,
-                    "qmosaic__backend__name": event.route.backend,
-                }
-                topic = "jobs.paid" if event.route.backend in paid else f"jobs.{event.route.target}"
-                out.append(Send(topic, event, cause, key=event.kernel_digest, attributes=attributes, size=event.size))
-            else:
-                out.append(proposal_send(event, cause))
-        return out
+        live = alive(self._signs.state, max(m.timestamp for m in batch), self._settings.route.stale_seconds)
+        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], Facts(time.time(), live), self._policy)
+        return [next_send(event, cause, self._paid) for cause, event in enumerate(decided)]
 
     def status(self) -> None:
         return None
 
     async def stop(self) -> None:
-        await self._alive.stop()
+        await self._signs.stop()

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.helpers import create_ssl_context
 
 from qmosaic.streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Who makes the clients of a broker, by their options: aiokafka, or somebody who simulates one."""
+
+    consumer: Callable[..., Any] = AIOKafkaConsumer
+    producer: Callable[..., Any] = AIOKafkaProducer
+    admin: Callable[..., Any] = AIOKafkaAdminClient
 
 
 def connection(settings: Settings) -> dict[str, Any]:

@@ -19,6 +19,6 @@ def group_id(settings: Settings, stage: str) -> str:
     return _spaced(settings, f"qmosaic.{stage}")
 
 
-def transactional_id(settings: Settings, partition: int) -> str:
-    """Of the verifier that owns a partition; a new owner fences the old one by it."""
-    return _spaced(settings, f"qmosaic.verify.{partition}")
+def transactional_id(settings: Settings, stage: str, partition: int) -> str:
+    """Of the worker of a stage that owns a partition; a new owner fences the old one by it."""
+    return _spaced(settings, f"qmosaic.{stage}.{partition}")

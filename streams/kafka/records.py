@@ -13,29 +13,25 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from qmosaic.codecs.events import hops, public
+from qmosaic.processors.admit import Record
 from qmosaic.streams.kafka.store import Kept
 from qmosaic.streams.settings import Settings
 
 CONTENT_TYPE = "application/json"
+Headers = list[tuple[str, bytes]]
 
 
-class Received(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A record as a hop gets it. `timestamp` and `received_at`: seconds since the epoch."""
+class Received(Record, frozen=True, eq=False, gc=False):
+    """A record as a hop gets it. `received_at`: seconds since the epoch."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: float
-    value: bytes | None
-    headers: dict[str, bytes]
     received_at: float = msgspec.field(default_factory=time.time)
     kept: Kept | None = None  # the value, where it is not held here
 
 
-def received_of(record: ConsumerRecord) -> Received:
-    """A record of aiokafka's."""
+def received_of(record: ConsumerRecord, now: float) -> Received:
+    """A record of aiokafka's, received at `now`."""
     headers = {key: value for key, value in record.headers if value is not None}
-    return Received(record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, headers)
+    return Received(record.topic, record.partition, record.offset, record.timestamp / 1000, record.value, headers, now)
 
 
 def whole(received: Received) -> Received:
@@ -87,7 +83,7 @@ class Send(msgspec.Struct, frozen=True, eq=False):
     key: str | None = None
     partition: int | None = None
     attributes: dict[str, Any] = {}
-    size: int | None = None  # variables, where the next hop keeps large problems from holding up small ones
+    size: float | None = None  # variables, where the next hop keeps large problems from holding up small ones
 
 
 class Place(Protocol):
@@ -136,21 +132,9 @@ def _fixed_headers(kind: str, source: str) -> tuple[tuple[str, bytes], ...]:
     )
 
 
-def kind_of(event: msgspec.Struct) -> str:
-    """`qmosaic.<name>/1` of an event: what it says itself, or its type's name."""
-    said = getattr(event, "schema", None)
-    if isinstance(said, str):
-        return said
-    name = type(event).__name__.removesuffix("Event")
-    return f"qmosaic.{name.lower()}/1"
-
-
 def stamp(event: Any, timings: dict[str, public.Timing], now: float) -> Any:
     """The event with what its hop adds to its `ref`: seconds of the hop, and when it was sent."""
     ref = event.ref
     return msgspec.structs.replace(
         event, ref=msgspec.structs.replace(ref, sent_at=now, timings={**ref.timings, **timings})
     )
-
-
-Headers = list[tuple[str, bytes]]

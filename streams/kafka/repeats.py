@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -12,12 +11,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.public import Outcome, Rejection
-from qmosaic.streams.kafka import pacing, reading
-from qmosaic.streams.kafka.bounded import bounded, closing
-from qmosaic.streams.kafka.connect import connection, record_bytes
+from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL, read_terminal
 from qmosaic.streams.kafka.records import CLOCK_SECONDS
+from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.settings import Settings
 
 
@@ -36,7 +34,7 @@ async def answer(
     there is settled with the outcome of the first. `waiting`: by id, those without an outcome, as they come and go.
     """
     audit = [TopicPartition(topic_name(settings, "audit"), number) for number in range(settings.topics.partitions)]
-    async with _reading(settings, audit) as consumer:
+    async with reader(settings, audit) as consumer:
         await _seek(consumer, audit, min((sent.at for sent in waiting.values()), default=0.0) - CLOCK_SECONDS)
         while waiting:
             for records in (await consumer.getmany(timeout_ms=500)).values():
@@ -72,7 +70,7 @@ async def first_outcome(settings: Settings, partition: int, offset: int) -> Outc
     problems = TopicPartition(topic_name(settings, "problems"), partition)
     ends = [TopicPartition(topic_name(settings, name), partition) for name in TERMINAL]
     wanted = ("ce_sourceoffset", str(offset).encode())
-    async with _reading(settings, [problems]) as consumer:
+    async with reader(settings, [problems]) as consumer:
         begin = (await consumer.beginning_offsets([problems]))[problems]
         since = 0.0
         if offset >= begin:
@@ -81,11 +79,9 @@ async def first_outcome(settings: Settings, partition: int, offset: int) -> Outc
         consumer.assign(ends)
         last = await consumer.end_offsets(ends)
         await _seek(consumer, ends, since - CLOCK_SECONDS)
-        while any([await consumer.position(tp) < last[tp] for tp in ends]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                for record in records:
-                    if wanted in record.headers:
-                        return read_terminal(settings, record)
+        async for record in to_end(consumer, last):
+            if wanted in record.headers:
+                return read_terminal(settings, record)
     return None
 
 
@@ -96,23 +92,3 @@ async def _seek(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], si
     for tp in partitions:
         found = times.get(tp)
         consumer.seek(tp, found.offset if found else ends[tp])
-
-
-@asynccontextmanager
-async def _reading(settings: Settings, partitions: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
-    """A reader of committed records of some partitions, without a group."""
-    pacing.install()
-    reading.install(record_bytes(settings))
-    consumer = AIOKafkaConsumer(
-        **connection(settings),
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        fetch_max_wait_ms=500,
-        max_partition_fetch_bytes=record_bytes(settings),
-    )
-    try:
-        await bounded(consumer.start(), 30, "connecting")
-        consumer.assign(partitions)
-        yield consumer
-    finally:
-        await closing(consumer.stop(), 5, "stopping a client")

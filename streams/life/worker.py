@@ -12,36 +12,32 @@ import asyncio
 import logging
 import os
 import time
-from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import faust
 import msgspec
 from aiokafka import AIOKafkaProducer
 from faust.types import EventT
 from opentelemetry.trace import Link, SpanKind
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import DeadLetter
-from qmosaic.codecs.events.hops import Failure, Proposal, Ref
 from qmosaic.codecs.events.public import Timing
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import Handler
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
-from qmosaic.streams.kafka.connect import producing, record_bytes, written_bytes
+from qmosaic.streams.kafka.connect import producing, written_bytes
 from qmosaic.streams.kafka.context import extract, inject, root_of
 from qmosaic.streams.kafka.names import group_id, topic_name
-from qmosaic.streams.kafka.reading import Unreadable
-from qmosaic.streams.kafka.records import Received, Send, fits, headers_of, kind_of, place_of, stamp, whole
+from qmosaic.streams.kafka.records import Received, Send, headers_of, place_of, stamp, whole
 from qmosaic.streams.kafka.store import Store
-from qmosaic.streams.kafka.transport import Tables, Transport
+from qmosaic.streams.life.app import faust_app, received
+from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.life.memory import settle_memory
 from qmosaic.streams.settings import Settings
@@ -54,26 +50,11 @@ PENDING = 4096  # events a worker holds that are not acknowledged yet
 PENDING_BYTES = 512 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
 IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is large must not keep the small ones out
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
-BUFFER = 64  # events on their way from Faust's consumer to the agent
 NICE = 5  # verify goes first: it keeps the deadlines of all
 TRIES = 3  # of an event at which a process died
-LETTER_BYTES = 1024 * 1024  # of an event, kept in its dead letter
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS = 1.0
-
-
-class WorkerCrashedError(Exception):
-    """A worker, or a process of one, died at this event as often as is allowed."""
-
-
-class _Owned(msgspec.Struct):
-    """Of an internal event, whose it is."""
-
-    ref: Ref
-
-
-_owned = msgspec.json.Decoder(_Owned)
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -92,57 +73,6 @@ class _Handled(msgspec.Struct, frozen=True):
     sends: Sequence[Send]
     started: float
     ended: float
-
-
-def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
-    """The Faust app of a stage: names explicit, no web server, no tables, no discovery, manual topics."""
-    data = Path(settings.data_dir) / "faust"
-    data.mkdir(parents=True, exist_ok=True)
-    security = settings.security
-    credentials: Any = None
-    if security.protocol.startswith("SASL"):
-        from faust.auth import SASLCredentials
-
-        credentials = SASLCredentials(
-            mechanism=security.sasl_mechanism,
-            username=security.sasl_username,
-            password=security.sasl_password,
-            ssl_context=_ssl(settings) if security.protocol == "SASL_SSL" else None,
-        )
-    elif security.protocol == "SSL":
-        from faust.auth import SSLCredentials
-
-        credentials = SSLCredentials(context=_ssl(settings))
-    app = faust.App(
-        group_id(settings, stage.name),
-        broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
-        broker_credentials=credentials,
-        autodiscover=False,
-        web_enabled=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        key_serializer="raw",
-        value_serializer="raw",
-        consumer_group_instance_id=instance,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=record_bytes(settings),
-        broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.0,
-        broker_commit_interval=0.5,
-        broker_max_poll_interval=600.0,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=BUFFER,
-        datadir=data / instance,
-        TableManager=Tables,
-    )
-    app.transport = Transport(app.conf.broker_consumer, app)
-    return app
-
-
-def _ssl(settings: Settings) -> Any:
-    from aiokafka.helpers import create_ssl_context
-
-    return create_ssl_context(cafile=settings.security.ssl_cafile)
 
 
 class Worker:
@@ -233,7 +163,7 @@ class Worker:
         while self._pending_bytes > PENDING_BYTES:
             self._room.clear()
             await self._room.wait()
-        record = _received(event)
+        record = received(event)
         look, size = self.handler.look(record), 0
         if isinstance(record.value, bytes):
             size = len(record.value)
@@ -299,16 +229,8 @@ class Worker:
         """Why nobody should look into a record."""
         if self._crashes.is_culprit(record) and self.stage.gives_up:
             return WorkerCrashedError(f"a worker of {self.stage.name} died {crashes.MOST} times with it in hand")
-        if self.stage.reads[0] == "problems":
-            return None  # verify says what is wrong
-        if isinstance(record.value, Unreadable):
-            return ValueError(f"a batch from offset {record.value.first} on cannot be read: {record.value.reason}")
-        try:
-            ref = _owned.decode(record.value or b"").ref
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            return ValueError(f"it is not an event of ours: {error}"[:300])
-        wrong = fits(ref, record, self.settings, None, None)
-        return None if wrong is None else ValueError(wrong)
+        # Of problems verify says what is wrong.
+        return None if self.stage.reads[0] == "problems" else unfit(record, self.settings)
 
     async def _tried(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
         """Handle a batch; if the handler fails, each event alone, and the culprit is put aside."""
@@ -360,7 +282,7 @@ class Worker:
                 value=value,
                 key=None if send.key is None else send.key.encode(),
                 partition=send.partition,
-                headers=headers_of(kind_of(event), self.source, send.key or "", inject(span.context), extra),
+                headers=headers_of(event.schema, self.source, send.key or "", inject(span.context), extra),
             )
             futures.append(future)
             sent.append(span)
@@ -411,27 +333,7 @@ class Worker:
         ).end()
 
     def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
-        """The dead letter of an event, and the failure that tells verify, where the event still says whose it is."""
-        value = record.value or b""
-        letter = DeadLetter(
-            stage=self.stage.name,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            error=f"{type(error).__name__}: {error}"[:1000],
-            original=b64encode(value[:LETTER_BYTES]).decode(),
-            at=time.time(),
-            truncated=len(value) > LETTER_BYTES,
-        )
-        out = [Send("dead-letters", letter, 0, key=self.stage.name)]
-        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-            ref = _owned.decode(value).ref
-            if fits(ref, record, self.settings, None, None) is None:
-                crashed = isinstance(error, WorkerCrashedError)
-                failure = Failure(self.stage.name, "worker_crashed" if crashed else "stage_failed", letter.error[:500])
-                proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
-                out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
-        return out
+        return put_aside(self.stage.name, self.settings, record, error)
 
     async def _tell_ready(self, lifeline: Lifeline, rest: asyncio.Task[None] | None) -> None:
         """The supervisor, once there are partitions and everything is warm; what is warm works before."""
@@ -463,10 +365,3 @@ async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:
     """Wait for each. As `gather`, which calls back for every single one of them; these come in a few batches."""
     for future in futures:
         await future
-
-
-def _received(event: EventT[Any]) -> Received:
-    message = event.message
-    headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
-    known: dict[str, Any] = {key: value for key, value in headers if value is not None}
-    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known)

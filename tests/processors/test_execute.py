@@ -12,14 +12,16 @@ import pytest
 
 from qmosaic.backends.base import Backend, Capabilities, Expectations, Figures, Job, Result, Usage
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events.hops import JobEvent, Proposal, Route
+from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Route
 from qmosaic.codecs.events.public import CircuitInfo, UsageInfo
 from qmosaic.codecs.models.arrays import unpack, unpack_bits
 from qmosaic.codecs.models.circuit import Circuit, Operation
 from qmosaic.codecs.models.kernel import unpack_kernel
 from qmosaic.codecs.models.polynomial import Linear, SpinPolynomial
-from qmosaic.processors.execute import answer_of, execute
-from qmosaic.processors.route import DEFAULT_PREFERENCE, DEFAULT_RULES, route
+from qmosaic.processors.control.facts import Facts
+from qmosaic.processors.control.policy import Policy
+from qmosaic.processors.execute import advance, answer_of, execute
+from qmosaic.processors.route import route
 from tests.processors.test_route import ALIVE, reduced
 
 
@@ -63,9 +65,7 @@ def every(n: int) -> Any:
 def job(
     n: int, *, offset: int = 0, backend: str = "counting", seed: int = 1, shots: int = 1, **changes: Any
 ) -> JobEvent:
-    (event,) = route(
-        [reduced(n, offset=offset)], now=0, rules=DEFAULT_RULES, preference=DEFAULT_PREFERENCE, alive=ALIVE
-    )
+    (event,) = route([reduced(n, offset=offset)], Facts(0.0, ALIVE), Policy())
     assert isinstance(event, JobEvent)
     ref = msgspec.structs.replace(event.ref, seed=seed, shots=shots)
     where = Route(target="quantum", backend=backend, reason="rule", rule="")
@@ -214,3 +214,17 @@ def test_confidence_counts_shots_of_all_lowest_states() -> None:
     samples = np.array([[0, 1]] * 3 + [[1, 0]] * 2 + [[0, 0]] * 5, dtype=np.uint8)
     answer = answer_of(kernel, Result.of_samples(kernel, samples, 0.0))
     assert (answer.energy, answer.confidence, answer.circuit) == (-1.0, 0.5, None)
+
+
+def test_a_failed_attempt_goes_to_the_next_candidate_and_in_the_end_to_verify() -> None:
+    first, *others = (Route(target="quantum", backend=name, reason="rule", rule="r") for name in "abc")
+    attempt: JobEvent | Proposal = msgspec.structs.replace(job(3), route=first, candidates=others)
+    went = []
+    while isinstance(attempt, JobEvent):
+        went.append((attempt.route.backend, attempt.attempt, attempt.job_id))
+        assert attempt.kernel == job(3).kernel
+        attempt = advance(attempt, Failure("execute", "execution_failed", f"{attempt.route.backend} is down"))
+    assert went == [("a", 1, "2-0-1"), ("b", 2, "2-0-2"), ("c", 3, "2-0-3")]
+    assert (attempt.attempt, attempt.route) == (3, others[-1])
+    assert attempt.failure is not None
+    assert attempt.failure.message == "c is down"

@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 
 from fuzz import mutate, seeds
 from qmosaic.codecs.formats.registry import FORMATS
+from qmosaic.processors.admit import Defaults
+from qmosaic.processors.families.base import Limits
 from qmosaic.streams.cli.submit import read_files
 from qmosaic.streams.client import TERMINAL
 from qmosaic.streams.kafka.connect import connection
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.settings import DefaultSettings, LimitSettings, Settings
+from qmosaic.streams.settings import Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.kafka.raw_produce import GZIP, LZ4, NONE, SNAPPY, ZSTD, batch, compressed, produce, record
 from tests.streams.test_hostile import good, steady
@@ -88,8 +90,8 @@ def written(draw: st.DrawFn) -> list[Written]:
 def running(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """The two hops that read what strangers send; what is valid falls back."""
     bounded = {
-        "defaults": DefaultSettings(deadline_seconds=SECONDS),
-        "limits": LimitSettings(deadline_seconds=10 * SECONDS),
+        "defaults": Defaults(deadline_seconds=SECONDS),
+        "limits": Limits(deadline_seconds=10 * SECONDS),
     }
     with pipeline(settings_for(broker, tmp_path_factory.mktemp("fuzz"), **bounded), ["encode", "verify"]) as up:
         yield up

@@ -21,9 +21,10 @@ from aiokafka import AIOKafkaProducer
 
 import qmosaic
 from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.processors.families.base import Limits
 from qmosaic.streams.client import Client, SyncClient, read_outcomes
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.settings import LimitSettings, Settings
+from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
 from tests.streams.harness import Pipeline, pipeline, settings_for
 
@@ -39,7 +40,7 @@ PETERSEN: Any = {"edges": [list(edge) for edge in nx.petersen_graph().edges]}  #
 def running(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     directory = tmp_path_factory.mktemp("pipeline")
     settings = settings_for(
-        broker, directory, spans_dir=str(directory / "spans"), limits=LimitSettings(variables=500, event_bytes=100_000)
+        broker, directory, spans_dir=str(directory / "spans"), limits=Limits(variables=500, event_bytes=100_000)
     )
     with pipeline(settings, list(STAGES)) as up:
         yield up

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
-from qmosaic.backends.clouds.job import Limits, Memory, PaidJob
+from qmosaic.backends.clouds.job import Memory, PaidJob, Waits
 from qmosaic.backends.clouds.price import Price, check_cost
 from qmosaic.backends.clouds.remote import RemoteBackend
 from qmosaic.backends.conformance.circuits import expected
@@ -24,7 +24,7 @@ from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown, OverBud
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from tests.vendors.server import KEY, Fault, VendorServer
 
-QUICK = Limits(
+QUICK = Waits(
     lease_seconds=0.2,
     skew_seconds=0.05,
     request_seconds=2.0,

@@ -293,7 +293,8 @@ class MoleculeFamily:
 
 
 def _instance(payload: dict[str, Any], limits: Limits) -> MoleculeInstance | Rejected:
-    from qmosaic.processors.families.molecule.reading import Read, read
+    from qmosaic.processors.families.molecule.electrons import Read
+    from qmosaic.processors.families.molecule.reading import read
 
     found = read(payload, limits)
     if not isinstance(found, Read):

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from qmosaic.codecs.errors import RejectCode
 from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.families.payload import EXACT, rejected, shown, twice, unwritable
+from qmosaic.processors.families.payload import EXACT, WrongError, shown, twice, unwritable
 
 ROUNDING = 1e-6
 """What an entry of a correlation matrix may be off: data is often rounded to six decimals."""
@@ -22,14 +21,6 @@ OPTIMAL = 512
 
 Names = tuple[str, ...] | None
 Floats = Float64[np.ndarray, " n"]
-
-
-class WrongError(Exception):
-    """Carries the `Rejected` out of the helpers; `read` returns it. `place` is inside the payload."""
-
-    def __init__(self, message: str, place: str, remedy: str, code: RejectCode = "invalid_problem") -> None:
-        super().__init__(message)
-        self.rejected = rejected(code, message, place, remedy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import Any
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.problems.portfolio import Portfolio
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.families.payload import converted
-from qmosaic.processors.families.portfolio.market import Market, WrongError, read_market
+from qmosaic.processors.families.payload import WrongError, converted
+from qmosaic.processors.families.portfolio.market import Market, read_market
 from qmosaic.processors.families.portfolio.rules import Rules, read_rules
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from qmosaic.codecs.problems.portfolio import Portfolio
-from qmosaic.processors.families.payload import QUOTED, shown
-from qmosaic.processors.families.portfolio.market import OPTIMAL, Floats, Market, WrongError, check_names
+from qmosaic.processors.families.payload import QUOTED, WrongError, shown
+from qmosaic.processors.families.portfolio.market import OPTIMAL, Floats, Market, check_names
 from qmosaic.processors.families.portfolio.universe import Universe
 
 BOUNDS = (0.01, 1.0)

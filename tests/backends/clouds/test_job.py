@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmosaic.backends.base import Answer, Expectations
-from qmosaic.backends.clouds.job import Limits, Memory, NotAccepted, PaidJob, Status, Unclear
+from qmosaic.backends.clouds.job import Memory, NotAccepted, PaidJob, Status, Unclear, Waits
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
 from qmosaic.codecs.events.control import Submitted
 
-LIMITS = Limits()
+LIMITS = Waits()
 ANSWER = Expectations(np.ones(1), np.zeros(1), 0.0)
 WORDS = ("fine", "refused", "lost before", "lost after", "slow")
 

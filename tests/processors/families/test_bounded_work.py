@@ -129,11 +129,11 @@ def test_states_are_prepared_in_bounded_work() -> None:
 
 def test_a_geometry_with_many_functions_is_judged_by_what_reduce_made(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyscf")
-    from qmosaic.processors.families.molecule import reading
+    from qmosaic.processors.families.molecule import atoms
 
     payload = {"geometry": "H 0 0 0; H 0 0 0.735", "basis": "6-31g", "active_orbitals": 2}
     own = parsed("molecule", payload)
-    monkeypatch.setattr(reading, "OWN_FUNCTIONS", 3)
+    monkeypatch.setattr(atoms, "OWN_FUNCTIONS", 3)
     instance = parsed("molecule", payload)
     assert instance.quick() is None
     (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 5.0)])

@@ -20,7 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from qmosaic.backends.base import Job
-from qmosaic.backends.clouds.job import Limits
+from qmosaic.backends.clouds.job import Waits
 from qmosaic.backends.conformance.samples import asymmetric_job
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import wire
@@ -28,7 +28,7 @@ from qmosaic.codecs.events.control import Submitted
 from qmosaic.codecs.events.hops import JobEvent, Proposal, Ref, Route
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
-from qmosaic.codecs.models.kernel import pack_kernel, size_of
+from qmosaic.codecs.models.kernel import pack_kernel
 from qmosaic.streams.hops.jobs import warm_execute
 from qmosaic.streams.hops.paid import ExecutePaid, client_id
 from qmosaic.streams.kafka.connect import producing
@@ -48,7 +48,7 @@ MITIGATED = f"zne({NAME})"
 UNPRICED = "aqt/default/simulator"
 PRICE = '{"task": 1, "shot": 0.001}'
 WORKER = "execute.paid-0"
-LIMITS = Limits(
+LIMITS = Waits(
     lease_seconds=1.0,
     skew_seconds=0.25,
     request_seconds=3.0,
@@ -121,7 +121,7 @@ def event_of(
         route=Route(target="quantum", backend=backend, reason="rule", rule=""),
         kernel=pack_kernel(job.kernel),
         kernel_digest="asymmetric",
-        size=size_of(job.kernel),
+        work_seconds=0.1,
         gammas=job.gammas.tolist(),
         betas=job.betas.tolist(),
     )

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from qmosaic.codecs.events.public import Outcome, UsageInfo
-from qmosaic.processors.route import DEFAULT_PREFERENCE
+from qmosaic.processors.control.policy import DEFAULT_PREFERENCE
 from qmosaic.streams.cli.render import read_spans
 from qmosaic.streams.client import Client
 from qmosaic.streams.settings import PaidSettings, RouteSettings

@@ -141,7 +141,7 @@ def job(number: int, deadline_at: float) -> bytes:
         route=Route(target="classical", backend="fake", reason="rule", rule=""),
         kernel=pack_kernel(SpinPolynomial.of(2, h=np.ones(2))),
         kernel_digest=str(number),
-        size=2,
+        work_seconds=0.1,
         gammas=[],
         betas=[],
     )

@@ -11,7 +11,7 @@ import mode
 import pytest
 
 from qmosaic.streams.kafka.transport import Consumer, Tables
-from qmosaic.streams.life.worker import faust_app
+from qmosaic.streams.life.app import faust_app
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
 

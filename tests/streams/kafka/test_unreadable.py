@@ -18,7 +18,7 @@ from qmosaic.streams.client import read_outcomes
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.reading import Batches, PartitionRecords, Unreadable
 from qmosaic.streams.kafka.transport import Consumer
-from qmosaic.streams.life.worker import _received, faust_app
+from qmosaic.streams.life.app import faust_app, received
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
 from tests.streams.harness import Pipeline, pipeline, settings_for
@@ -107,6 +107,6 @@ async def test_it_goes_through_faust_as_it_is(tmp_path: Path) -> None:
     assert isinstance(one, ConsumerRecord)
     message = Consumer._to_message(SimpleNamespace(app=app), found._tp, one)  # type: ignore[arg-type]
     event = await topic.decode(message)
-    value = _received(event).value
+    value = received(event).value
     assert isinstance(value, Unreadable)
     assert (value.first, value.last, value.reason) == (0, 1, "compressed by codec 7, which is none that Kafka knows")

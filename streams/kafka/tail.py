@@ -1,0 +1,169 @@
+"""Topics read without a group: from some place to their end, and on from there. What is known is a fold of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from qmosaic.codecs.errors import BrokerError
+from qmosaic.codecs.events import wire
+from qmosaic.processors.control.fold import Fold
+from qmosaic.streams.kafka import pacing
+from qmosaic.streams.kafka.bounded import bounded, closing
+from qmosaic.streams.kafka.connect import connection, record_bytes
+from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.reading import install as installed
+from qmosaic.streams.settings import Settings
+
+State = TypeVar("State")
+Event = TypeVar("Event")
+
+CONNECT_SECONDS = 30.0
+SECONDS = 40.0
+"""To read what there is: a broker's restart fits in."""
+AWAY_SECONDS = 0.5
+"""Between two tries while the broker is away; the client reconnects by itself."""
+
+
+def consumer_of(
+    settings: Settings, *topics: str, isolation: Literal["read_committed", "read_uncommitted"], wait_ms: int = 500
+) -> AIOKafkaConsumer:
+    """A consumer without a group, not started. `topics`: with all of their partitions; none: `assign` them."""
+    pacing.install()
+    installed(record_bytes(settings))
+    return AIOKafkaConsumer(
+        *topics,
+        **connection(settings),
+        enable_auto_commit=False,
+        isolation_level=isolation,
+        fetch_max_wait_ms=wait_ms,
+        max_partition_fetch_bytes=record_bytes(settings),
+    )
+
+
+@asynccontextmanager
+async def reader(
+    settings: Settings,
+    places: Iterable[TopicPartition] = (),
+    *,
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of these partitions. Raises KafkaError, OSError or TimeoutError where no broker answers."""
+    consumer = consumer_of(settings, isolation=isolation)
+    try:
+        await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
+        consumer.assign(list(places))
+        yield consumer
+    finally:
+        await closing(consumer.stop(), 5, "stopping a client")
+
+
+async def to_end(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], *, on: bool = False
+) -> AsyncIterator[ConsumerRecord]:
+    """The records from where the consumer stands up to these offsets, or `on` from there for ever."""
+    waiting = {place for place, end in ends.items() if await consumer.position(place) < end}
+    while on or waiting:
+        for place, records in (await consumer.getmany(timeout_ms=500)).items():
+            for record in records:
+                if on or record.offset < ends.get(place, 0):
+                    yield record
+        waiting = {place for place in waiting if await consumer.position(place) < ends[place]}
+
+
+async def follow(consumer: AIOKafkaConsumer) -> AsyncIterator[dict[TopicPartition, list[ConsumerRecord]]]:
+    """What there is, again and again, often nothing; a broker that is away is waited for."""
+    while True:
+        try:
+            yield await consumer.getmany(timeout_ms=1000)
+        except KafkaError:
+            await asyncio.sleep(AWAY_SECONDS)
+
+
+def missing(topic: str, settings: Settings) -> BrokerError:
+    """What to say where a topic is not there."""
+    return BrokerError(
+        f"topic {topic} is not there", place=settings.broker, remedy="`qmosaic topics create` makes the topics."
+    )
+
+
+class Tail(Generic[State, Event]):
+    """The state of a fold over a topic, kept up to date: whoever reads the same records has the same state.
+
+    What is no event of the kind is passed over. `back`: how many records of each partition to begin with, None: all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        kind: type[Event],
+        fold: Fold[State, Event],
+        *,
+        back: int | None = None,
+        wait_ms: int = 500,
+    ) -> None:
+        self.state = fold.start
+        self._settings, self._topic, self._back = settings, topic_name(settings, topic), back
+        self._kind, self._fold, self._wait_ms = kind, fold, wait_ms
+        self._next: dict[TopicPartition, int] = {}
+        self._moved = asyncio.Condition()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, and read what there is. Raises BrokerError, KafkaError, TimeoutError."""
+        consumer = self._consumer = consumer_of(
+            self._settings, self._topic, isolation="read_uncommitted", wait_ms=self._wait_ms
+        )
+        await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
+        places = sorted(consumer.assignment())
+        if not places:
+            raise missing(self._topic, self._settings)
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            self._next[place] = begins[place] if self._back is None else max(begins[place], ends[place] - self._back)
+            consumer.seek(place, self._next[place])
+        self._task = asyncio.create_task(self._read(consumer), name=self._topic)
+        await self.reached(ends)
+
+    async def caught_up(self) -> State:
+        """The state after everything there is now. Raises KafkaError, TimeoutError."""
+        assert self._consumer is not None
+        ends = await bounded(self._consumer.end_offsets(list(self._next)), SECONDS, f"asking for {self._topic}'s end")
+        await self.reached(ends)
+        return self.state
+
+    async def reached(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Until everything before these offsets is in the state. Raises TimeoutError."""
+
+        async def moved() -> None:
+            async with self._moved:
+                await self._moved.wait_for(lambda: all(self._next[place] >= end for place, end in ends.items()))
+
+        await bounded(moved(), SECONDS, f"reading {self._topic}")
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        async for batches in follow(consumer):
+            async with self._moved:
+                for records in batches.values():
+                    for record in records:
+                        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                            event = wire.decode(record.value or b"", self._kind)
+                            self.state = self._fold.step(self.state, event, record.timestamp / 1000)
+                for place in self._next:
+                    self._next[place] = await consumer.position(place)
+                self._moved.notify_all()
+
+    async def stop(self) -> None:
+        """Stop reading; bounded."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._consumer is not None:
+            await closing(self._consumer.stop(), 5, "stopping a client")

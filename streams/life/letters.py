@@ -1,0 +1,67 @@
+"""What a hop cannot handle: the dead letter of an event, and the failure that tells verify whose problem it was."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from contextlib import suppress
+
+import msgspec
+
+from qmosaic.codecs.events.control import DeadLetter
+from qmosaic.codecs.events.hops import Failure, Proposal, Ref
+from qmosaic.streams.kafka.reading import Unreadable
+from qmosaic.streams.kafka.records import Received, Send, fits
+from qmosaic.streams.settings import Settings
+
+LETTER_BYTES = 1024 * 1024
+"""Of an event, kept in its dead letter."""
+
+
+class WorkerCrashedError(Exception):
+    """A worker, or a process of one, died at this event as often as is allowed."""
+
+
+class _Owned(msgspec.Struct):
+    """Of an internal event, whose it is."""
+
+    ref: Ref
+
+
+_owned = msgspec.json.Decoder(_Owned)
+
+
+def unfit(record: Received, settings: Settings) -> Exception | None:
+    """Why a record of an internal topic is none of ours."""
+    if isinstance(record.value, Unreadable):
+        return ValueError(f"a batch from offset {record.value.first} on cannot be read: {record.value.reason}")
+    try:
+        ref = _owned.decode(record.value or b"").ref
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return ValueError(f"it is not an event of ours: {error}"[:300])
+    wrong = fits(ref, record, settings, None, None)
+    return None if wrong is None else ValueError(wrong)
+
+
+def put_aside(stage: str, settings: Settings, record: Received, error: BaseException) -> list[Send]:
+    """The dead letter of an event, and the failure for verify, where the event still says whose it is."""
+    value = record.value or b""
+    letter = DeadLetter(
+        stage=stage,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        error=f"{type(error).__name__}: {error}"[:1000],
+        original=b64encode(value[:LETTER_BYTES]).decode(),
+        at=time.time(),
+        truncated=len(value) > LETTER_BYTES,
+    )
+    out = [Send("dead-letters", letter, 0, key=stage)]
+    with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        ref = _owned.decode(value).ref
+        if fits(ref, record, settings, None, None) is None:
+            crashed = isinstance(error, WorkerCrashedError)
+            failure = Failure(stage, "worker_crashed" if crashed else "stage_failed", letter.error[:500])
+            proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
+            out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
+    return out
