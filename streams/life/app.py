@@ -69,9 +69,9 @@ def _ssl(settings: Settings) -> Any:
     return create_ssl_context(cafile=settings.security.ssl_cafile)
 
 
-def received(event: EventT[Any]) -> Received:
-    """A message of Faust's."""
+def received(event: EventT[Any], now: float) -> Received:
+    """A message of Faust's, received at `now`."""
     message = event.message
     headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
     known: dict[str, Any] = {key: value for key, value in headers if value is not None}
-    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known)
+    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known, now)

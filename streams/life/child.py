@@ -13,7 +13,6 @@ from qmosaic.streams.kafka import pacing, reading
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import record_bytes
 from qmosaic.streams.life.lifeline import Lifeline
-from qmosaic.streams.life.memory import settle_memory
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, Stage
 from qmosaic.streams.watch.logs import Formatter
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from qmosaic.streams.hops.verify import Verifier
 
 QUIET_SECONDS = 30.0
+NICE = 5
+"""Of all workers but verify, which keeps the deadlines of all."""
 
 
 class _OnceInAWhile(logging.Filter):
@@ -88,12 +89,13 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
         return
     from qmosaic.streams.life.worker import Worker
 
+    os.nice(NICE)
     await Worker(settings, stage, instance).run(lifeline)
 
 
 async def _verify(verifier: Verifier, lifeline: Lifeline) -> None:
     await verifier.maybe_start()
-    settle_memory()
+    lifeline.started()
     stopping = asyncio.create_task(lifeline.wait())
     ended = asyncio.create_task(verifier.wait_until_stopped())
     done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from contextlib import suppress
 
@@ -43,7 +42,7 @@ def unfit(record: Received, settings: Settings) -> Exception | None:
     return None if wrong is None else ValueError(wrong)
 
 
-def put_aside(stage: str, settings: Settings, record: Received, error: BaseException) -> list[Send]:
+def put_aside(stage: str, settings: Settings, record: Received, error: BaseException, at: float) -> list[Send]:
     """The dead letter of an event, and the failure for verify, where the event still says whose it is."""
     value = record.value or b""
     letter = DeadLetter(
@@ -53,7 +52,7 @@ def put_aside(stage: str, settings: Settings, record: Received, error: BaseExcep
         offset=record.offset,
         error=f"{type(error).__name__}: {error}"[:1000],
         original=b64encode(value[:LETTER_BYTES]).decode(),
-        at=time.time(),
+        at=at,
         truncated=len(value) > LETTER_BYTES,
     )
     out = [Send("dead-letters", letter, 0, key=stage)]

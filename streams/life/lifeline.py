@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
+from qmosaic.streams.life.memory import settle_memory
 from qmosaic.streams.settings import Settings
 
 READY = b"R"
@@ -65,6 +66,10 @@ class Lifeline:
         if not self._told:
             os._exit(0)  # in the middle of its start: there is nothing to drain
         self._stop.set()
+
+    def started(self) -> None:
+        """What start-up made stays: see `settle_memory`."""
+        settle_memory()
 
     def ready(self) -> None:
         """Tell the supervisor, once, that this worker has its partitions."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,7 +30,7 @@ from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import Handler
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
-from qmosaic.streams.kafka.connect import producing, written_bytes
+from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
 from qmosaic.streams.kafka.context import extract, inject, root_of
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.records import Received, Send, headers_of, place_of, stamp, whole
@@ -39,7 +38,6 @@ from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.life.app import faust_app, received
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
-from qmosaic.streams.life.memory import settle_memory
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
 from qmosaic.streams.watch.spans import Span, Telemetry
@@ -50,7 +48,6 @@ PENDING = 4096  # events a worker holds that are not acknowledged yet
 PENDING_BYTES = 512 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
 IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is large must not keep the small ones out
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
-NICE = 5  # verify goes first: it keeps the deadlines of all
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
@@ -78,13 +75,25 @@ class _Handled(msgspec.Struct, frozen=True):
 class Worker:
     """One process of one stage."""
 
-    def __init__(self, settings: Settings, stage: Stage, instance: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stage: Stage,
+        instance: str,
+        *,
+        app_of: Callable[[Settings, Stage, str], Any] = faust_app,
+        clients: Clients = Clients(),  # noqa: B008 - frozen
+        clock: Callable[[], float] = time.time,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        """`app_of` and `clients` make what speaks to the broker; `clock`: seconds since the epoch."""
         assert stage.handler is not None
+        self._clients, self._clock = clients, clock
         self.settings, self.stage, self.instance = settings, stage, instance
         self.source, self.group = f"/qmosaic/{stage.name}/{instance}", group_id(settings, stage.name)
-        self.telemetry = Telemetry(settings, stage.name, instance)
+        self.telemetry = telemetry or Telemetry(settings, stage.name, instance)
         self.handler: Handler = stage.handler(settings, stage.name)
-        self.app = faust_app(settings, stage, f"{group_id(settings, instance)}")
+        self.app = app_of(settings, stage, group_id(settings, instance))
         self.app.agent(
             self.app.topic(topic_name(settings, stage.reads[0]), value_type=bytes, key_type=bytes, allow_empty=True),
             name=f"qmosaic.{stage.name}",
@@ -98,7 +107,7 @@ class Worker:
         self._crashes = Notebook(Path(settings.data_dir) / "crashes", stage.name, instance)
         self._alone = asyncio.Lock()
         self._most = written_bytes(settings)
-        self._gate_until = time.monotonic() + GATE_SECONDS if self._crashes.deaths else 0.0
+        self._gate_until = clock() + GATE_SECONDS if self._crashes.deaths else 0.0
         self._fatal: asyncio.Future[None] | None = None
 
     async def run(self, lifeline: Lifeline) -> None:
@@ -109,13 +118,14 @@ class Worker:
             self._crashes.close()
 
     async def _run(self, lifeline: Lifeline) -> None:
-        os.nice(NICE)
         self._fatal = asyncio.get_running_loop().create_future()
         self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
-        self.producer = AIOKafkaProducer(**producing(self.settings), client_id=self.instance, linger_ms=0)
+        self.producer: AIOKafkaProducer = self._clients.producer(
+            **producing(self.settings), client_id=self.instance, linger_ms=0
+        )
         await bounded(self.producer.start(), 30, "connecting")
         rest = await self.handler.start()
-        settle_memory()
+        lifeline.started()
         background = [
             asyncio.create_task(self._guard(self._lane(k)))
             for k in range(len(self._lanes))
@@ -163,7 +173,7 @@ class Worker:
         while self._pending_bytes > PENDING_BYTES:
             self._room.clear()
             await self._room.wait()
-        record = received(event)
+        record = received(event, self._clock())
         look, size = self.handler.look(record), 0
         if isinstance(record.value, bytes):
             size = len(record.value)
@@ -193,7 +203,7 @@ class Worker:
 
     def _in_time(self, batch: Sequence[_Held]) -> Sequence[_Held]:
         """Without those whose fallback is certain: verify writes it, whatever is done about them here."""
-        over = time.time() + self.settings.verify.margin_seconds
+        over = self._clock() + self.settings.verify.margin_seconds
         if not self.stage.gives_up or all(held.deadline_at > over for held in batch):
             return batch
         kept = [held for held in batch if held.deadline_at > over]
@@ -217,7 +227,7 @@ class Worker:
         for record in batch:
             wrong = self._wrong(record)
             if wrong is not None:
-                now = time.time()
+                now = self._clock()
                 out.append(_Handled([record], self._put_aside(record, wrong), now, now))
             else:
                 good.append(record)
@@ -234,22 +244,22 @@ class Worker:
 
     async def _tried(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
         """Handle a batch; if the handler fails, each event alone, and the culprit is put aside."""
-        started = time.time()
+        started = self._clock()
         for last in range(TRIES, 0, -1):
             # While a culprit is being looked for, nothing else is in hand.
-            looking = time.monotonic() < self._gate_until and self._crashes.has_suspects
+            looking = self._clock() < self._gate_until and self._crashes.has_suspects
             gate = self._alone if looking and self.stage.gives_up else nullcontext()
             try:
                 async with gate:
                     with self._crashes.holding(batch):
                         sends = await self.handler.handle(batch, lane)
                 self._crashes.done(map(crashes.place_of, batch))
-                return [_Handled(batch, sends, started, time.time())]
+                return [_Handled(batch, sends, started, self._clock())]
             except BrokenProcessPool as error:
                 # A process died at it, killed, or out of memory; there is a new one.
                 if len(batch) == 1 and last == 1:
                     crashed = WorkerCrashedError(f"a process of {self.stage.name} died at it {TRIES} times")
-                    return [_Handled(batch, self._put_aside(batch[0], crashed), started, time.time())]
+                    return [_Handled(batch, self._put_aside(batch[0], crashed), started, self._clock())]
                 log.warning("a process of %s died at a batch of %s: %s", self.stage.name, len(batch), error)
             except (Exception, SystemExit) as error:  # a plug-in's too
                 if len(batch) == 1:
@@ -257,7 +267,7 @@ class Worker:
                     log.exception(
                         "%s cannot handle %s %s:%s", self.stage.name, record.topic, record.partition, record.offset
                     )
-                    return [_Handled(batch, self._put_aside(record, error), started, time.time())]
+                    return [_Handled(batch, self._put_aside(record, error), started, self._clock())]
             if len(batch) > 1:
                 break
         return [part for record in batch for part in await self._tried([record], lane)]
@@ -305,7 +315,7 @@ class Worker:
         if hasattr(event, "ref"):
             queue = handled.started - (event.ref.sent_at or event.ref.received_at)
             timing = Timing(round(max(queue, 0.0), 6), round(handled.ended - handled.started, 6))
-            event = stamp(event, {self.stage.name.partition(".")[0]: timing}, time.time())
+            event = stamp(event, {self.stage.name.partition(".")[0]: timing}, self._clock())
             extra["ce_priority"], extra["ce_deadline"] = event.ref.priority, f"{event.ref.deadline_at:.3f}"
         if send.size is not None:
             extra["ce_size"] = str(send.size)
@@ -333,7 +343,7 @@ class Worker:
         ).end()
 
     def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
-        return put_aside(self.stage.name, self.settings, record, error)
+        return put_aside(self.stage.name, self.settings, record, error, self._clock())
 
     async def _tell_ready(self, lifeline: Lifeline, rest: asyncio.Task[None] | None) -> None:
         """The supervisor, once there are partitions and everything is warm; what is warm works before."""

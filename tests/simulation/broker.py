@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, ProducerFenced
+from aiokafka.errors import IllegalGenerationError, KafkaConnectionError, KafkaError, KafkaTimeoutError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 from tests.simulation.loop import OUTSIDE, Process, SimLoop
@@ -283,13 +283,18 @@ class Broker:
             self._rebalance(group)
         return member
 
-    def leave(self, group: Group, member: Member) -> None:
-        """A member goes; a static one says nothing, and keeps its place for its session."""
-
     def _rebalance(self, group: Group) -> None:
         group.generation += 1
         group.began_at = self.loop.time()
         self._wake()
+
+    def commit(self, name: str, member: Member | None, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        """A member's offsets, while it is one."""
+        group = self.group(name)
+        if member is None or group.members.get(member.name) is not member or member.joined != group.generation:
+            raise IllegalGenerationError
+        self.on_commit(name, offsets)
+        group.committed.update(offsets)
 
     def arrive(self, group: Group, member: Member) -> None:
         """A member has let go of everything and joins the new generation."""

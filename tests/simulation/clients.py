@@ -150,12 +150,13 @@ class Consumer:
         group = self._broker.group(self._group_name)
         process = CURRENT.get()
         member = await self._broker.ask(lambda: self._broker.join(group, self._instance, topics, process), retried=True)
-        generation = -1
+        self._member, generation = member, -1
         while True:
             if group.members.get(self._instance) is not member:  # it was silent for too long
                 member = await self._broker.ask(
                     lambda: self._broker.join(group, self._instance, topics, process), retried=True
                 )
+                self._member = member
             if member.joined != group.generation:
                 if self._positions:
                     await _told(listener.on_partitions_revoked(set(self._positions)))
@@ -168,6 +169,9 @@ class Consumer:
                 await _told(listener.on_partitions_assigned(set(member.partitions)))
             else:
                 await self._broker.moved(1.0)
+
+    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        await self._broker.ask(lambda: self._broker.commit(self._group_name or "", self._member, offsets))
 
     async def _assigned(self, committed: Mapping[TopicPartition, OffsetAndMetadata], places: Iterable[Any]) -> None:
         for place in places:

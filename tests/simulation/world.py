@@ -7,7 +7,6 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -17,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from qmosaic.backends.registry import create
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.hops import Failure, Incumbent, JobEvent, Proposal, Reduced, Ref, Route
+from qmosaic.codecs.events.hops import Encoded, Failure, Incumbent, JobEvent, Proposal, Reduced, Ref, Route
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.encode import encode
 from qmosaic.processors.execute import execute, proposal_of
@@ -44,14 +43,20 @@ PETERSEN = [pair for k in range(5) for pair in ((k, (k + 1) % 5), (k + 5, (k + 2
 
 
 @cache
-def answers() -> tuple[Incumbent, Reduced, Proposal]:
-    """What the hops before make of a problem: the incumbent, the kernel, the answer."""
+def encoded() -> Encoded:
+    """What encode makes of a problem."""
     value = wire.dumps({"id": "a", "family": "maxcut", "problem": {"edges": PETERSEN}})
     record = Record("problems", 0, 0, START, value)
-    (encoded,) = encode([record], Limits(), Defaults())
-    assert encoded is not None
+    (event,) = encode([record], Limits(), Defaults())
+    assert event is not None
+    return event
+
+
+@cache
+def answers() -> tuple[Incumbent, Reduced, Proposal]:
+    """What the hops before make of a problem: the incumbent, the kernel, the answer."""
     ((incumbent, reduced),) = reduce_events(
-        [encoded], now=START, max_kernel_qubits=6, layers=1, share=0.5, max_seconds=1.0
+        [encoded()], now=START, max_kernel_qubits=6, layers=1, share=0.5, max_seconds=1.0
     )
     assert reduced is not None
     route = Route(target="classical", backend="exact", reason="rule", rule="")
@@ -101,20 +106,16 @@ class Sent:
         self.answered_at: float | None = None
 
 
-class World:
-    """`verifier`: what is simulated; tests hand in ones that are broken."""
+class Faults:
+    """A broker, processes that are supervised, and what befalls them. `wrong`: what does not hold."""
 
-    def __init__(self, seed: int, verifier: type[Verifier] = Verifier) -> None:
+    def __init__(self, seed: int, topics: dict[str, int]) -> None:
         self.loop = SimLoop(seed)
         self.chance = self.loop.chance
-        self.broker = Broker(self.loop, TOPICS)
-        self.broker.on_commit = self._check_floors
+        self.broker = Broker(self.loop, topics)
         self.wrong: list[str] = []
-        self.sent: list[Sent] = []
         self.faults: list[tuple[float, str]] = []
         self.processes: dict[str, Process] = {}
-        self.about: dict[tuple[TopicPartition, int], int] = {}  # by topic and problem, the record it needs
-        self._verifier = verifier
 
     def run(self) -> list[str]:
         """What is wrong at the end; nothing."""
@@ -123,7 +124,8 @@ class World:
             with tempfile.TemporaryDirectory() as folder:
                 self._folder = folder
                 self.loop.run_until_complete(self.loop.spawn(None, self._run()))
-                self._check()
+                self.check()
+                self.wrong += self.loop.failures
                 self._over()
         finally:
             asyncio.set_event_loop(None)
@@ -136,38 +138,88 @@ class World:
         for process in self.processes.values():
             process.alive = True
             self.loop.thaw(process)
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        with suppress(BaseException):
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=30))
+        for _ in range(10):
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                self.loop.run_until_complete(self.loop.spawn(None, self._ended(tasks)))
 
-    # -- what happens --------------------------------------------------------------------------------------------
+    async def _ended(self, tasks: set[asyncio.Task[Any]]) -> None:
+        await asyncio.wait(tasks, timeout=10)
+
+    async def begin(self) -> None:
+        """What happens besides faults."""
+
+    async def life(self, name: str) -> None:
+        """A process, until it ends."""
+
+    def check(self) -> None:
+        """What must hold in the end."""
 
     async def _run(self) -> None:
         answers()
-        for k in range(2):
-            self.loop.spawn(None, self._supervise(f"verify-{k}"))
-        for _ in range(self.chance.randint(3, 6)):
-            self.loop.spawn(None, self._produce(self.chance.uniform(0, SECONDS)))
+        await self.begin()
         for _ in range(self.chance.randint(0, 3)):
             self.loop.spawn(None, self._fault(self.chance.uniform(0, SECONDS)))
         await asyncio.sleep(SECONDS)
         self.broker.fails, self.broker.slow = 0.0, 0.002
         await asyncio.sleep(QUIET)
 
-    async def _supervise(self, name: str) -> None:
+    async def supervise(self, name: str) -> None:
+        """Start it again and again."""
         count = 0
         while True:
             process = self.processes[f"{name}.{count}"] = Process(name)
-            task = self.loop.spawn(process, self._life(name))
+            task = self.loop.spawn(process, self.life(name))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             while process.alive and not task.done():
                 await asyncio.sleep(0.3)
             process.alive = False
             count += 1
             await asyncio.sleep(self.chance.uniform(0.2, 1.0))
 
-    async def _life(self, name: str) -> None:
+    async def _fault(self, after: float) -> None:
+        await asyncio.sleep(after)
+        kind = self.chance.choice(("kill", "freeze", "fail", "slow"))
+        self.faults.append((self.loop.time(), kind))
+        if kind == "fail":
+            self.broker.fails = 0.2
+            await asyncio.sleep(self.chance.uniform(0.1, 2.0))
+            self.broker.fails = 0.0
+        elif kind == "slow":
+            self.broker.slow = 0.3
+            await asyncio.sleep(self.chance.uniform(0.5, 3.0))
+            self.broker.slow = 0.002
+        else:
+            process = self.chance.choice([one for one in self.processes.values() if one.alive] or [Process("nobody")])
+            if kind == "kill":
+                process.alive = False
+            else:
+                process.frozen = True
+                await asyncio.sleep(self.chance.uniform(0.5, 8.0))
+                self.loop.thaw(process)
+
+
+class World(Faults):
+    """Verifiers. `verifier`: what is simulated; tests hand in ones that are broken."""
+
+    def __init__(self, seed: int, verifier: type[Verifier] = Verifier) -> None:
+        super().__init__(seed, TOPICS)
+        self.broker.on_commit = self._check_floors
+        self.sent: list[Sent] = []
+        self.about: dict[tuple[TopicPartition, int], int] = {}  # by topic and problem, the record it needs
+        self._verifier = verifier
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        for k in range(2):
+            self.loop.spawn(None, self.supervise(f"verify-{k}"))
+        for _ in range(self.chance.randint(3, 6)):
+            self.loop.spawn(None, self._produce(self.chance.uniform(0, SECONDS)))
+
+    async def life(self, name: str) -> None:
         settings = Settings(data_dir=self._folder, topics=Topics(partitions=PARTITIONS))
         verifier = self._verifier(
             settings,
@@ -236,27 +288,6 @@ class World:
         if 0.1 <= kind < 0.8 and sent.small and self.loop.time() < ref.deadline_at - 0.5:
             sent.answered_at = self.loop.time()
 
-    async def _fault(self, after: float) -> None:
-        await asyncio.sleep(after)
-        kind = self.chance.choice(("kill", "freeze", "fail", "slow"))
-        self.faults.append((self.loop.time(), kind))
-        if kind == "fail":
-            self.broker.fails = 0.2
-            await asyncio.sleep(self.chance.uniform(0.1, 2.0))
-            self.broker.fails = 0.0
-        elif kind == "slow":
-            self.broker.slow = 0.3
-            await asyncio.sleep(self.chance.uniform(0.5, 3.0))
-            self.broker.slow = 0.002
-        else:
-            process = self.chance.choice([one for one in self.processes.values() if one.alive] or [Process("nobody")])
-            if kind == "kill":
-                process.alive = False
-            else:
-                process.frozen = True
-                await asyncio.sleep(self.chance.uniform(0.5, 8.0))
-                self.loop.thaw(process)
-
     # -- what must hold ------------------------------------------------------------------------------------------
 
     def _terminal(self) -> list[tuple[TopicPartition, int, str, dict[str, bytes], Entry]]:
@@ -299,7 +330,7 @@ class World:
                             out.add((place.partition, said["offset"]))
         return out
 
-    def _check(self) -> None:
+    def check(self) -> None:
         terminal = self._terminal()
         count = Counter((place.partition, source) for place, source, *_ in terminal)
         count += Counter(self._dropped())
@@ -310,8 +341,6 @@ class World:
         if count:
             self.wrong.append(f"terminal events of no problem: {count}")
         self._check_times(terminal)
-        if self.loop.failures:
-            self.wrong += self.loop.failures
 
     def _check_times(self, terminal: list[Any]) -> None:
         """By the deadline, or soon after the last fault; with the answer where it came in time."""

@@ -107,6 +107,6 @@ async def test_it_goes_through_faust_as_it_is(tmp_path: Path) -> None:
     assert isinstance(one, ConsumerRecord)
     message = Consumer._to_message(SimpleNamespace(app=app), found._tp, one)  # type: ignore[arg-type]
     event = await topic.decode(message)
-    value = received(event).value
+    value = received(event, 0.0).value
     assert isinstance(value, Unreadable)
     assert (value.first, value.last, value.reason) == (0, 1, "compressed by codec 7, which is none that Kafka knows")
