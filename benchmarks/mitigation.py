@@ -17,7 +17,7 @@ one of the noiseless circuit:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
@@ -111,7 +111,7 @@ def vqe(molecule: Molecule) -> Circuit:
     family, payload = MoleculeFamily(), msgspec.structs.replace(molecule, taper=False).payload()
     instance = family.parse(Problem(family="molecule", problem=payload), Limits())
     assert isinstance(instance, MoleculeInstance)
-    (found,) = family.reduce([Task(instance.encode(), 1, 30.0)])
+    (found,) = family.reduce([Task(instance.encode(), 1, 30.0, clock=monotonic)])
     assert isinstance(found.kernel, Circuit)
     return found.kernel
 

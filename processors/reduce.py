@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from qmosaic.backends.kinds import couplings_of, kind_in, work_seconds
@@ -23,12 +23,13 @@ def reduce_events(
     layers: int,
     share: float,
     max_seconds: float,
+    clock: Callable[[], float],
 ) -> list[Pair]:
     """The incumbent of each problem, and its kernel unless reduce left nothing to decide.
 
     `share` of the time left to a problem's deadline may be searched, `max_seconds` at most; `now` is in
-    seconds since the epoch. Seeds follow from the problem's digest and seed: twice the same event, twice the
-    same search. Problems whose model is a quadratic polynomial are reduced together, whatever their families are.
+    seconds since the epoch, `clock` is a monotonic one. Seeds follow from the problem's digest and seed: twice the same
+    event, twice the same search. Problems whose model is a quadratic polynomial are reduced together, of whatever family.
     """
     groups: dict[str, list[int]] = {}
     for k, event in enumerate(batch):
@@ -45,6 +46,7 @@ def reduce_events(
                 target=event.ref.target,
                 max_qubits=max_kernel_qubits,
                 layers=layers,
+                clock=clock,
             )
             for event in (batch[k] for k in members)
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from math import cos, pi
+from time import monotonic
 
 import orjson
 import pytest
@@ -31,7 +32,7 @@ def test_the_circuit_example(name: str) -> None:
     (encoded,) = encode([record], Limits(), defaults)
     assert encoded is not None
     ((incumbent, reduced),) = reduce_events(
-        [encoded], now=1000.0, max_kernel_qubits=16, layers=2, share=0.5, max_seconds=5.0
+        [encoded], now=1000.0, max_kernel_qubits=16, layers=2, share=0.5, max_seconds=5.0, clock=monotonic
     )
     assert reduced is not None
     sizes = create("cirq.statevector").capabilities.sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from time import monotonic
 
 import numpy as np
 import orjson
@@ -28,7 +29,7 @@ def test_the_labs_example() -> None:
     (encoded,) = encode([record], Limits(), defaults)
     assert encoded is not None
     ((incumbent, reduced),) = reduce_events(
-        [encoded], now=1000.0, max_kernel_qubits=8, layers=1, share=0.5, max_seconds=5.0
+        [encoded], now=1000.0, max_kernel_qubits=8, layers=1, share=0.5, max_seconds=5.0, clock=monotonic
     )
     assert reduced is not None
     backend = CirqStatevector()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from time import monotonic
 
 import orjson
 
@@ -22,7 +23,7 @@ def test_the_portfolio_example() -> None:
     (encoded,) = encode([record], Limits(), defaults)
     assert encoded is not None
     ((incumbent, job),) = reduce_events(
-        [encoded], now=1000.0, max_kernel_qubits=16, layers=2, share=0.5, max_seconds=5.0
+        [encoded], now=1000.0, max_kernel_qubits=16, layers=2, share=0.5, max_seconds=5.0, clock=monotonic
     )
     assert job is not None
     ticks = count()

@@ -8,7 +8,7 @@ with the solvers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -119,7 +119,7 @@ class Instance(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One problem to reduce. `seconds`: what it may take; a step that has begun is finished.
+    """One problem to reduce. `seconds` by `clock`: what it may take; a step that has begun is finished.
 
     `max_qubits`: the largest kernel wanted; `layers`: of the QAOA circuit.
     """
@@ -131,6 +131,7 @@ class Task:
     target: Literal["auto", "classical", "gpu", "quantum"] = "auto"
     max_qubits: int = 16
     layers: int = 2
+    clock: Callable[[], float] = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

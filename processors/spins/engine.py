@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import Literal
 
 import numpy as np
@@ -56,9 +55,9 @@ def reduce(
     *,
     max_kernel_qubits: int = 16,
     layers: int = 2,
-    clock: Callable[[], float] = monotonic,
 ) -> list[Reduced]:
     """One answer a task, in their order. Small problems are searched together, others one after the other."""
+    clock = tasks[0].clock
     found = _found([_begun(task, clock) for task in tasks], clock)
     kernels = [_kernel(work, max_kernel_qubits) for work in found]
     tuned = iter(angles.tune([kernel for kernel, _ in kernels if kernel is not None], layers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from qmosaic.backends.base import Backend
@@ -49,6 +50,7 @@ def run_reduce(values: Sequence[bytes], settings: ReduceSettings, now: float) ->
         layers=settings.layers,
         share=settings.share,
         max_seconds=settings.max_seconds,
+        clock=monotonic,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def kernel(name: str) -> Kernel:
     model = instance(name).encode()
     if isinstance(model, SpinPolynomial) and not model.constraints:
         return model
-    (found,) = FAMILIES[PROBLEMS[name][0]].reduce([Task(model, seed=1, seconds=5.0, max_qubits=6)])
+    (found,) = FAMILIES[PROBLEMS[name][0]].reduce([Task(model, seed=1, seconds=5.0, max_qubits=6, clock=monotonic)])
     assert found.kernel is not None, name
     return found.kernel
 

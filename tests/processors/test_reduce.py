@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import networkx as nx
@@ -65,7 +66,9 @@ def test_a_mixed_batch_comes_back_in_order() -> None:
     ]
     records = [Record("problems", 0, k, 1000.0, orjson.dumps(event)) for k, event in enumerate(events)]
     encoded = [one for one in encode(records, LIMITS, DEFAULTS) if isinstance(one, Encoded)]
-    pairs = reduce_events(encoded, now=1000.0, max_kernel_qubits=8, layers=1, share=0.5, max_seconds=2.0)
+    pairs = reduce_events(
+        encoded, now=1000.0, max_kernel_qubits=8, layers=1, share=0.5, max_seconds=2.0, clock=monotonic
+    )
     assert [incumbent.ref.family for incumbent, _ in pairs] == ["circuit", "maxcut", "labs", "ising"]
     kinds = [reduced.kind if reduced else None for _, reduced in pairs]
     assert kinds == ["clifford", None, "spins", None]  # presolve has solved the chain and the pair
@@ -80,7 +83,7 @@ def test_a_sparse_kernel_is_solved_exactly_beyond_26_variables(graph: Any, kind:
     record = Record("problems", 0, 0, 1000.0, orjson.dumps({"family": "maxcut", "problem": problem}))
     encoded = [one for one in encode([record], limits, DEFAULTS) if isinstance(one, Encoded)]
     ((incumbent, reduced),) = reduce_events(
-        encoded, now=1000.0, max_kernel_qubits=60, layers=1, share=0.5, max_seconds=0.5
+        encoded, now=1000.0, max_kernel_qubits=60, layers=1, share=0.5, max_seconds=0.5, clock=monotonic
     )
     assert reduced is not None
     assert (reduced.variables, reduced.kind) == (len(graph), kind)

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -56,7 +57,7 @@ def encoded() -> Encoded:
 def answers() -> tuple[Incumbent, Reduced, Proposal]:
     """What the hops before make of a problem: the incumbent, the kernel, the answer."""
     ((incumbent, reduced),) = reduce_events(
-        [encoded()], now=START, max_kernel_qubits=6, layers=1, share=0.5, max_seconds=1.0
+        [encoded()], now=START, max_kernel_qubits=6, layers=1, share=0.5, max_seconds=1.0, clock=monotonic
     )
     assert reduced is not None
     route = Route(target="classical", backend="exact", reason="rule", rule="")

@@ -7,7 +7,6 @@ by Cirq where the problem asks for the target gpu, whose backend is JAX itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 
 import numpy as np
 
@@ -24,12 +23,12 @@ SECONDS_PER_AMPLITUDE = 2e-8
 NONE = "none"
 
 
-def reduction(task: Task, circuit: Circuit, clock: Callable[[], float] = monotonic) -> Reduction:
+def reduction(task: Task, circuit: Circuit) -> Reduction:
     """The circuit as kernel. The state: evidence of the reference and counts of its own, or values, or why not."""
-    start = clock()
+    start = task.clock()
 
     def going_on() -> bool:
-        return clock() - start < task.seconds
+        return task.clock() - start < task.seconds
 
     try:
         method, state = _clifford(task, circuit, going_on) or _simulated(task, circuit, going_on)
@@ -38,7 +37,7 @@ def reduction(task: Task, circuit: Circuit, clock: Callable[[], float] = monoton
     except BackendError as error:
         method, state = NONE, bundle(reason=f"no reference: {error.message}")
     values = {**state.values, "reference": method}
-    return Reduction(Bundle(state.arrays, values), method, clock() - start, circuit)
+    return Reduction(Bundle(state.arrays, values), method, task.clock() - start, circuit)
 
 
 def _clifford(task: Task, circuit: Circuit, going_on: Callable[[], bool]) -> tuple[str, Bundle] | None:

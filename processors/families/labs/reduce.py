@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import jax
@@ -64,9 +63,10 @@ def reduce(tasks: Sequence[Task]) -> list[Reduction]:
 def _searched(task: Task) -> tuple[Int8[np.ndarray, " n"], float, SpinPolynomial, Lift]:
     """The best sequence, the seconds it took, and the kernel around it with its lift."""
     assert isinstance(task.model, SpinPolynomial)
-    start = monotonic()
-    champion = search(task.model.n, task.seed, task.seconds, monotonic)
-    seconds = monotonic() - start
+    clock = task.clock
+    start = clock()
+    champion = search(task.model.n, task.seed, task.seconds, clock)
+    seconds = clock() - start
     variables = weakest(champion, task.max_qubits)
     nothing = np.zeros(0, np.int32)
     lift = Lift(variables, nothing, np.zeros((0, 2), np.int32), np.zeros((0, 3)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -25,10 +23,11 @@ PRESENT = 1e-3
 Rotations = list[tuple[int, int, float]]
 
 
-def reduced(task: Task, clock: Callable[[], float] = monotonic) -> Reduction:
+def reduced(task: Task) -> Reduction:
     """One problem: the incumbent is the Hartree-Fock state; the kernel prepares the variational one, with one
     observable, the Hamiltonian. No kernel where no better state than a basis state is possible.
     """
+    clock = task.clock
     started = clock()
     if not isinstance(task.model, Bundle):
         raise TypeError(f"expected a bundle, got {type(task.model).__name__}")

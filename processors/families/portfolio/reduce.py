@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
 
 import numpy as np
 from jaxtyping import Int32
@@ -48,10 +47,11 @@ def _searched(pools: Sequence[Pool], tasks: Sequence[Task]) -> list[float]:
         groups.setdefault(searching.size(pool.universe.m), []).append(i)
     seconds = [0.0] * len(pools)
     for members in groups.values():
-        start = monotonic()
-        searching.search([pools[i] for i in members], [tasks[i].seconds for i in members], monotonic)
+        clock = tasks[members[0]].clock
+        start = clock()
+        searching.search([pools[i] for i in members], [tasks[i].seconds for i in members], clock)
         for i in members:
-            seconds[i] = monotonic() - start
+            seconds[i] = clock() - start
     return seconds
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from time import monotonic
 
 import numpy as np
 
@@ -18,8 +17,9 @@ from qmosaic.processors.families.routing.tours import Ask, Distances
 from qmosaic.processors.spins import angles
 
 
-def reduce(tasks: Sequence[Task], clock: Callable[[], float] = monotonic) -> list[Reduction]:
+def reduce(tasks: Sequence[Task]) -> list[Reduction]:
     """One after the other (PyVRP is one thread's work) in the time of one: each may take its share of what is left."""
+    clock = tasks[0].clock
     deadline = clock() + min(task.seconds for task in tasks)
     found = [_reduced(task, (deadline - clock()) / (len(tasks) - k), clock) for k, task in enumerate(tasks)]
     kernels = [one.kernel for one in found if isinstance(one.kernel, SpinPolynomial)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,7 @@ WHOLE = 1e9
 """Distances up to this stay as they are where they are whole; PyVRP counts in integers."""
 
 
-def incumbent(
-    ask: Ask, seed: int, seconds: float, clock: Callable[[], float] = monotonic
-) -> tuple[Int64[np.ndarray, " p"], str]:
+def incumbent(ask: Ask, seed: int, seconds: float, clock: Callable[[], float]) -> tuple[Int64[np.ndarray, " p"], str]:
     """The best order of PyVRP's searches from several seeds, and what found it.
 
     A search ends when it has not improved for a number of rounds that grows with the nodes; the next begins
@@ -103,7 +100,7 @@ def _visits(order: Sequence[int], customers: Sequence[int], start: int) -> list[
 
 
 def descended(
-    ask: Ask, order: Int64[np.ndarray, " p"], deadline: float, clock: Callable[[], float] = monotonic
+    ask: Ask, order: Int64[np.ndarray, " p"], deadline: float, clock: Callable[[], float]
 ) -> Int64[np.ndarray, " p"]:
     """The order after the best moves, again and again, until none gains: a search that time cut off leaves such moves.
 

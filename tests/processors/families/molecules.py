@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import count
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def reduction(payload: dict[str, Any]) -> Reduction:
 
 @cache
 def _reduction(payload: bytes) -> Reduction:
-    (found,) = FAMILY.reduce([Task(instance(orjson.loads(payload)).encode(), 1, 30.0)])
+    (found,) = FAMILY.reduce([Task(instance(orjson.loads(payload)).encode(), 1, 30.0, clock=monotonic)])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_a_large_hamiltonian_is_encoded_and_judged_without_a_matrix(qubits: int,
 def test_reduce_tells_verify_the_ground_state_of_a_large_one() -> None:
     instance = parsed("molecule", random_hamiltonian(11, 20))
     assert not instance.hamiltonian.small
-    (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 2.0)])
+    (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 2.0, clock=monotonic)])
     judged = instance.evaluate(instance.solution(found.state), found.state)
     assert judged.details["exact_by"] == "reduce"
     assert judged.details["exact"] == pytest.approx(instance.hamiltonian.ground[0], abs=1e-8)
@@ -76,7 +77,7 @@ def test_a_matrix_too_large_for_reduce_is_not_made(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(hamiltonian, "HEAVY", 1000)
     monkeypatch.setattr(Hamiltonian, "matrix", property(lambda _: pytest.fail("a matrix")))
     instance = parsed("molecule", random_hamiltonian(11, 50))
-    (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 2.0)])
+    (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 2.0, clock=monotonic)])
     assert found.kernel is not None
     energy = float(found.lift.values["energy"])
     answered = instance.answered(found.state, found.lift, Answer(circuit=None, values=[energy], errors=[0.0]))
@@ -136,7 +137,7 @@ def test_a_geometry_with_many_functions_is_judged_by_what_reduce_made(monkeypatc
     monkeypatch.setattr(atoms, "OWN_FUNCTIONS", 3)
     instance = parsed("molecule", payload)
     assert instance.quick() is None
-    (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 5.0)])
+    (found,) = FAMILIES["molecule"].reduce([Task(instance.encode(), 1, 5.0, clock=monotonic)])
     monkeypatch.setattr(family.MoleculeInstance, "hamiltonian", property(lambda _: pytest.fail("built in verify")))
     judged = instance.evaluate(instance.solution(found.state), found.state)
     assert judged.feasible

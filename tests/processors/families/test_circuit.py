@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from subprocess import run
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def parsed(source: str, shots: int | None = 1000, **payload: Any) -> CircuitInst
 
 
 def reduced(instance: CircuitInstance, shots: int = 1000, seconds: float = 30.0, target: Any = "auto") -> Reduction:
-    task = Task(model=instance.encode(), seed=5, seconds=seconds, shots=shots, target=target)
+    task = Task(model=instance.encode(), seed=5, seconds=seconds, shots=shots, target=target, clock=monotonic)
     (reduction,) = CircuitFamily().reduce([task])
     assert reduction.kernel == instance.circuit
     return reduction

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -304,7 +305,7 @@ def test_many_conditions_go_through_the_pipeline() -> None:
     )
     assert isinstance(found, CircuitInstance)
     sent = decode(encode(found.encode()), Circuit)
-    (reduction,) = CircuitFamily().reduce([Task(model=sent, seed=1, seconds=30.0, shots=100)])
+    (reduction,) = CircuitFamily().reduce([Task(model=sent, seed=1, seconds=30.0, shots=100, clock=monotonic)])
     assert found.solution(reduction.state) == {"counts": {"1" * 73: 100}}
 
 
@@ -356,7 +357,9 @@ def test_answers_and_evidence_that_do_not_fit(
 def test_evidence_of_another_size_asks_for_no_memory() -> None:
     instance = parsed({"qasm": BELL})
     assert isinstance(instance, CircuitInstance)
-    (reduction,) = CircuitFamily().reduce([Task(model=instance.encode(), seed=1, seconds=30.0, shots=100)])
+    (reduction,) = CircuitFamily().reduce(
+        [Task(model=instance.encode(), seed=1, seconds=30.0, shots=100, clock=monotonic)]
+    )
     good = reduction.state
     solution = instance.solution(good)
     assert instance.evaluate(solution, good).verdict == "verified"

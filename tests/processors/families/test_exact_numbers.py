@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def parsed(name: str, payload: dict[str, Any], sense: Any = None) -> Instance:
 def reduced(name: str, payload: dict[str, Any], sense: Any = None) -> tuple[Any, Any]:
     """What reduce ends with: the incumbent's objective, and the kernel."""
     instance = parsed(name, payload, sense)
-    (found,) = known(name).reduce([Task(instance.encode(), 1, 5.0)])
+    (found,) = known(name).reduce([Task(instance.encode(), 1, 5.0, clock=monotonic)])
     return instance.evaluate(instance.solution(found.state)).objective, found.kernel
 
 
@@ -141,7 +142,7 @@ def test_a_kernel_of_what_is_not_proven_has_the_incumbents_energy() -> None:
     payload = {"terms": [[0, 0, -0.3], [0, 1, 1e16], [1, 1, -0.2]]}
     instance = parsed("qubo", payload)
     model: Any = instance.encode()
-    (found,) = known("qubo").reduce([Task(model, 1, 1.0)])
+    (found,) = known("qubo").reduce([Task(model, 1, 1.0, clock=monotonic)])
     kernel: Any = found.kernel
     assert kernel.n == 2
     whole = bits_of_state(found.state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from statistics import NormalDist
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ SLOW = settings(deadline=None, max_examples=25)
 
 
 def reduced(instance: PortfolioInstance, seed: int = 1, max_qubits: int = 16) -> Reduction:
-    (found,) = FAMILY.reduce([Task(instance.encode(), seed, 5.0, max_qubits=max_qubits)])
+    (found,) = FAMILY.reduce([Task(instance.encode(), seed, 5.0, max_qubits=max_qubits, clock=monotonic)])
     return found
 
 
@@ -131,7 +132,7 @@ def test_reduce_is_deterministic_and_does_not_depend_on_the_batch() -> None:
         factors = rng.normal(size=(n, 2 * n)) * 0.02
         payload = {"returns": rng.normal(0.005, 0.003, n).tolist(), "covariance": (factors @ factors.T).tolist()}
         instances.append(parsed(payload | {"cardinality": [3, 6]}))
-    together = FAMILY.reduce([Task(one.encode(), 7, 30.0) for one in instances])
+    together = FAMILY.reduce([Task(one.encode(), 7, 30.0, clock=monotonic) for one in instances])
     for one, found in zip(instances, together, strict=True):
         alone = reduced(one, seed=7)
         assert alone.state == found.state

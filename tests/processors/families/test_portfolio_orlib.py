@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from itertools import combinations
 from math import comb
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def enumerated() -> tuple[Any, Any, Any]:
 
 def answered(**rules: Any) -> tuple[float, set[int]]:
     instance = parsed(payload() | {"cardinality": K} | rules)
-    (reduction,) = FAMILY.reduce([Task(instance.encode(), 1, 20.0)])
+    (reduction,) = FAMILY.reduce([Task(instance.encode(), 1, 20.0, clock=monotonic)])
     solution = instance.solution(reduction.state)
     objective = instance.evaluate(solution).objective
     assert objective is not None

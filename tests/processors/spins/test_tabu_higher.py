@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,7 +96,7 @@ def test_the_padded_form_has_every_term_once(model: SpinPolynomial) -> None:
 )
 def test_small_optima_and_kernels_that_lift(n: int, orders: tuple[int, ...], terms: int) -> None:
     model = sparse(n, orders, terms, n)
-    (reduced,) = reduce([Task(model, 1, 5.0)], max_kernel_qubits=8, layers=1)
+    (reduced,) = reduce([Task(model, 1, 5.0, clock=monotonic)], max_kernel_qubits=8, layers=1)
     check(model, reduced)
     assert reduced.solver == "tabu"
     assert reduced.energy == pytest.approx(energies(model).min())
@@ -105,7 +107,7 @@ def test_small_optima_and_kernels_that_lift(n: int, orders: tuple[int, ...], ter
 
 def test_orders_are_reduced_in_one_batch() -> None:
     plain = sparse(12, (1, 2), 20, 0)
-    tasks = [Task(model, 2, 2.0) for model in (plain, sparse(12, (3,), 30, 12), plain)]
+    tasks = [Task(model, 2, 2.0, clock=monotonic) for model in (plain, sparse(12, (3,), 30, 12), plain)]
     together = reduce(tasks, max_kernel_qubits=8, layers=1)
     for task, one in zip(tasks, together, strict=True):
         assert isinstance(task.model, SpinPolynomial)
