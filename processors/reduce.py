@@ -29,7 +29,7 @@ def reduce_events(
 
     `share` of the time left to a problem's deadline may be searched, `max_seconds` at most; `now` is in
     seconds since the epoch, `clock` is a monotonic one. Seeds follow from the problem's digest and seed: twice the same
-    event, twice the same search. Problems whose model is a quadratic polynomial are reduced together, of whatever family.
+    event, twice the same search. Those whose model is a quadratic polynomial are reduced together, of whatever family.
     """
     groups: dict[str, list[int]] = {}
     for k, event in enumerate(batch):

@@ -25,10 +25,10 @@ from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.beside import Beside, BesideError, WorkError
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.kafka.connect import written_bytes
+from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, fits, whole
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.watch.settling import trace_of
 
 log = logging.getLogger("qmosaic.verify")
 

@@ -41,14 +41,13 @@ from qmosaic.streams.hops.judge import Judge, early, refusal
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import Clients
-from qmosaic.streams.kafka.context import inject
+from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, received_of, whole
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.watch.settling import settling, trace_of
-from qmosaic.streams.watch.spans import Span, Telemetry
+from qmosaic.streams.watch.sensor import End, Sensor
 
 log = logging.getLogger("qmosaic.verify")
 
@@ -97,7 +96,7 @@ class _Write:
     verdict: Verdict
     entry: Settled
     audit: AuditEntry
-    spans: tuple[Span, ...]
+    end: End
 
 
 class Verifier(ExactlyOnce[Partition]):
@@ -109,7 +108,7 @@ class Verifier(ExactlyOnce[Partition]):
         self,
         settings: Settings,
         instance: str,
-        telemetry: Telemetry,
+        sensor: Sensor,
         on_ready: Any,
         *,
         clients: Clients = Clients(),  # noqa: B008 - frozen
@@ -117,7 +116,7 @@ class Verifier(ExactlyOnce[Partition]):
         beside: Callable[[int, float], Beside] = Beside,
     ) -> None:
         super().__init__(settings, "verify", INPUTS, instance, on_ready, clients=clients, clock=clock)
-        self.telemetry = telemetry
+        self._sensor = sensor
         self._judge = Judge(settings, instance, clock, beside)
         self.crashes = self._judge.crashes
         self._store = Store(settings.verify.held_bytes, Path(settings.data_dir))
@@ -354,13 +353,12 @@ class Verifier(ExactlyOnce[Partition]):
         if writes:
             pacing.ring({topic_name(self.settings, write.verdict.topic) for write in writes})
         for write in writes:
-            for span in write.spans:
-                span.end()
+            write.end.written()
 
     async def _send(self, producer: AIOKafkaProducer, number: int, write: _Write) -> asyncio.Future[Any]:
         entry, topic = write.entry, write.verdict.topic
         kind = public.REJECTION_SCHEMA if topic == REJECTED else public.OUTCOME_SCHEMA
-        trace = inject(write.spans[-1].context)
+        trace = write.end.headers()
         extra = {"ce_digest": entry.digest, "ce_sourceoffset": str(entry.offset)}
         return await self.send(producer, number, topic, write.verdict.value, entry.problem_id, kind, trace, extra)
 
@@ -370,11 +368,9 @@ class Verifier(ExactlyOnce[Partition]):
         ref = decision.open.ref
         entry = Settled(ref.problem_id, ref.digest, ref.offset, self.clock(), verdict.topic, -1)
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
-        spans = self._spans(decision.open.record, arrived, verdict.topic, ref.problem_id)
         said = {"qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
-        for span in spans[-2:]:
-            span.attributes.update(said)
-        return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), spans)
+        end = self._end(decision.open.record, arrived, verdict.topic, ref.problem_id, said)
+        return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
         record, refusal = whole(item.record), item.refusal
@@ -382,10 +378,12 @@ class Verifier(ExactlyOnce[Partition]):
         verdict = rejection_verdict(record, refusal, f"{trace_of(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
-        return _Write(verdict, entry, audit, self._spans(item.record, [], REJECTED, entry.problem_id))
+        return _Write(verdict, entry, audit, self._end(item.record, [], REJECTED, entry.problem_id, {}))
 
-    def _spans(self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str) -> tuple[Span, ...]:
-        return settling(self.telemetry, self.group, problem, arrived, topic_name(self.settings, topic), problem_id)
+    def _end(
+        self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, said: Mapping[str, str]
+    ) -> End:
+        return self._sensor.settled(problem, arrived, topic_name(self.settings, topic), problem_id, said)
 
 
 def _claimed(received: Received, said: wire.Envelope | None = None) -> str:

@@ -53,3 +53,8 @@ def root_of(record: Received) -> SpanContext:
     place = f"qmosaic\0{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp:.3f}"
     digest = sha256(place.encode()).digest()
     return SpanContext(int.from_bytes(digest[:16]), int.from_bytes(digest[16:24]), True, _SAMPLED)
+
+
+def trace_of(record: Received) -> SpanContext:
+    """Where what follows from a record hangs: its sender's span, or the root that follows from its place."""
+    return extract(record.headers) or root_of(record)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from qmosaic.streams.kafka import pacing, reading
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import record_bytes
+from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, Stage
 from qmosaic.streams.watch.logs import Formatter
 from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.tracing import Tracing
 
 if TYPE_CHECKING:
     from qmosaic.streams.hops.verify import Verifier
@@ -76,21 +78,22 @@ async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: 
 
 async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
     lifeline.listen()
+    telemetry = Telemetry(settings, stage.name, instance)
+    sensor = Tracing(telemetry, group_id(settings, stage.name))
     if stage.handler is None:
         from qmosaic.streams.hops.verify import Verifier
 
-        telemetry = Telemetry(settings, stage.name, instance)
-        verifier = Verifier(settings, instance, telemetry, lifeline.ready)
+        verifier = Verifier(settings, instance, sensor, lifeline.ready)
         try:
             await _verify(verifier, lifeline)
         finally:
             verifier.crashes.close()
-        await asyncio.to_thread(telemetry.close)
-        return
-    from qmosaic.streams.life.worker import Worker
+    else:
+        from qmosaic.streams.life.worker import Worker
 
-    os.nice(NICE)
-    await Worker(settings, stage, instance).run(lifeline)
+        os.nice(NICE)
+        await Worker(settings, stage, instance, sensor).run(lifeline)
+    await asyncio.to_thread(telemetry.close)
 
 
 async def _verify(verifier: Verifier, lifeline: Lifeline) -> None:

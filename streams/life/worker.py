@@ -21,7 +21,6 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 from faust.types import EventT
-from opentelemetry.trace import Link, SpanKind
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.public import Timing
@@ -31,16 +30,15 @@ from qmosaic.streams.hops.hop import Handler
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
-from qmosaic.streams.kafka.context import extract, inject, root_of
 from qmosaic.streams.kafka.names import group_id, topic_name
-from qmosaic.streams.kafka.records import Received, Send, headers_of, place_of, stamp, whole
+from qmosaic.streams.kafka.records import Received, Send, headers_of, stamp, whole
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.life.app import faust_app, received
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
-from qmosaic.streams.watch.spans import Span, Telemetry
+from qmosaic.streams.watch.sensor import Sensor
 
 log = logging.getLogger("qmosaic.worker")
 
@@ -80,18 +78,18 @@ class Worker:
         settings: Settings,
         stage: Stage,
         instance: str,
+        sensor: Sensor,
         *,
         app_of: Callable[[Settings, Stage, str], Any] = faust_app,
         clients: Clients = Clients(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.time,
-        telemetry: Telemetry | None = None,
     ) -> None:
         """`app_of` and `clients` make what speaks to the broker; `clock`: seconds since the epoch."""
         assert stage.handler is not None
         self._clients, self._clock = clients, clock
         self.settings, self.stage, self.instance = settings, stage, instance
         self.source, self.group = f"/qmosaic/{stage.name}/{instance}", group_id(settings, stage.name)
-        self.telemetry = telemetry or Telemetry(settings, stage.name, instance)
+        self._sensor = sensor
         self.handler: Handler = stage.handler(settings, stage.name)
         self.app = app_of(settings, stage, group_id(settings, instance))
         self.app.agent(
@@ -147,7 +145,6 @@ class Worker:
             task.cancel()
         await closing(self.handler.stop(), 5, "stopping the handler")
         await closing(self.producer.stop(), 5, "stopping the producer")
-        await asyncio.to_thread(self.telemetry.close)
 
     async def _guard(self, work: Any) -> None:
         try:
@@ -274,35 +271,30 @@ class Worker:
 
     async def _publish(self, handled: _Handled) -> None:
         batch, started = handled.batch, handled.started
-        spans = [self._process_span(record, started) for record in batch]
-        futures, sent, too_large = [], [], dict[int, int]()
+        told = self._sensor.handled(batch, started)
+        futures, too_large = [], dict[int, int]()
         for send in handled.sends:
-            cause = spans[send.cause]
             said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
-            cause.attributes.update(said)
+            told.decided(send.cause, said)
             event, extra = self._stamped(send, handled)
             value = wire.encode(event)
             if len(value) > self._most:
                 too_large[send.cause] = len(value)
                 continue
             topic = topic_name(self.settings, send.topic)
-            span = self.telemetry.span("send", topic, parent=cause.context, kind=SpanKind.PRODUCER, attributes=said)
+            trace = told.sending(send.cause, topic, said)
             future = await self.producer.send(
                 topic,
                 value=value,
                 key=None if send.key is None else send.key.encode(),
                 partition=send.partition,
-                headers=headers_of(event.schema, self.source, send.key or "", inject(span.context), extra),
+                headers=headers_of(event.schema, self.source, send.key or "", trace, extra),
             )
             futures.append(future)
-            sent.append(span)
         if futures:
             await bounded(_all(futures), PUBLISH_SECONDS, "publishing")
             pacing.ring({topic_name(self.settings, send.topic) for send in handled.sends})
-        for span in (*sent, *spans):
-            span.end()
-        if len(batch) > 1:
-            self._batch_span(spans, started)
+        told.sent()
         for cause_of, size in too_large.items():
             record = batch[cause_of]
             error = ValueError(f"what follows from it has {size} bytes, a record may have {self._most}")
@@ -320,27 +312,6 @@ class Worker:
         if send.size is not None:
             extra["ce_size"] = str(send.size)
         return event, extra
-
-    def _process_span(self, record: Received, started: float) -> Span:
-        return self.telemetry.span(
-            "process",
-            record.topic,
-            parent=extract(record.headers) or root_of(record),
-            kind=SpanKind.CONSUMER,
-            start=started,
-            attributes={"messaging.consumer.group.name": self.group, **place_of(record)},
-        )
-
-    def _batch_span(self, spans: Sequence[Span], started: float) -> None:
-        self.telemetry.span(
-            "process",
-            f"batch {topic_name(self.settings, self.stage.reads[0])}",
-            parent=None,
-            kind=SpanKind.INTERNAL,
-            start=started,
-            links=[Link(span.context) for span in spans],
-            attributes={"messaging.batch.message_count": len(spans)},
-        ).end()
 
     def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
         return put_aside(self.stage.name, self.settings, record, error, self._clock())

@@ -24,7 +24,7 @@ from tests.simulation.app import App
 from tests.simulation.broker import Entry
 from tests.simulation.clients import clients_of
 from tests.simulation.loop import SimLoop
-from tests.simulation.world import PARTITIONS, SECONDS, Faults, answers, encoded, telemetry
+from tests.simulation.world import PARTITIONS, SECONDS, Faults, answers, encoded, sensor
 
 TOPICS = dict.fromkeys(("problems.encoded", "incumbents", "proposals", "dead-letters", "backends.status"), PARTITIONS)
 POISON = "poison"
@@ -83,10 +83,10 @@ class Workers(Faults):
             settings,
             stage,
             name,
+            sensor(),
             app_of=lambda *given: App(self.broker, *given),
             clients=clients_of(self.broker),
             clock=self.loop.time,
-            telemetry=telemetry(),
         )
         lifeline: Any = SimpleNamespace(wait=asyncio.Event().wait, ready=lambda: None, started=lambda: None)
         await worker.run(lifeline)

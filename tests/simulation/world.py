@@ -28,6 +28,7 @@ from qmosaic.streams.hops.beside import BesideError
 from qmosaic.streams.hops.verify import Verifier
 from qmosaic.streams.settings import Settings, Topics
 from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.tracing import Tracing
 from tests.simulation.broker import Broker, Entry
 from tests.simulation.clients import clients_of
 from tests.simulation.loop import START, Process, SimLoop
@@ -77,9 +78,9 @@ def answers() -> tuple[Incumbent, Reduced, Proposal]:
 
 
 @cache
-def telemetry() -> Telemetry:
+def sensor() -> Tracing:
     """That exports nothing."""
-    return Telemetry(Settings(), "verify", "simulated")
+    return Tracing(Telemetry(Settings(), "verify", "simulated"), GROUP)
 
 
 class Beside:
@@ -225,7 +226,7 @@ class World(Faults):
         verifier = self._verifier(
             settings,
             name,
-            telemetry(),
+            sensor(),
             lambda: None,
             clients=clients_of(self.broker),
             clock=self.loop.time,

@@ -12,6 +12,8 @@ from qmosaic.streams.kafka.records import whole
 from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
+from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.tracing import Tracing
 
 MEBIBYTE = 1024 * 1024
 
@@ -26,7 +28,8 @@ def event(offset: int, value: bytes) -> Any:
 
 def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
     async def run() -> None:
-        worker = Worker(Settings(data_dir=str(tmp_path)), STAGES["encode"], "encode-0")
+        settings = Settings(data_dir=str(tmp_path))
+        worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
         worker._lanes = [asyncio.PriorityQueue() for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
