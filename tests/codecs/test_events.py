@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmosaic.codecs.errors import RejectCode, Rejected
-from qmosaic.codecs.events import reasons, wire
+from qmosaic.codecs.events import control, hops, reasons, wire
 from qmosaic.codecs.events.hops import Answer, Failure, Proposal, Ref, Route
 from qmosaic.codecs.events.public import Outcome, Problem, Rejection, Timing
 from qmosaic.codecs.schemas import EVENTS
@@ -195,3 +195,20 @@ def test_the_documentation_names_every_field_and_every_word_of_the_closed_enums(
     assert not {word for word in words | fields | set(EVENTS) if f"`{word}`" not in text}
     rows = set(re.findall(r"^\| (?:accepted \| |fallback \| )?`(\w+)` \|", text, re.MULTILINE))
     assert rows >= words
+
+
+INTERNAL: list[Any] = [hops.Encoded, hops.Incumbent, hops.Reduced, hops.JobEvent, hops.Proposal]
+INTERNAL += [control.Submitted, control.AuditEntry, control.BackendStatus, control.DeadLetter]
+FILES = sorted((GOLDEN / "internal").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_internal_events_are_as_they_were(file: Path) -> None:
+    """Workers of one release: a change is meant, and these files change with it."""
+    kind = next(kind for kind in INTERNAL if kind.schema == f"qmosaic.{file.stem.partition('-')[0]}/1")
+    event: msgspec.Struct = wire.decode(file.read_bytes(), kind)
+    assert orjson.loads(wire.encode(event)) == orjson.loads(file.read_bytes())
+
+
+def test_every_internal_event_has_a_file() -> None:
+    assert {file.stem.partition("-")[0] for file in FILES} == {kind.schema[8:-2] for kind in INTERNAL}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -86,14 +86,14 @@ def sensor() -> Tracing:
 class Beside:
     """What is done in a process beside, here: a little later, and now and then it dies."""
 
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: SimLoop, dies: float) -> None:
+        self._loop, self._dies = loop, dies
 
     async def run(self, deadline_at: float, work: Callable[..., Any], *given: Any) -> Any:
         await asyncio.sleep(self._loop.chance.expovariate(5))
         if self._loop.time() > deadline_at:
             raise BesideError("deadline_past", "it waited for others")
-        if self._loop.chance.random() < 0.05:
+        if self._loop.chance.random() < self._dies:
             raise BesideError("worker_crashed", "a process died at it")
         return work(*given)
 
@@ -210,6 +210,8 @@ class World(Faults):
         super().__init__(seed, TOPICS)
         self.broker.on_commit = self._check_floors
         self.sent: list[Sent] = []
+        self.patient = False  # deadlines are far away
+        self.dies = 0.05  # the chance that a process beside dies at its work
         self.about: dict[tuple[TopicPartition, int], int] = {}  # by topic and problem, the record it needs
         self._verifier = verifier
 
@@ -230,7 +232,7 @@ class World(Faults):
             lambda: None,
             clients=clients_of(self.broker),
             clock=self.loop.time,
-            beside=lambda memory, seconds: Beside(self.loop),  # type: ignore[arg-type, return-value]
+            beside=lambda memory, seconds: Beside(self.loop, self.dies),  # type: ignore[arg-type, return-value]
         )
         await verifier.maybe_start()
         await verifier.wait_until_stopped()
@@ -240,7 +242,7 @@ class World(Faults):
         place = TopicPartition("problems", self.chance.randrange(PARTITIONS))
         name = f"p{len(self.sent)}" if self.chance.random() < 0.9 else "again"
         event: dict[str, Any] = {"id": name, "family": "maxcut", "problem": {"edges": PETERSEN}}
-        event["deadline"] = self.chance.uniform(1.0, 5.0)
+        event["deadline"] = self.chance.uniform(1.0, 5.0) if not self.patient else 9.0
         if self.chance.random() < 0.3:
             event["labels"] = {"padding": "x" * 20_000}  # it is not light
         value = wire.dumps(event) if self.chance.random() < 0.9 else b"nonsense"
@@ -356,3 +358,34 @@ class World(Faults):
                 self.wrong.append(f"problem {sent.offset} ended {at - sent.ref.deadline_at:.2f} s after its deadline")
             if not self.faults and sent.answered_at is not None and topic != "outcomes.accepted":
                 self.wrong.append(f"the answer to problem {sent.offset} came in time, and is not accepted")
+
+    def outcomes(self) -> dict[tuple[int, int], tuple[str, Any]]:
+        """By place of the problem: where its end stands, and what it says, but for times and traces."""
+        found = {}
+        for place, source, topic, _, entry in self._terminal():
+            said = msgspec.json.decode(entry.value or b"{}")
+            kept = {key: value for key, value in said.items() if key not in ("timings", "trace_id")}
+            found[(place.partition, source)] = topic, kept
+        return found
+
+
+class Replayed(World):
+    """The inputs of a run once more, each record when it came, in another order of everything else."""
+
+    def __init__(self, seed: int, recorded: World) -> None:
+        super().__init__(seed)
+        self.dies, self._recorded = 0.0, recorded
+
+    async def begin(self) -> None:
+        for k in range(2):
+            self.loop.spawn(None, self.supervise(f"verify-{k}"))
+        for place, log in self._recorded.broker.logs.items():
+            if place.topic in INPUTS:
+                self.loop.spawn(None, self._record(place, log.entries))
+
+    async def _record(self, place: TopicPartition, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            await asyncio.sleep(max(0.0, entry.at - self.loop.time()))
+            self.broker.append(place, entry)
+
+    async def _fault(self, after: float) -> None: ...
