@@ -28,8 +28,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
-	$(PYTEST) --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
-	$(PYTEST) -m "broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 -m "broker and not kafka and not jaeger and not chaos and not cluster"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded"
