@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
 from qmosaic.codecs.errors import RejectCode, Rejected
 
-QUOTED, TOLD = 60, 300
-"""The most characters of input that a message quotes, and of a message or a place."""
+QUOTED, TOLD, NAMED = 60, 300, 40
+"""The most characters of input that a message quotes, of a message or a place, and of a field that is not known."""
 EXACT = 2.0**53
 """Whole numbers below it are exact as float64, and so are their sums."""
 
@@ -43,6 +44,16 @@ def shown(value: Any) -> str:
         inner = ", ".join("…" if isinstance(each, list | tuple | dict) else shown(each) for each in value[:3])
         return f"[{inner}, …]" if len(value) > 3 else f"[{inner}]"
     return "an object" if isinstance(value, dict) else repr(value)
+
+
+def unknown_field(given: dict[str, Any], known: Iterable[str]) -> Rejected | None:
+    """The complaint about a field that is none of these, where there is one."""
+    known = list(known)
+    unknown = sorted(given.keys() - set(known))
+    if not unknown:
+        return None
+    field = unknown[0][:NAMED]
+    return invalid(f"unknown field {shown(field)}", f".{field}", f"Known fields: {', '.join(known)}.")
 
 
 def converted(given: Any, kind: type[T], place: str, remedy: str) -> T | Rejected:

@@ -30,7 +30,7 @@ from qmosaic.codecs.qasm.parser import MAX_NAME
 from qmosaic.codecs.qasm.syntax import QasmError, line_and_column
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.circuit import evidence
-from qmosaic.processors.families.payload import invalid
+from qmosaic.processors.families.payload import invalid, unknown_field
 
 MAX_QUBITS = 1000
 MAX_TERMS = 20_000
@@ -178,9 +178,8 @@ class CircuitFamily:
 
     def parse(self, problem: Problem, limits: Limits) -> CircuitInstance | Rejected:
         payload = problem.problem
-        if unknown := sorted(payload.keys() - set(KNOWN)):
-            field = unknown[0][:SHOWN]
-            return invalid(f"unknown field {field!r}", f".{field}", f"Known fields: {', '.join(KNOWN)}.")
+        if (unknown := unknown_field(payload, KNOWN)) is not None:
+            return unknown
         source = payload.get("qasm")
         if not isinstance(source, str) or not source.strip():
             return Rejected("empty_problem", "there is no circuit", "$.problem.qasm", "Send OpenQASM 2 or 3 as text.")

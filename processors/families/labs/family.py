@@ -29,7 +29,7 @@ from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.codecs.models.polynomial import SpinPolynomial, spins_of
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.labs.sequences import descended, legendre, polynomial, run_lengths, terms
-from qmosaic.processors.families.payload import invalid, shown
+from qmosaic.processors.families.payload import shown, unknown_field
 from qmosaic.processors.spins.family import bits_of_state, lifted_bits
 
 LEAST, MOST = 3, 128
@@ -96,8 +96,8 @@ class LabsFamily:
     def parse(self, problem: Problem, limits: Limits) -> LabsInstance | Rejected:
         if problem.sense == "max":
             return Rejected("invalid_problem", "the energy of a sequence is minimised", "$.sense", "Leave sense out.")
-        if unknown := sorted(problem.problem.keys() - {"n"}):
-            return invalid(f"unknown field {shown(unknown[0])}", f".{unknown[0]}", "Known fields: n.")
+        if (unknown := unknown_field(problem.problem, ["n"])) is not None:
+            return unknown
         n = problem.problem.get("n")
         if not isinstance(n, int) or isinstance(n, bool) or n < LEAST:
             message = (

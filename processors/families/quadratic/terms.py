@@ -17,7 +17,16 @@ from jaxtyping import Float64, Int64, UInt8
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.models.polynomial import SpinPolynomial, summed
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.families.payload import EXACT, converted, invalid, rejected, shown, twice, unwritable
+from qmosaic.processors.families.payload import (
+    EXACT,
+    converted,
+    invalid,
+    rejected,
+    shown,
+    twice,
+    unknown_field,
+    unwritable,
+)
 
 Names = tuple[str, ...] | None
 
@@ -116,10 +125,8 @@ def read_terms(
     list (or a map by name) of linear values. Pairs given twice, in either order, are summed, as dimod does.
     """
     known = {pairs, count} | ({fields} if fields else set()) | ({"offset"} if has_offset else set())
-    if unknown := sorted(payload.keys() - known):
-        return invalid(
-            f"unknown field {shown(unknown[0])}", f".{unknown[0]}", f"Known fields: {', '.join(sorted(known))}."
-        )
+    if (unknown := unknown_field(payload, sorted(known))) is not None:
+        return unknown
     raw = payload.get(pairs, [])
     if not isinstance(raw, list):
         return invalid(f"expected a list, got {type(raw).__name__}", f".{pairs}", "Send a list of [i, j, value].")

@@ -28,7 +28,7 @@ from qmosaic.codecs.models.arrays import unpack_bits
 from qmosaic.codecs.models.bundle import Bundle, array, bundle
 from qmosaic.codecs.problems.route import Node, Route
 from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Reduction, Task
-from qmosaic.processors.families.payload import converted, invalid, shown
+from qmosaic.processors.families.payload import converted, invalid, shown, unknown_field
 from qmosaic.processors.families.routing.reading import FIELDS, digest_of, read_distances, read_fleet, read_names
 from qmosaic.processors.families.routing.tours import Distances, Fleet, constructed, fits, length, moved
 
@@ -139,9 +139,8 @@ class RouteFamily:
 
     def parse(self, problem: Problem, limits: Limits) -> RouteInstance | Rejected:
         given = problem.problem
-        if unknown := sorted(given.keys() - set(FIELDS)):
-            remedy = f"Known fields: {', '.join(FIELDS)}."
-            return invalid(f"unknown field {shown(unknown[0])}", f".{unknown[0]}", remedy)
+        if (unknown := unknown_field(given, FIELDS)) is not None:
+            return unknown
         if problem.sense == "max":
             return Rejected("invalid_event", "routes are minimised", "$.sense", "Leave sense out.")
         data = converted(given, Route, "", "See the fields of the family route.")
