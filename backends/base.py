@@ -138,7 +138,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Expectations:
-    """Of each observable of a circuit: its expectation value, and the standard error of that (0: exact)."""
+    """The expectation value of each observable of a circuit, and the standard error of that (0: exact)."""
 
     values: Float64[np.ndarray, " v"]
     errors: Float64[np.ndarray, " v"]

@@ -57,9 +57,9 @@ def state_vector(
     exponent: int = 1,
     machine: int | None = None,
 ) -> Estimate:
-    """Of a simulator that holds 2^(n exponent) amplitudes: `amplitude_bytes` each, all buffers counted, and for every
-    gate `gate_seconds` and `amplitude_seconds` an amplitude. `machine`: bytes there are, if not the machine's. Raises
-    BackendError for what does not fit."""
+    """The estimate of a simulator that holds 2^(n exponent) amplitudes: `amplitude_bytes` each, all buffers counted,
+    and for every gate `gate_seconds` and `amplitude_seconds` an amplitude. `machine`: bytes there are, if not the
+    machine's. Raises BackendError for what does not fit."""
     check(job, name, capabilities)
     amplitudes = 2.0 ** (exponent * size_of(job.kernel))
     needed = int(amplitudes * amplitude_bytes)

@@ -18,7 +18,7 @@ SLACK = 1.5
 FEW = 100
 """So many problems are never too many, whatever the rates say."""
 CAUTION = 0.5
-"""Of the measured settling rate, what is counted on."""
+"""The share of the measured settling rate that is counted on."""
 FIRST_RATE = 500.0
 """Problems settled a second, before it is measured."""
 DECAY = 0.98

@@ -30,7 +30,7 @@ REJECTED: Literal["problems.rejected"] = "problems.rejected"
 TERMINAL = (ACCEPTED, FALLBACK, REJECTED)
 
 ORIGINAL_BYTES = 8 * 1024 * 1024
-"""Of a rejected record, kept in its rejection."""
+"""The most of a rejected record that its rejection keeps."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Verdict(msgspec.Struct, frozen=True):
 def outcome_verdict(
     outcome: Outcome, most: int, *, labels: bytes | None = None, failure: str | None = None, error: str = ""
 ) -> Verdict:
-    """Of an outcome, in at most `most` bytes. `labels`: as they were written, instead of the outcome's own."""
+    """The verdict that an outcome is, in at most `most` bytes. `labels`: as they were written, instead of its own."""
     detail = {
         "objective": outcome.objective,
         "baseline": outcome.baseline.objective if outcome.baseline else None,
@@ -93,7 +93,7 @@ def _with_labels(outcome: Outcome, labels: bytes) -> bytes:
 
 
 def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, first: int) -> Verdict:
-    """Of a record that is refused. `first`: the first offset that it stands for, where a whole batch is unreadable."""
+    """The verdict on a refused record. `first`: the first offset that it stands for, where a batch is unreadable."""
     rejected, original = refusal.rejected, record.value
     source = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     event = Rejection(

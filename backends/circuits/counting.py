@@ -28,7 +28,7 @@ _TWO_QUBIT_GATES = {"ccx": 6, "ccz": 6, "cswap": 8}
 MAX_DEFERRED = 18
 """Qubits, with those that hold measurements in the middle; with more of them a circuit runs shot by shot."""
 SECONDS_PER_STEP = 5e-5
-"""Of one operation in one shot on a small state, in Cirq (measured)."""
+"""What one operation takes in one shot on a small state, in Cirq (measured)."""
 
 
 def figures(circuit: Circuit, shots: int) -> Figures:
@@ -119,7 +119,7 @@ def shot_by_shot_seconds(circuit: Circuit, shots: int) -> float:
 
 
 def measured(circuit: Circuit) -> tuple[list[int], list[int]]:
-    """Of a circuit that is `is_final`: the qubits that are measured, and the bits they are measured into."""
+    """The qubits that are measured in a circuit that is `is_final`, and the bits they are measured into."""
     pairs = [
         pair
         for operation in circuit.operations
@@ -152,7 +152,7 @@ def turn(tensor: Complex[np.ndarray, "*twos"], gates: dict[int, Matrix]) -> None
 
 
 def probabilities(state: Complex[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """Of the values of all qubits in a state; half of its size, and no more for a moment."""
+    """Probabilities of the values of all qubits in a state; half of its size, and no more for a moment."""
     found = np.empty(len(state), state.real.dtype)
     for start in range(0, len(state), BLOCK):
         block = state[start : start + BLOCK]
@@ -161,7 +161,7 @@ def probabilities(state: Complex[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
 
 
 def marginal(probabilities: Float[np.ndarray, " N"], qubits: Sequence[int]) -> Float[np.ndarray, " M"]:
-    """Of some different qubits, the first the most significant, normalised; `probabilities` of all states likewise."""
+    """Probabilities of some qubits, the first the most significant, normalised, from those of all."""
     n = len(probabilities).bit_length() - 1
     others = tuple(q for q in range(n) if q not in qubits)
     kept = sorted(qubits)

@@ -50,7 +50,7 @@ class Route(NamedTuple):
 
 
 class Router:
-    """Of one device: `graph` has an edge for each pair, with its `error`; `readout` is each qubit's own."""
+    """The router of one device: `graph` has an edge for each pair, with its `error`; `readout` is each qubit's own."""
 
     def __init__(self, graph: nx.Graph[cirq.Qid], readout: dict[cirq.Qid, float]) -> None:
         self.graph = graph
@@ -144,7 +144,7 @@ class Router:
         hops: dict[cirq.Qid, dict[cirq.Qid, int]],
         swap: tuple[cirq.Qid, cirq.Qid],
     ) -> float:
-        """Of the gates to come, the later the less; and of the SWAP itself."""
+        """The errors of the gates to come, the later the less; and that of the SWAP itself."""
         ahead = sum(0.9**k * hops[where[a]][where[b]] for k, (_, (a, b)) in enumerate(left[:AHEAD]))
         return ahead + float(self.graph.edges[swap]["error"])
 

@@ -22,7 +22,7 @@ from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.models.circuit import Circuit, Operation
 
 SECONDS_PER_STEP = 4e-5
-"""Of one operation on a tableau (measured)."""
+"""What one operation on a tableau takes (measured)."""
 MAX_STEPS = 500_000
 """Operations times shots of a circuit with measurements in the middle, which runs shot by shot: some 20 seconds."""
 
@@ -156,7 +156,7 @@ def _support(tableau: cirq.CliffordTableau, qubits: Sequence[int]) -> Affine:
 
 
 def _value(tableau: cirq.CliffordTableau, pauli: str) -> float:
-    """Of a Pauli string: 0 where a stabilizer anticommutes with it, else its sign."""
+    """The value of a Pauli string: 0 where a stabilizer anticommutes with it, else its sign."""
     string = cirq.DensePauliString(pauli)
     x, z = (np.array([letter in letters for letter in pauli]) for letters in ("XY", "ZY"))
     odd = ((tableau.xs & z).sum(axis=1) + (tableau.zs & x).sum(axis=1)) % 2

@@ -74,7 +74,7 @@ class StimClifford(Backend):
         return [_expected(*each[:2]) if each.job.circuit.observables else _counted(*each) for each in batch]
 
     def estimate(self, job: Job) -> Estimate:
-        """Of a tableau, and of frames for the shots. Raises BackendError."""
+        """The estimate of a tableau, and of frames for the shots. Raises BackendError."""
         check(job, self.name, self.capabilities)
         steps, n = len(job.circuit.operations), job.circuit.qubits
         return Estimate(

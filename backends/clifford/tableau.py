@@ -244,7 +244,7 @@ class _Tableau:
         return result
 
     def expectation(self, pauli: str) -> float:
-        """Of a Pauli string, without random results: 1, -1 or 0."""
+        """The value of a Pauli string, without random results: 1, -1 or 0."""
         x = np.array([letter in "XY" for letter in pauli])
         z = np.array([letter in "YZ" for letter in pauli])
         touched = self.anticommuting(tuple(range(self.n)), x, z)
@@ -260,7 +260,7 @@ _Action = tuple[_Image, ...]
 
 @lru_cache(maxsize=4096)
 def _action(gate: str, params: tuple[float, ...]) -> _Action | None:
-    """Of a gate, from its matrix; None for what is no Clifford gate."""
+    """The action of a gate, from its matrix; None for what is no Clifford gate."""
     matrix = unitary(Operation(gate, (), params))
     k = len(matrix).bit_length() - 1
     images = []

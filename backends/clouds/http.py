@@ -89,7 +89,7 @@ class Http:
 
 
 def _seconds(text: str) -> float | None:
-    """Of a Retry-After header in seconds; a date counts as none."""
+    """The seconds that a Retry-After header says; a date counts as none."""
     try:
         return max(0.0, float(text))
     except ValueError:

@@ -45,7 +45,7 @@ STATUSES: Mapping[str, Status] = {
     "canceled": "cancelled",
 }
 PAGES = 20
-"""Of the list of jobs, newest first, read to find one."""
+"""Pages of the list of jobs, newest first, that are read to find one."""
 
 
 class Ionq(RemoteBackend):

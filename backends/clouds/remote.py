@@ -177,6 +177,6 @@ async def _bounded(work: Awaitable[T]) -> T:
 
 
 def _in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Of a coroutine, be there a running event loop or not."""
+    """The result of a coroutine, be there a running event loop or not."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()

@@ -71,7 +71,7 @@ def states(n: int) -> np.ndarray:
 
 
 def dense_probabilities(job: Job) -> Float64[np.ndarray, " states"]:
-    """Of all states after the job's circuit, from whole matrices built by Kronecker products. For n <= 8.
+    """Probabilities of all states after the job's circuit, from whole matrices built by Kronecker products. For n <= 8.
 
     Slow on purpose: it shares no idea with a simulator, except the conventions of `base`. Constraints must all be
     of the kind that circuits hold.

@@ -42,7 +42,7 @@ from qmosaic.codecs.models.circuit import Circuit, Operation
 from qmosaic.codecs.models.kernel import size_of
 
 CALIBRATION_SHOTS = 8192
-"""Of each of the two calibration circuits."""
+"""Shots of each of the two calibration circuits."""
 CALIBRATION_SEED = 2104
 CALIBRATION_SECONDS = 3600.0
 """How long a calibration holds: devices drift."""

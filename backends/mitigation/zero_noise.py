@@ -17,7 +17,7 @@ from qmosaic.codecs.models.circuit import Circuit, Operation, inverse
 SCALES = (1, 3, 5)
 """How many times the noise."""
 WEIGHTS = np.array([prod(other / (other - scale) for other in SCALES if other != scale) for scale in SCALES])
-"""Of the values at `SCALES` in that of their parabola at 0: 15/8, -10/8, 3/8."""
+"""What the values at `SCALES` count in that of their parabola at 0: 15/8, -10/8, 3/8."""
 
 
 class ZeroNoise(Wrapper):
@@ -39,7 +39,7 @@ class ZeroNoise(Wrapper):
         return [_extrapolated([next(answers) for _ in each.parts]) for each in batch]
 
     def estimate(self, job: Job) -> Estimate:
-        """Of all its circuits; `fidelity` is that of the one as it is."""
+        """The estimate of all its circuits; `fidelity` is that of the one as it is."""
         return summed(map(self.inner.estimate, self._scaled(job)))
 
     def _scaled(self, job: Job) -> list[Job]:

@@ -42,7 +42,7 @@ MAX_SHOT_SECONDS = 20.0
 
 
 def final_state(circuit: Circuit) -> Complex64[np.ndarray, " N"]:
-    """Of a circuit whose measurements, if any, are at its end; qubit 0 the most significant."""
+    """The final state of a circuit whose measurements, if any, are at its end; qubit 0 the most significant."""
     return simulated(unitary_circuit(circuit), circuit.qubits)
 
 

@@ -39,9 +39,9 @@ from qmosaic.codecs.models.kernel import size_of
 MAX_MIDDLE = 6
 """Bits that are measured in the middle: each may double the density matrices to follow."""
 ENTRY_BYTES = 48
-"""Of a density matrix's entry, all buffers counted (measured)."""
+"""What an entry of a density matrix takes, all buffers counted (measured)."""
 GATE_SECONDS, ENTRY_SECONDS = 2e-4, 4e-9
-"""Of a gate with its noise, and for each entry (measured)."""
+"""What a gate takes with its noise, and for each entry (measured)."""
 
 UNLIKELY = 1e-9
 """A branch that is left out."""

@@ -274,6 +274,6 @@ def _observables(job: Job) -> tuple[PauliSum, ...]:
 
 
 def figures(circuit: cirq.AbstractCircuit, shots: int) -> Figures:
-    """Of a compiled circuit: moments and gates on two qubits, the measurement left out."""
+    """The figures of a compiled circuit: moments and gates on two qubits, the measurement left out."""
     pairs = sum(len(each.qubits) == 2 for each in circuit[:-1].all_operations())
     return Figures(len(circuit[-1].qubits), len(circuit) - 1, pairs, shots)

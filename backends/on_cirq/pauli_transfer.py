@@ -22,7 +22,7 @@ Transfer = Float64[np.ndarray, "N N"]
 
 
 def probabilities(operations: Iterable[cirq.Operation], qubits: Sequence[cirq.Qid]) -> Float64[np.ndarray, " states"]:
-    """Of all states, the first qubit the most significant, after gates and channels on one or two qubits of |0…0>."""
+    """Probabilities of all states after gates and channels on one or two qubits of |0…0>, the first highest."""
     table = _Table(qubits)
     for operation in operations:
         table.apply(operation)
@@ -79,7 +79,7 @@ class _Table:
 
 
 def transfer(operation: cirq.Operation) -> Transfer:
-    """Of a gate or channel on one or two qubits, in the order of its qubits."""
+    """The transfer matrix of a gate or channel on one or two qubits, in the order of its qubits."""
     of = operation.gate or operation
     return _known(of) if isinstance(of, Hashable) else _transfer(of)
 

@@ -35,7 +35,7 @@ from qmosaic.codecs.models.circuit import condition as condition_of
 MAX_BRANCHES = 8192
 """Branches of one circuit."""
 MAX_WAITING_BYTES = 2**30
-"""Of the states of branches that are still to be followed."""
+"""The most that states of branches take which are still to be followed."""
 NEVER = 1e-9
 """A result that is less likely is an effect of rounding."""
 

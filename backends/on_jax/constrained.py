@@ -37,7 +37,7 @@ class Ansatz(NamedTuple):
 
 
 def ansatz(kernels: Sequence[SpinPolynomial], rows: int, qubits: int) -> Ansatz:
-    """Of kernels of up to `qubits` variables, padded to `rows` rows; free qubits that pad a kernel stay in |+>."""
+    """The ansatz of kernels of up to `qubits` variables, padded to `rows` rows; qubits that pad one stay in |+>."""
     made = Ansatz(*(np.zeros((rows, qubits), dtype) for dtype in (np.int32, np.int32, np.int32, bool)))
     bit = 1 << np.arange(qubits)[::-1]
     for k, kernel in enumerate(kernels):
@@ -57,7 +57,7 @@ def ansatz(kernels: Sequence[SpinPolynomial], rows: int, qubits: int) -> Ansatz:
 def probabilities(
     costs: Float[Tensor, "k N"], ansatz: Ansatz, gammas: Float[Tensor, "k p"], betas: Float[Tensor, "k p"]
 ) -> Float[Array, "k N"]:
-    """Of all states after the circuit; of those that break a held constraint, exactly 0."""
+    """Probabilities of all states after the circuit; exactly 0 where a held constraint is broken."""
     return jax.vmap(probability_vector)(*jax.tree.map(jnp.asarray, (costs, ansatz, gammas, betas)))
 
 

@@ -95,7 +95,7 @@ def _by_pieces(psi: Any, masks: Any, numbers: Any) -> Any:
 
 
 def weights(state: State, bit: int) -> Float64[np.ndarray, " 2"]:
-    """Of all states with the bit of a mask 0, and with it 1."""
+    """The weights of all states with the bit of a mask 0, and with it 1."""
     return np.asarray(_weigher(devices_of(state))(state, np.int32(bit)), np.float64)
 
 
@@ -209,7 +209,7 @@ def _stepped(state: State, todo: Sequence[Step]) -> State:
 def final_state(
     circuit: Circuit, going_on: Callable[[], bool] = lambda: True, double: bool = False, across: int = 1
 ) -> Complex[np.ndarray, " N"]:
-    """Of a circuit without measurements (they are passed over), qubit 0 the most significant."""
+    """The final state of a circuit without measurements (they are passed over), qubit 0 the most significant."""
     gates = [each for each in circuit.operations if each.gate not in ("measure", "reset")]
     return reached(circuit.qubits, plan(gates, circuit.qubits, across), going_on, double, across)
 

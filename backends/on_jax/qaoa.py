@@ -61,7 +61,7 @@ def probabilities(
     gammas: Float[Tensor, "k p"],
     betas: Float[Tensor, "k p"],
 ) -> Float[Array, "k N"]:
-    """Of all states after the circuit; of a folded kernel, of x and its complement together."""
+    """Probabilities of all states after the circuit; in a folded kernel, of x and its complement together."""
     found: Float[Array, "k N"] = jax.vmap(probability_vector)(
         *jax.tree.map(jnp.asarray, (costs, folded, gammas, betas))
     )
@@ -260,8 +260,8 @@ def _ones(q: int) -> list[np.ndarray[Any, Any]]:
 
 
 def _by_halves(combine: Any, left: Any, right: Any, across: int) -> Any:
-    """Of all states, from something of their left and of their right bits. A constant of the program; of large states
-    behind a barrier, else XLA would make constants as long as the state of it."""
+    """An array over all states, from something of their left and of their right bits. A constant of the program; for
+    large states behind a barrier, else XLA would make constants as long as the state of it."""
     if across == 1 and len(left) * len(right) < 2 ** (BLOCK + 4):
         return combine(left[:, None], right).ravel()
     left, right = _barrier((jnp.asarray(left), jnp.asarray(right)))

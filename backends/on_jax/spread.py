@@ -40,7 +40,7 @@ def own(rows: Shaped[Array, "rows ..."], across: int) -> Shaped[Array, "own ..."
 
 
 def numbers(size: int, across: int) -> Int32[Array, " size"]:
-    """Of the states whose amplitudes are here."""
+    """The numbers of the states whose amplitudes are here."""
     return here(across) * size + jnp.arange(size, dtype=jnp.int32)
 
 
@@ -109,5 +109,5 @@ def device_bytes() -> int | None:
 
 
 def log2(size: int) -> int:
-    """Of a power of two."""
+    """The exponent of a power of two."""
     return size.bit_length() - 1

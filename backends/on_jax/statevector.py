@@ -58,7 +58,7 @@ class Shape(NamedTuple):
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
-        """Of what the program computes with."""
+        """What the program computes with."""
         return np.float64 if self.double else np.float32
 
     @property

@@ -71,7 +71,7 @@ def steps(operations: Sequence[Operation], n: int, width: int, fused: bool = Tru
 
 
 def _product(operations: Sequence[Operation], n: int, lowest: int, bits: int) -> Complex128[np.ndarray, "d d"]:
-    """Of gates on so many bits."""
+    """The product of gates on so many bits."""
     matrix = np.eye(2**bits, dtype=np.complex128).reshape((2,) * bits + (-1,))
     for operation in operations:
         axes = [bits - 1 - (n - 1 - qubit - lowest) for qubit in operation.qubits]

@@ -134,7 +134,7 @@ def _run(shape: Shape, batch: Sequence[Prepared]) -> list[Result]:
 
 
 def _samples(job: Job, model: SpinPolynomial, spins: Float32[np.ndarray, "v replicas"]) -> UInt8[np.ndarray, "k n"]:
-    """Of as many replicas as there are shots, ballistic and discrete ones in turn."""
+    """Samples of as many replicas as there are shots, ballistic and discrete ones in turn."""
     return np.asarray(bits_of(spins[: job.polynomial.n, : min(job.shots, REPLICAS)].T))
 
 
@@ -172,7 +172,7 @@ def _evolved(
     begin: Float32[Array, "2 rows v replicas"],
     stride: Float32[Array, "rows 1 1"],
 ) -> Float32[Array, "rows v replicas"]:
-    """Of each replica the best signs it had, by the energy that its push belongs to. `within`: 1 where a variable is
+    """The best signs that each replica had, by the energy that its push belongs to. `within`: 1 where a variable is
     in a term of higher order; there the replicas are all discrete."""
     discrete = (jnp.arange(begin.shape[-1]) % 2 == 1) | (within.shape[-1] > 0)
 

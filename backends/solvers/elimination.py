@@ -24,7 +24,7 @@ from qmosaic.codecs.models.polynomial import SpinPolynomial
 MAX_VARIABLES = 2000
 MAX_WIDTH = 22
 MAX_ENTRIES = 1 << 28
-"""Of all tables together: what bounds the time."""
+"""The most of all tables together: what bounds the time."""
 ENTRY_SECONDS, VARIABLE_SECONDS = 1e-8, 1e-4
 
 
@@ -39,12 +39,12 @@ class Plan:
 
     @property
     def width(self) -> int:
-        """Of the tree decomposition: the variables of the largest table."""
+        """The width of the tree decomposition: the variables of the largest table."""
         return max(map(len, self.scopes))
 
     @property
     def entries(self) -> int:
-        """Of all tables."""
+        """The entries of all tables."""
         return sum(1 << len(scope) for scope in self.scopes)
 
     @property
@@ -76,7 +76,7 @@ def _refusal(message: str) -> BackendError:
 
 
 def _neighbours(kernel: SpinPolynomial) -> list[int]:
-    """Of each variable, those it shares a term with: bit j for variable j."""
+    """The variables that each shares a term with: bit j for variable j."""
     near = [0] * kernel.n
     for i, j in zip(kernel.rows.tolist(), kernel.cols.tolist(), strict=True):
         near[i] |= 1 << j
@@ -171,7 +171,7 @@ def optima(kernel: SpinPolynomial, found: Plan, most: int, tie: float) -> UInt8[
 
 
 def _terms_by_first(kernel: SpinPolynomial, rank: dict[int, int]) -> dict[int, list[tuple[list[int], float]]]:
-    """Of each variable, the terms in which it is the first to be eliminated: their other variables, as in a scope."""
+    """The terms in which each variable is the first to be eliminated: their other variables, as in a scope."""
     out: dict[int, list[tuple[list[int], float]]] = defaultdict(list)
     pairs = np.stack([kernel.rows, kernel.cols], axis=1)
     for index, values in ((pairs, kernel.J), *((terms.index, terms.values) for terms in kernel.higher)):

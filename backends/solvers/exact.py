@@ -35,7 +35,7 @@ on it where they are not enumerated."""
 BLOCK = 20
 """Bits of the states that are enumerated at once: 8 MiB of energies."""
 NARROW_ENTRIES = 1 << 26
-"""Of all tables of an elimination: what takes a second, and some hundred MiB."""
+"""The most of all tables of an elimination: what takes a second, and some hundred MiB."""
 STATE_SECONDS, HIGHER_SECONDS = 2e-9, 2e-8
 """For a state, and for one where there are terms of higher order or constraints."""
 

@@ -27,7 +27,7 @@ RESIDUAL = 1e-9
 ENTRY_BYTES, AMPLITUDE_BYTES = 88, 48
 """While the matrix is built, for each entry; and for each amplitude of all vectors and their copies."""
 ENTRY_SECONDS, AMPLITUDE_SECONDS = 3e-9, 1e-8
-"""Of one step: to multiply by an entry, to make orthogonal to an amplitude."""
+"""What one step takes: to multiply by an entry, to make orthogonal to an amplitude."""
 
 
 class Lanczos(Backend):

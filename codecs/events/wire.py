@@ -50,7 +50,7 @@ class Envelope(msgspec.Struct, frozen=True):
 _envelopes = msgspec.json.Decoder(Envelope)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DEEP_BYTES = 256 * 1024
-"""Of a record that is deeper than msgspec reads, its id is looked for up to this size."""
+"""The id of a record that is deeper than msgspec reads is looked for up to this size."""
 
 
 def envelope(data: bytes | None) -> Envelope | None:

@@ -144,7 +144,7 @@ def _day(year: int, month: int, day: int) -> date | None:
 
 
 def _year(text: str) -> int | None:
-    """Of four digits, or of two, which are in the hundred years up to 2068, as in POSIX."""
+    """The year of four digits, or of two, which are in the hundred years up to 2068, as in POSIX."""
     if len(text) == 4:
         return int(text) if int(text) >= 1000 else None
     return int(text) + (1900 if int(text) >= 69 else 2000) if len(text) == 2 else None

@@ -17,7 +17,7 @@ SYMBOLS = (  # noqa: SIM905  (a list of 118 lines says no more)
     "Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr "
     "Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
 ).split()
-"""Of the elements, by atomic number from 1."""
+"""Symbols of the elements, by atomic number from 1."""
 
 _NUMBER = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?", re.ASCII)
 _REMEDY = "After the number of atoms and a comment comes one line 'symbol x y z' for each atom, in angstrom."
@@ -51,7 +51,7 @@ def read(text: bytes, name: str) -> list[FileProblem]:
 
 
 def _symbol(token: str) -> str | None:
-    """Of an element, by its symbol or atomic number; other names go as they are, None is no name."""
+    """The symbol of an element, by itself or its atomic number; other names go as they are, None is no name."""
     if token[0].isalpha():
         return token[:60]
     protons = whole(token)

@@ -52,7 +52,7 @@ class Bits:
 
     @classmethod
     def known(cls, digits: str) -> Bits:
-        """Of a bit string, bit 0 on the right."""
+        """The bits of a bit string, bit 0 on the right."""
         return cls(tuple(Bit(ZERO, ONE if digit == "1" else ZERO) for digit in reversed(digits)))
 
 

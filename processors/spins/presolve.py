@@ -177,7 +177,7 @@ class _Elimination:
         self.pull[b] += abs(new) - abs(old)
 
     def _record(self, v: int, field: int, *neighbours: tuple[int, int]) -> None:
-        """Of the coefficients only the sign of c0 + c1 s_a + c2 s_b counts: small ones with the same signs are exact.
+        """Only the sign of c0 + c1 s_a + c2 s_b counts of the coefficients: small ones with the same signs are exact.
 
         The means of that sign, and of its products with s_a and with s_b, are such (Chow 1961).
         """

@@ -103,7 +103,7 @@ async def report(settings: Settings) -> Report:
 
 
 async def _lags(settings: Settings, partitions: Mapping[str, int]) -> list[Lag]:
-    """Of every stage's consumer group, in the order of the topology."""
+    """What every stage's consumer group has not done yet, in the order of the topology."""
     read = {stage.name: [topic_name(settings, topic) for topic in stage.reads] for stage in STAGES.values()}
     places = [
         TopicPartition(t, p) for t in sorted({t for ts in read.values() for t in ts}) for p in range(partitions[t])

@@ -150,7 +150,7 @@ class ExecutePaid:
 
 
 def _failed(error: BackendError, vendor_id: str = "") -> Failure:
-    """Of a job that the vendor had under its id, or none. Whether it charged for it is not known."""
+    """The failure of a job that the vendor had under its id, or none. Whether it charged for it is not known."""
     return Failure(
         "execute",
         "over_budget" if isinstance(error, OverBudget) else "execution_failed",

@@ -41,7 +41,7 @@ def stay_with_parent() -> None:
 
 
 def lower_priority() -> None:
-    """Of this thread (its process where the system knows no priorities of threads): others go first."""
+    """Let others go before this thread (its process, where the system knows no priorities of threads)."""
     who = threading.get_native_id() if sys.platform == "linux" else 0
     os.setpriority(os.PRIO_PROCESS, who, NICE)
 

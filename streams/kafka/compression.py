@@ -66,7 +66,7 @@ def _snappy_block(block: bytes, limit: int) -> bytes:
 
 
 def _frames(decompress_into: Callable[[bytes, bytearray], int]) -> Callable[[bytes, int], bytes]:
-    """Of lz4 and zstd: into a buffer, as nothing else bounds them; into a large one where the first is too small."""
+    """Decoder of lz4 or zstd: into a buffer, as nothing else bounds it; a large one where the first is too small."""
 
     def decode(data: bytes, limit: int) -> bytes:
         room = 16 * len(data) + 65_536

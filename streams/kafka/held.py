@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
 
 def places(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Place]:
-    """Of all partitions of a reader of committed records, as of its last fetch."""
+    """Where a reader of committed records stands in each of its partitions, as of its last fetch."""
     found = {}
     subscription = consumer._subscription.subscription
     assignment = subscription and subscription.assignment

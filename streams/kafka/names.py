@@ -20,5 +20,5 @@ def group_id(settings: Settings, stage: str) -> str:
 
 
 def transactional_id(settings: Settings, stage: str, partition: int) -> str:
-    """Of the worker of a stage that owns a partition; a new owner fences the old one by it."""
+    """The id of whoever owns a partition in a stage; a new owner fences the old one by it."""
     return _spaced(settings, f"qmosaic.{stage}.{partition}")

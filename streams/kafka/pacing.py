@@ -31,22 +31,22 @@ _rests: WeakKeyDictionary[Any, _Rest] = WeakKeyDictionary()
 
 
 class _Rest:
-    """One consumer's patience: how long it rests next, and the ear it keeps open for the bell."""
+    """One consumer's patience: how long it rests next, and the socket on which the bell rings."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         self.seconds = SHORTEST
         self._rung = asyncio.Event()
         folder = os.environ.get(VARIABLE)
         if folder:
-            ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            ear.setblocking(False)
-            ear.bind(str(Path(folder) / ".".join([f"{os.getpid()}-{ear.fileno()}", *map(_tone, topics)])))
-            asyncio.get_running_loop().add_reader(ear, self._heard, ear)
+            bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            bell.setblocking(False)
+            bell.bind(str(Path(folder) / ".".join([f"{os.getpid()}-{bell.fileno()}", *map(_name, topics)])))
+            asyncio.get_running_loop().add_reader(bell, self._hear, bell)
 
-    def _heard(self, ear: socket.socket) -> None:
+    def _hear(self, bell: socket.socket) -> None:
         with suppress(BlockingIOError):
             while True:
-                ear.recv(1)
+                bell.recv(1)
                 self._rung.set()
 
     async def rest(self) -> None:
@@ -87,22 +87,22 @@ def ring(topics: Iterable[str]) -> None:
         return
     with (
         suppress(FileNotFoundError),
-        os.scandir(folder) as ears,
+        os.scandir(folder) as bells,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringing,
     ):
         ringing.setblocking(False)
-        tones = {_tone(topic) for topic in topics}
-        for ear in ears:
-            if tones.isdisjoint(ear.name.split(".")):
+        names = {_name(topic) for topic in topics}
+        for bell in bells:
+            if names.isdisjoint(bell.name.split(".")):
                 continue
             try:
-                ringing.sendto(b"!", ear.path)
+                ringing.sendto(b"!", bell.path)
             except BlockingIOError:
                 pass  # it has rings enough to wake up from
             except OSError:
                 with suppress(FileNotFoundError):
-                    os.unlink(ear.path)  # its process is gone
+                    os.unlink(bell.path)  # its process is gone
 
 
-def _tone(topic: str) -> str:
+def _name(topic: str) -> str:
     return f"{zlib.crc32(topic.encode()):08x}"

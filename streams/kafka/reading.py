@@ -88,7 +88,7 @@ class Batches:
         self._data = data or b""
 
     def size_in_bytes(self) -> int:
-        """Of all."""
+        """The bytes of all batches."""
         return len(self._data)
 
     def has_next(self) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 30.0
 NICE = 5
-"""Of all workers but verify, which keeps the deadlines of all."""
+"""The niceness of all workers but verify, which keeps the deadlines of all."""
 
 
 class _OnceInAWhile(logging.Filter):

@@ -14,7 +14,7 @@ from pathlib import Path
 from qmosaic.codecs.errors import SettingsError
 
 UMASK = 0o077
-"""Of every process we start: what it makes is its user's alone."""
+"""What every process we start makes is its user's alone."""
 OURS = frozenset({"broker", "crashes", "faust", "logs", "spans"})
 """What may be in a data folder."""
 _PREFIX, _LOCK = "qm-", "qmosaic.lock"

@@ -14,7 +14,7 @@ from qmosaic.streams.kafka.records import Received, Send, fits
 from qmosaic.streams.settings import Settings
 
 LETTER_BYTES = 1024 * 1024
-"""Of an event, kept in its dead letter."""
+"""The most of an event that its dead letter keeps."""
 
 
 class WorkerCrashedError(Exception):
@@ -22,7 +22,7 @@ class WorkerCrashedError(Exception):
 
 
 class _Owned(msgspec.Struct):
-    """Of an internal event, whose it is."""
+    """Whose an internal event is."""
 
     ref: Ref
 

@@ -30,7 +30,7 @@ PATIENCE = 10.0
 READERS = {
     topic: stage.name for stage in STAGES.values() if stage.name != PAID for topic in stage.reads if topic != "problems"
 }
-"""Of each topic that is forgotten, the only stage that reads it."""
+"""The only stage that reads each topic that is forgotten."""
 
 
 async def keep_forgetting(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from qmosaic.codecs.text import shown
 
 MESSAGE_CHARACTERS = 16_384
-"""Of one message with its traceback; of a longer one the middle is left out: a record in it may have megabytes."""
+"""The most of one message with its traceback; the middle of a longer one is left out: a record may have megabytes."""
 
 LAST_BYTES = 4096
 

@@ -13,7 +13,7 @@ from qmosaic.streams.watch.spans import Span, Telemetry
 
 
 class Tracing:
-    """Of one worker. `group`: its consumer group."""
+    """The spans of one worker. `group`: its consumer group."""
 
     def __init__(self, telemetry: Telemetry, group: str) -> None:
         self._telemetry, self._group = telemetry, group

@@ -35,9 +35,9 @@ from qmosaic.processors.families.payload import invalid, unknown_field
 MAX_QUBITS = 1000
 MAX_TERMS = 20_000
 MAX_COEFFICIENT = 1e300
-"""Of a term, so that sums of all are finite."""
+"""The largest of a term, so that sums of all are finite."""
 MAX_ANSWER_BYTES = 4 * 2**20
-"""Of the counts in an outcome."""
+"""The most that the counts in an outcome take."""
 SIMULATED = 24
 """Qubits that the simulators take, of circuits that are not Clifford."""
 DIFFERENT = 256

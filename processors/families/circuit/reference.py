@@ -19,7 +19,7 @@ from qmosaic.processors.families.circuit import evidence
 
 MAX_QUBITS = 20
 SECONDS_PER_AMPLITUDE = 2e-8
-"""Of one gate in Cirq, which cannot be interrupted (measured, rounded up)."""
+"""What one gate takes in Cirq, which cannot be interrupted (measured, rounded up)."""
 NONE = "none"
 
 

@@ -15,7 +15,7 @@ from qmosaic.processors.families.molecule.fermions import Ordering
 from qmosaic.processors.families.payload import WrongError, shown
 
 MAX_QUBITS = 16
-"""Of electrons, after the choice of an active space."""
+"""The most for known electrons, after the choice of an active space."""
 OWN_FUNCTIONS = 40
 """Basis functions up to which verify builds the Hamiltonian of a geometry on its own: a second or so."""
 

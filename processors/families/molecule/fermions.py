@@ -113,7 +113,7 @@ def sector(n: int, spins: int, alpha: int, beta: int) -> Masks:
 
 
 def restricted(n: int, spins: int, states: Masks) -> Masks:
-    """Of determinants of one sector those with the fewest open shells: what restricted Hartree-Fock can be."""
+    """The determinants of a sector with the fewest open shells: what restricted Hartree-Fock can be."""
     others = ((1 << n) - 1) ^ spins
     pairs = zip(orbitals(n, spins), orbitals(n, others), strict=True)
     doubly = sum(((states & (a | b)) == (a | b)).astype(np.int64) for a, b in pairs)

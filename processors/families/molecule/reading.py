@@ -34,13 +34,13 @@ from qmosaic.processors.families.molecule.hamiltonian import WORK, work
 from qmosaic.processors.families.payload import WrongError, converted, shown
 
 MAX_BARE_QUBITS = 14
-"""Of a Hamiltonian without known electrons, where all 2^n states count."""
+"""The most of a Hamiltonian without known electrons, where all 2^n states count."""
 MAX_ENTRIES = 2**24
-"""Of a Hamiltonian: its distinct flips times the basis states it acts on."""
+"""The most of a Hamiltonian's distinct flips times the basis states it acts on."""
 MAX_TERMS = 2**16
-"""Of a Hamiltonian."""
+"""The most of a Hamiltonian."""
 MAX_ORBITALS = 40
-"""Of integrals, before the choice of an active space."""
+"""The most that integrals may have, before the choice of an active space."""
 EQUAL = 1e-8
 """Integrals that are equal by symmetry may differ by this much, in hartree: they were computed."""
 

@@ -14,7 +14,7 @@ from qmosaic.processors.families.portfolio.market import OPTIMAL, Floats, Market
 from qmosaic.processors.families.portfolio.universe import Universe
 
 BOUNDS = (0.01, 1.0)
-"""Of a weight, unless told otherwise: what is held is worth holding (Chang et al. 2000)."""
+"""The bounds of a weight, unless others are given: what is held is worth holding (Chang et al. 2000)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,7 @@ _METRICS = {
 
 
 def length(distances: Distances, order: Any) -> float:
-    """Of the closed tour through nodes in this order."""
+    """The length of the closed tour through nodes in this order."""
     order = np.asarray(order, dtype=np.int64)
     return float(distances.between(order, np.roll(order, -1)).sum())
 
@@ -186,7 +186,7 @@ def _split(
     ends = np.maximum(np.searchsorted(loads, loads[:-1] + fits(capacity), side="right") - 1, np.arange(1, n + 1))
 
     def costs(i: int) -> Float64[np.ndarray, " r"]:
-        """Of the routes of the customers from i on, to each last one."""
+        """Lengths of the routes of the customers from i on, to each last one."""
         last = slice(i, int(ends[i]))
         return np.asarray(out[i] + (reach[last] - reach[i]) + back[last])
 
