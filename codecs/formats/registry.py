@@ -55,10 +55,17 @@ def read(
     """The problems in a file's bytes, in their order; at least one.
 
     `name` is the file's name, for messages, for names of problems and, by its suffix, for detection.
-    `format` is one of FORMATS and overrides the detection. Raises FormatError (its `place` is `name:line`).
+    `format` is one of FORMATS and overrides the detection. Raises FormatError (its `place` is `name:line`, or
+    `name` for what no line alone is wrong about).
     """
     text = clean(data, name, limit)
-    return (_detect(text, name) if format is None else _named(format, name)).read(text, name)
+    chosen = _detect(text, name) if format is None else _named(format, name)
+    try:
+        return chosen.read(text, name)
+    except FormatError as error:
+        if error.place:
+            raise
+        raise FormatError(error.message, place=name, remedy=error.remedy) from None  # of no line more than of others
 
 
 def detect(data: bytes, name: str, *, limit: int = MAX_BYTES) -> str:

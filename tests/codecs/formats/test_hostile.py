@@ -72,7 +72,7 @@ def read_or_refused(data: bytes, name: str, form: str | None) -> None:
     else:
         error = None
     if error is not None:
-        assert error.place.startswith(name) or not error.place
+        assert error.place.startswith(name)
         assert error.remedy
         assert len(error.message) <= 1000
         return
@@ -161,3 +161,9 @@ def test_nothing_backtracks() -> None:
         [sys.executable, "-c", PATHOLOGICAL], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout == "done\n", done.stderr
+
+
+def test_what_no_line_alone_is_wrong_about_names_the_file() -> None:
+    with pytest.raises(FormatError) as caught:
+        read(b"#vartype=SPIN\n" + b"0 0 9000000000000000000\n" * 3, "sums.coo", "coo")
+    assert (caught.value.place, "64 bits" in caught.value.message) == ("sums.coo", True)
