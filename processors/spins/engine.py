@@ -57,6 +57,8 @@ def reduce(
     layers: int = 2,
 ) -> list[Reduced]:
     """One answer a task, in their order. Small problems are searched together, others one after the other."""
+    if not tasks:
+        return []
     clock = tasks[0].clock
     found = _found([_begun(task, clock) for task in tasks], clock)
     kernels = [_kernel(work, max_kernel_qubits) for work in found]
