@@ -23,7 +23,6 @@ from typing import Literal
 
 from qmosaic.codecs.events import control, hops, public
 from qmosaic.codecs.events.reasons import Target
-from qmosaic.processors.families.base import QUICK, SLOW
 from qmosaic.streams.hops import encode, execute, reduce, route
 from qmosaic.streams.hops.hop import Handler
 from qmosaic.streams.hops.paid import ExecutePaid
@@ -93,7 +92,7 @@ JOBS = ("jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid")
 
 def _execute(target: Target, batch: int) -> Stage:
     writes = (*JOBS, "proposals", "backends.status")  # a job that failed goes to the next candidate
-    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, execute.Execute, batch, lanes=execute.KERNELS)
+    return Stage(f"execute.{target}", (f"jobs.{target}",), writes, execute.Execute, batch, lanes=execute.LANES)
 
 
 PAID = "execute.paid"
@@ -108,7 +107,7 @@ STAGES: dict[str, Stage] = {
             ("problems.encoded",),
             encode.Encode,
             batch=(256, 1),
-            lanes=(encode.LIGHT,),
+            lanes=encode.LANES,
         ),
         Stage(
             "reduce",
@@ -116,7 +115,7 @@ STAGES: dict[str, Stage] = {
             ("incumbents", "problems.reduced"),
             reduce.Reduce,
             batch=64,
-            lanes=(32, QUICK, SLOW),
+            lanes=reduce.LANES,
         ),
         Stage(
             "route",

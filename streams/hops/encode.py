@@ -20,6 +20,7 @@ INLINE_BYTES = 128 * 1024
 
 # The lanes of encode: what takes milliseconds, and what is encoded in a process beside.
 LIGHT, HEAVY = 0, 1
+LANES = (LIGHT,)
 
 
 class Encode:

@@ -24,7 +24,7 @@ from qmosaic.streams.settings import Settings
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 
 # The lanes of execute, in seconds of work: up to a tenth of a second, up to some seconds, and beyond.
-KERNELS = (0.1, 1.6)
+LANES = (0.1, 1.6)
 
 
 class Execute:
@@ -39,7 +39,7 @@ class Execute:
         self._target = msgspec.convert(stage.removeprefix("execute."), reasons.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
-        self._lanes = [self._executor(lane) for lane in range(len(KERNELS) + 1)]
+        self._lanes = [self._executor(lane) for lane in range(len(LANES) + 1)]
 
     def _executor(self, lane: int) -> Executor:
         if self._target != "quantum":

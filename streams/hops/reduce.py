@@ -9,11 +9,14 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from qmosaic.codecs.events.hops import Incumbent, Reduced
-from qmosaic.streams.hops import jobs as pool
-from qmosaic.streams.hops import processes
+from qmosaic.processors.families.base import QUICK, SLOW
+from qmosaic.streams.hops import jobs, processes
 from qmosaic.streams.hops.hop import Look, looked
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.settings import Settings
+
+LANES = (32, QUICK, SLOW)
+"""Up to which size (variables of a max-cut) problems share a lane: milliseconds, a moment, a second; the last, many."""
 
 
 class Reduce:
@@ -25,23 +28,22 @@ class Reduce:
 
     def __init__(self, settings: Settings, stage: str) -> None:
         self._settings = settings
-        self._lanes: list[Executor] = [
-            ThreadPoolExecutor(1, thread_name_prefix="reduce"),
-            ThreadPoolExecutor(1, thread_name_prefix="reduce"),
-            processes.background(1),
-            processes.background(1),
-        ]
+        self._lanes = [self._executor(lane) for lane in range(len(LANES) + 1)]
+
+    def _executor(self, lane: int) -> Executor:
+        in_thread = lane < 2
+        return ThreadPoolExecutor(1, thread_name_prefix="reduce") if in_thread else processes.background(1)
 
     async def start(self) -> asyncio.Task[None]:
         """Small problems do not wait for the programs of the large: after a crash that is most of the time."""
         large = asyncio.create_task(self._start_large())
-        await asyncio.get_running_loop().run_in_executor(self._lanes[0], pool.warm_reduce, self._settings, False)
+        await asyncio.get_running_loop().run_in_executor(self._lanes[0], jobs.warm_reduce, self._settings, False)
         return large
 
     async def _start_large(self) -> None:
         """In the processes that large problems wait for. What the first has compiled, the second finds in the cache."""
         for lane in self._lanes[2:]:
-            await asyncio.get_running_loop().run_in_executor(lane, pool.warm_reduce, self._settings, True)
+            await asyncio.get_running_loop().run_in_executor(lane, jobs.warm_reduce, self._settings, True)
 
     def look(self, record: Received) -> Look:
         return looked(record)
@@ -51,7 +53,7 @@ class Reduce:
         try:
             pairs = await self._run(values, lane)
         except BrokenProcessPool:
-            self._lanes[lane] = processes.background(1)
+            self._lanes[lane] = self._executor(lane)
             raise
         out: list[Send] = []
         for cause, (incumbent, reduced) in enumerate(pairs):
@@ -64,7 +66,7 @@ class Reduce:
     async def _run(self, values: Sequence[bytes], lane: int) -> list[tuple[Incumbent, Reduced | None]]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._lanes[lane], pool.run_reduce, values, self._settings.reduce, time.time()
+            self._lanes[lane], jobs.run_reduce, values, self._settings.reduce, time.time()
         )
 
     def status(self) -> None:
