@@ -139,4 +139,7 @@ def proposal_of(job: JobEvent, answer: Answer | Failure) -> Proposal:
         attempt=job.attempt,
         answer=answer if isinstance(answer, Answer) else None,
         failure=answer if isinstance(answer, Failure) else None,
+        kind=job.kind,
+        variables=job.variables,
+        couplings=job.couplings,
     )

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from qmosaic.codecs.errors import RejectCode
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import AuditEntry
+from qmosaic.codecs.events.control import AuditEntry, Evidence
 from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.events.reasons import OutcomeReason
@@ -42,12 +42,19 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: OutcomeReason | RejectCode
     detail: dict[str, Any]
     error: str = ""  # what a family raised while it was judged
+    evidence: Evidence | None = None
 
 
 def outcome_verdict(
-    outcome: Outcome, most: int, *, labels: bytes | None = None, failure: str | None = None, error: str = ""
+    outcome: Outcome,
+    most: int,
+    *,
+    labels: bytes | None = None,
+    proposal: Proposal | None = None,
+    error: str = "",
 ) -> Verdict:
     """The verdict that an outcome is, in at most `most` bytes. `labels`: as they were written, instead of its own."""
+    failure = proposal.failure.message if proposal is not None and proposal.failure else None
     detail = {
         "objective": outcome.objective,
         "baseline": outcome.baseline.objective if outcome.baseline else None,
@@ -57,7 +64,23 @@ def outcome_verdict(
         "failure": failure,
     }
     topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
-    return Verdict(topic, _fitting(outcome, most, labels), outcome.status, outcome.reason, detail, error)
+    value = _fitting(outcome, most, labels)
+    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, _evidence(outcome, proposal))
+
+
+def _evidence(outcome: Outcome, proposal: Proposal | None) -> Evidence:
+    work = outcome.timings.hops.get("execute")
+    return Evidence(
+        family=outcome.family,
+        kind=proposal.kind if proposal is not None else None,
+        variables=proposal.variables if proposal is not None else 0,
+        couplings=proposal.couplings if proposal is not None else 0,
+        target=outcome.target,
+        backend=outcome.backend,
+        seconds=work.work if work is not None else None,
+        cost_usd=outcome.usage.cost_usd if outcome.usage is not None else None,
+        gain=outcome.improvement,
+    )
 
 
 def _fitting(outcome: Outcome, most: int, labels: bytes | None) -> bytes:
@@ -171,6 +194,7 @@ def _entry(
         status=verdict.status,
         reason=verdict.reason,
         detail=verdict.detail,
+        evidence=verdict.evidence,
     )
 
 
@@ -185,9 +209,8 @@ def judge(
 ) -> Verdict:
     """The end of an admitted problem, with what is known of it. Never raises for what a family raises."""
     outcome, errors = settle_safely(admission, incumbent, proposal, **known)
-    failure = proposal.failure.message if proposal is not None and proposal.failure else None
     error = "; ".join(f"{type(error).__name__}: {error}"[:200] for error in errors)
-    return outcome_verdict(outcome, most, labels=labels, failure=failure, error=error)
+    return outcome_verdict(outcome, most, labels=labels, proposal=proposal, error=error)
 
 
 def admit_record(record: Record, limits: Limits, defaults: Defaults) -> Ref | Refusal:

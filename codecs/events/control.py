@@ -31,10 +31,26 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool = False
 
 
-class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the end of a problem tells of a backend: the kernel it had, the seconds it worked, US dollars where they are
+    known, and the gain over the baseline in the problem's sense (None: nothing to compare)."""
+
+    family: str
+    kind: Kind | None = None
+    variables: int = 0
+    couplings: int = 0
+    target: Target | None = None
+    backend: str | None = None
+    seconds: float | None = None
+    cost_usd: float | None = None
+    gain: float | None = None
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One decision, for whoever asks later: duplicates dropped, outcomes settled and why, records put aside.
 
-    `put_aside`: a record of an internal topic that fits no problem or nothing at all; `detail` says which.
+    `put_aside`: a record of an internal topic that fits no problem or nothing at all. `detail` is for readers.
+    `evidence`: of a settled problem, for what learns from it.
     """
 
     schema: ClassVar[str] = "qmosaic.auditentry/1"
@@ -47,6 +63,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     reason: str
     detail: dict[str, Any]
+    evidence: Evidence | None = None
 
 
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,6 +92,9 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     route: Route
     candidates: list[Route] = []
+    kind: Kind | None = None
+    variables: int = 0
+    couplings: int = 0
     kernel: PackedKernel
     kernel_digest: str
     work_seconds: float  # about how long a simulator takes
@@ -133,7 +136,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """execute (or a hop that failed) → verify: an answer not yet believed, or the failure."""
+    """execute (or a hop that failed) → verify: an answer not yet believed, or the failure; and of which kernel."""
 
     schema: ClassVar[str] = "qmosaic.proposal/1"
     ref: Ref
@@ -142,3 +145,6 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     answer: Answer | None
     failure: Failure | None
+    kind: Kind | None = None
+    variables: int = 0
+    couplings: int = 0
