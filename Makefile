@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
 	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
-	$(PYTEST) --durations 20 -m "broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded"
