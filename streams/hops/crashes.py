@@ -104,6 +104,10 @@ class Notebook:
         self._held.clear()
         self._save()
 
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):  # it was never opened
+            os.close(self._file)
+
     def _save(self) -> None:
         page = _Page([place for places in self._held.values() for place in places], list(self._own.items()))
         data = msgspec.msgpack.encode(page)
