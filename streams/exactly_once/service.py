@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -90,23 +91,23 @@ class ExactlyOnce(mode.Service, Generic[State]):
 
     # -- what a service says ------------------------------------------------------------------------------------
 
+    @abstractmethod
     async def rebuild(
         self, fenced: Mapping[int, AIOKafkaProducer], committed: Mapping[int, Committed]
     ) -> dict[int, State]:
         """The states of partitions from the logs, by number."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def round(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         """Take what was read, and whatever the clock says, and write."""
-        raise NotImplementedError
 
+    @abstractmethod
     def patience(self) -> int:
         """Milliseconds to wait for records, until the clock says something."""
-        raise NotImplementedError
 
+    @abstractmethod
     def position(self, owned: State, name: str) -> int:
         """The next offset of an input."""
-        raise NotImplementedError
 
     # -- life ----------------------------------------------------------------------------------------------------
 

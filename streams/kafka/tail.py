@@ -109,13 +109,20 @@ class Tail(Generic[State, Event]):
         back: int | None = None,
         wait_ms: int = 500,
     ) -> None:
-        self.state = fold.start
+        self._state = fold.start
         self._settings, self._topic, self._back = settings, topic_name(settings, topic), back
         self._kind, self._fold, self._wait_ms = kind, fold, wait_ms
         self._next: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> State:
+        """What is known now. Raises what ended the reading, if anything has: knowledge does not grow old in silence."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+        return self._state
 
     async def start(self) -> None:
         """Connect, and read what there is. Raises BrokerError, KafkaError, TimeoutError."""
@@ -156,9 +163,10 @@ class Tail(Generic[State, Event]):
                     for record in records:
                         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
                             event = wire.decode(record.value or b"", self._kind)
-                            self.state = self._fold.step(self.state, event, record.timestamp / 1000)
-                for place in self._next:
-                    self._next[place] = await consumer.position(place)
+                            self._state = self._fold.step(self._state, event, record.timestamp / 1000)
+                with suppress(KafkaError):  # the broker is away
+                    for place in self._next:
+                        self._next[place] = await consumer.position(place)
                 self._moved.notify_all()
 
     async def stop(self) -> None:
