@@ -126,14 +126,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beside: BesideSettings = BesideSettings()
 
     @property
-    def compilation_cache(self) -> Path:
+    def compiled_programs(self) -> Path:
         """Where compiled JAX programs are kept between runs."""
         base = (
             Path(self.cache_dir)
             if self.cache_dir
             else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         )
-        return base / "qmosaic" / "jax"
+        return base / "qmosaic" / "programs"
 
     def masked(self) -> dict[str, Any]:
         """For printing: plain values, secrets masked."""

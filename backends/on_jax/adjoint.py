@@ -8,14 +8,13 @@ kept from the way forward if that is not too much memory, and else psi is taken 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import Parts, Tensor, apply, begun, chunk, flipped, groups, mixed, over_rows, phased
 from qmosaic.backends.on_jax.spread import log2
 
@@ -36,7 +35,7 @@ def expectations_and_gradients(
     return values, (by_gamma, by_beta)
 
 
-@partial(jax.jit, static_argnums=4)
+@program(static_argnums=4)
 def _expectations_and_gradients(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
     return over_rows(_expectation_and_gradient, costs, folded, gammas, betas, limit)
 

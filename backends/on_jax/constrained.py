@@ -9,7 +9,6 @@ amplitudes that a gate's flip leads to.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from qmosaic.backends.circuits.qaoa import held, rings
 from qmosaic.backends.on_jax import spread
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import Tensor, chunk, over_rows, phased
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 
@@ -53,7 +53,7 @@ def ansatz(kernels: Sequence[SpinPolynomial], rows: int, qubits: int) -> Ansatz:
     return made
 
 
-@jax.jit
+@program
 def probabilities(
     costs: Float[Tensor, "k N"], ansatz: Ansatz, gammas: Float[Tensor, "k p"], betas: Float[Tensor, "k p"]
 ) -> Float[Array, "k N"]:
@@ -72,7 +72,12 @@ def expectations(
     return values
 
 
-@partial(jax.jit, static_argnums=4)
+def is_compiled(costs: Tensor, ansatz: Ansatz, gammas: Tensor, betas: Tensor) -> bool:
+    """Whether `expectations` of such arguments need not wait for a compiler."""
+    return _expectations.ready(costs, ansatz, gammas, betas, chunk())
+
+
+@program(static_argnums=4)
 def _expectations(costs: Any, ansatz: Any, gammas: Any, betas: Any, limit: int) -> Any:
     return over_rows(_expectation, costs, ansatz, gammas, betas, limit)
 

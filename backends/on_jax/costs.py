@@ -19,6 +19,7 @@ from scipy.linalg import hadamard
 
 from qmosaic.backends.circuits.qaoa import held
 from qmosaic.backends.on_jax import spread
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import Tensor, apply, groups, halves
 from qmosaic.codecs.models.polynomial import Monomials, SpinPolynomial
 
@@ -134,7 +135,7 @@ def joined(each: Sequence[Stack], rows: int) -> Stack:
     return Stack(h, J, folded, higher)
 
 
-@jax.jit
+@program
 def costs_of(stack: Stack) -> Float[Array, "k N"]:
     """C of all N = 2^q states of each kernel, state x at index x read as a binary number, bit 0 first."""
     h, J, _, higher = stack

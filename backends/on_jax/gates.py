@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Complex, Float64
 
 from qmosaic.backends.on_jax import spread
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.spread import SHARE, WHOLE, divided
 from qmosaic.backends.on_jax.steps import GROUP, Step, Turn, steps
 from qmosaic.codecs.models.circuit import Circuit, Operation
@@ -44,8 +45,15 @@ def size(qubits: int) -> int:
 @cache
 def _program(across: int) -> Callable[..., State]:
     """All steps of a list, in place."""
+    if across == 1:
+        return _run_alone
     run = divided(partial(_run, across=across), across, (SHARE, WHOLE, WHOLE, WHOLE), SHARE)
     return jax.jit(run, donate_argnums=0)
+
+
+@program(donate_argnums=0)
+def _run_alone(state: State, count: Any, masks: Any, numbers: Any) -> State:
+    return _run(state, count, masks, numbers, 1)
 
 
 def _run(state: State, count: Any, masks: Any, numbers: Any, across: int) -> State:
@@ -101,16 +109,24 @@ def weights(state: State, bit: int) -> Float64[np.ndarray, " 2"]:
 
 @cache
 def _weigher(across: int) -> Callable[..., Any]:
-    def weigh(state: State, bit: Any) -> Any:
-        each = jnp.real(state * state.conj())
-        one = (spread.numbers(len(state), across) & bit) != 0
-        sums = jnp.stack([jnp.where(one, 0, each).sum(), jnp.where(one, each, 0).sum()])
-        return spread.total(sums, across)
-
-    return jax.jit(divided(weigh, across, (SHARE, WHOLE), WHOLE))
+    if across == 1:
+        return _weights_alone
+    return jax.jit(divided(partial(_weights, across=across), across, (SHARE, WHOLE), WHOLE))
 
 
-@partial(jax.jit, static_argnums=2, donate_argnums=0)
+def _weights(state: State, bit: Any, across: int) -> Any:
+    each = jnp.real(state * state.conj())
+    one = (spread.numbers(len(state), across) & bit) != 0
+    sums = jnp.stack([jnp.where(one, 0, each).sum(), jnp.where(one, each, 0).sum()])
+    return spread.total(sums, across)
+
+
+@program
+def _weights_alone(state: State, bit: Any) -> Any:
+    return _weights(state, bit, 1)
+
+
+@program(static_argnums=2, donate_argnums=0)
 def _turned(psi: State, matrix: Any, group: int) -> State:
     """A matrix on a group of bits; of what no cache holds in place, a piece at a time."""
     d, after = len(matrix), 2 ** (GROUP * group)
@@ -151,11 +167,19 @@ def begin(qubits: int, double: bool = False, across: int = 1) -> State:
 
 @cache
 def _zeros(across: int) -> Callable[..., State]:
-    def zeros(qubits: int, dtype: Any) -> State:
-        first: State = (spread.numbers(2**qubits, 1) == 0).astype(dtype)
-        return first
+    if across == 1:
+        return _zeros_alone
+    return jax.jit(_first, static_argnums=(0, 1), out_shardings=spread.pieces(across))
 
-    return jax.jit(zeros, static_argnums=(0, 1), out_shardings=spread.pieces(across))
+
+def _first(qubits: int, dtype: Any) -> State:
+    first: State = (spread.numbers(2**qubits, 1) == 0).astype(dtype)
+    return first
+
+
+@program(static_argnums=(0, 1))
+def _zeros_alone(qubits: int, dtype: Any) -> State:
+    return _first(qubits, dtype)
 
 
 def devices_of(state: State) -> int:

@@ -15,7 +15,6 @@ All of it in the precision of the costs; where a function takes `across`, on tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from math import factorial
 from operator import add, mul
 from typing import Any
@@ -26,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from qmosaic.backends.on_jax import spread
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.spread import log2
 
 _barrier: Any = jax.lax.optimization_barrier  # JAX leaves it without types
@@ -54,7 +54,12 @@ def expectations(
     return values
 
 
-@jax.jit
+def is_compiled(costs: Tensor, folded: Tensor, gammas: Tensor, betas: Tensor) -> bool:
+    """Whether `expectations` of such arguments need not wait for a compiler."""
+    return _expectations.ready(costs, folded, gammas, betas, chunk())
+
+
+@program
 def probabilities(
     costs: Float[Tensor, "k N"],
     folded: Bool[Tensor, " k"],
@@ -73,7 +78,7 @@ def chunk() -> int:
     return 2**18 if jax.default_backend() == "cpu" else 2**24
 
 
-@partial(jax.jit, static_argnums=4)
+@program(static_argnums=4)
 def _expectations(costs: Any, folded: Any, gammas: Any, betas: Any, limit: int) -> Any:
     return over_rows(_expectation, costs, folded, gammas, betas, limit)
 

@@ -18,6 +18,7 @@ from qmosaic.backends.on_jax import constrained, qaoa
 from qmosaic.backends.on_jax import costs as jax_costs
 from qmosaic.backends.on_jax.constrained import Ansatz
 from qmosaic.backends.on_jax.costs import Stack
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import BLOCK, Tensor
 from qmosaic.backends.on_jax.spread import SHARE, SHARE_OF_ROWS, WHOLE, divided, everywhere, here, log2, total
 
@@ -61,20 +62,31 @@ def shares(
 
 @cache
 def _shares_over_jobs(devices: int) -> Callable[..., Any]:
-    return jax.jit(divided(_shares, devices, SHARE, SHARE))
+    return _shares_alone if devices == 1 else jax.jit(divided(_shares, devices, SHARE, SHARE))
 
 
 @cache
 def _costs_over_jobs(devices: int) -> Callable[..., Any]:
-    return jax.jit(divided(jax_costs.costs_of, devices, SHARE, SHARE))
+    return jax_costs.costs_of if devices == 1 else jax.jit(divided(jax_costs.costs_of, devices, SHARE, SHARE))
 
 
 @cache
 def _sample_over_jobs(devices: int) -> Callable[..., Any]:
-    def rows(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
-        return drawn(_shares(costs, folded, ansatz, gammas, betas), uniforms)
+    return _samples_alone if devices == 1 else jax.jit(divided(_samples, devices, SHARE, SHARE))
 
-    return jax.jit(divided(rows, devices, SHARE, SHARE))
+
+def _samples(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Int32[Array, "k s"]:
+    return drawn(_shares(costs, folded, ansatz, gammas, betas), uniforms)
+
+
+@program
+def _samples_alone(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any, uniforms: Any) -> Any:
+    return _samples(costs, folded, ansatz, gammas, betas, uniforms)
+
+
+@program
+def _shares_alone(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any) -> Any:
+    return _shares(costs, folded, ansatz, gammas, betas)
 
 
 def _shares(costs: Any, folded: Any, ansatz: Any, gammas: Any, betas: Any) -> Float[Array, "k N"]:

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float32, UInt8
 
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Job, Result, check
 from qmosaic.backends.estimates import refuse_memory
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.solvers.quadratic import quadratised
 from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of
 
@@ -163,7 +164,7 @@ def _bend(model: SpinPolynomial) -> float:
     return 5 * float(np.sqrt(squares / model.n))
 
 
-@jax.jit
+@program
 def _evolved(
     J: Float32[Array, "rows v v"],
     h: Float32[Array, "rows v 1"],

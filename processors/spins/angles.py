@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
 from qmosaic.backends.circuits.qaoa import Group, held
 from qmosaic.backends.on_jax import constrained
 from qmosaic.backends.on_jax.costs import Stack, costs_of, stack
-from qmosaic.backends.on_jax.qaoa import expectations
+from qmosaic.backends.on_jax.qaoa import expectations, is_compiled
 from qmosaic.codecs.models.polynomial import Linear, SpinPolynomial
 
 Angles = tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]
@@ -86,14 +85,16 @@ def _tuned(kernels: Sequence[SpinPolynomial], width: int, layers: int) -> list[A
     on_donor = GRID[:, :1] * gammas / _typical(h, J)[:, None, None]
     idle = width - len(kernels)
     fields, couplings = (_float32(np.pad(x, [(0, idle)] + [(0, 0)] * (x.ndim - 1))) for x in (h, np.triu(J)))
-    unfolded = jnp.zeros(width, bool)
-    values = expectations(
-        costs_of(Stack(fields, couplings, unfolded)),
-        unfolded,
+    unfolded = np.zeros(width, bool)
+    made = Stack(fields, couplings, unfolded)
+    on_grid = (
         _float32(np.pad(on_donor, ((0, idle), (0, 0), (0, 0)))),
         _float32(np.broadcast_to(GRID[:, 1:] * betas, (width, len(GRID), layers))),
     )
-    best = GRID[np.asarray(values)[: len(kernels)].argmin(axis=1)]
+    best = np.ones((len(kernels), 2))  # what the table says
+    if costs_of.ready(made) and is_compiled(np.zeros((width, 2**DONOR), np.float32), unfolded, *on_grid):
+        values = expectations(costs_of(made), unfolded, *on_grid)
+        best = GRID[np.asarray(values)[: len(kernels)].argmin(axis=1)]
     return [(g * gammas / scale, b * betas) for (g, b), scale in zip(best, typical, strict=True)]
 
 
@@ -107,11 +108,15 @@ def _tuned_alone(kernel: SpinPolynomial, layers: int) -> Angles:
     if size is not None:
         made = stack([kernel], 1, size)
         sets = _float32(grid[None, :, :1] * gammas), _float32(grid[None, :, 1:] * betas)
+        none = np.zeros((1, 2**size), np.float32)
         if groups:
-            values = constrained.expectations(costs_of(made), constrained.ansatz([kernel], 1, size), *sets)
-        else:
+            ansatz = constrained.ansatz([kernel], 1, size)
+            if costs_of.ready(made) and constrained.is_compiled(none, ansatz, *sets):
+                values = constrained.expectations(costs_of(made), ansatz, *sets)
+                best = grid[np.asarray(values)[0].argmin()]
+        elif costs_of.ready(made) and is_compiled(none, made.folded, *sets):
             values = expectations(costs_of(made), made.folded, *sets)
-        best = grid[np.asarray(values)[0].argmin()]
+            best = grid[np.asarray(values)[0].argmin()]
     return best[0] * gammas, best[1] * betas
 
 
@@ -166,7 +171,7 @@ def _donors(h: Any, J: Any) -> tuple[Any, Any]:
 
 
 def _float32(array: Any) -> Any:
-    return jnp.asarray(array, jnp.float32)
+    return np.asarray(array, np.float32)
 
 
 def warm_up(layers: int) -> None:

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32, UInt32
 
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.codecs.models.polynomial import SpinPolynomial
+from qmosaic.processors.spins import tabu_plain
 from qmosaic.processors.spins.population import Pool, Spins
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -57,11 +59,14 @@ def search(pools: Sequence[Pool], seconds: Sequence[float], clock: Callable[[], 
             pad_rows = [batch[0]] * (width - len(batch))
             starts = [each.random() if each.settled else children(each) for each, _, _ in batch]
             seeds = [int(each.rng.integers(2**32)) for each, _, _ in batch]
-            improved = improve(
-                [model for _, model, _ in [*batch, *pad_rows]],
-                [*starts, *starts[:1] * len(pad_rows)],
-                [*seeds, *seeds[:1] * len(pad_rows)],
-            )
+            padded = [model for _, model, _ in [*batch, *pad_rows]]
+            if is_compiled(padded):
+                improved = improve(padded, [*starts, *starts[:1] * len(pad_rows)], [*seeds, *seeds[:1] * len(pad_rows)])
+            else:
+                improved = [
+                    tabu_plain.improve(each.model, start, seed)
+                    for (each, _, _), start, seed in zip(batch, starts, seeds, strict=True)
+                ]
             for (each, _, _), spins in zip(batch, improved, strict=False):
                 each.absorb(spins)
         spent = clock() - start
@@ -90,20 +95,30 @@ def improve(models: Sequence[Padded], starts: Sequence[Spins], seeds: Sequence[i
     first = np.ones((len(models), REPLICAS, n), np.int8)
     for row, start in zip(first, starts, strict=True):
         row[:, : start.shape[1]] = start
-    flips, length = _tabu(
-        np.stack([model.h for model in models]),
-        np.stack([model.J for model in models]),
-        np.array([model.variables for model in models], np.int32),
-        first,
-        np.array(seeds, np.uint32),
-        steps(n),
-    )
+    flips, length = _tabu(*_arguments(models, first, seeds))
     # a spin is turned if it was flipped an odd number of times up to the best moment
     taken = np.arange(steps(n))[:, None] < np.asarray(length)[:, None, :]
     replicas = np.arange(first[..., 0].size).reshape(first.shape[0], 1, REPLICAS)
     count = np.bincount((replicas * n + np.asarray(flips))[taken], minlength=first.size).reshape(first.shape)
     best = np.where(count % 2, -first, first).astype(np.int8)
     return [rows[:, : model.variables] for rows, model in zip(best, models, strict=True)]
+
+
+def is_compiled(models: Sequence[Padded]) -> bool:
+    """Whether a round of so many models of this size need not wait for a compiler."""
+    n = len(models[0].h)
+    return _tabu.ready(*_arguments(models, np.ones((len(models), REPLICAS, n), np.int8), [0] * len(models)))
+
+
+def _arguments(models: Sequence[Padded], first: Int8[np.ndarray, "b r n"], seeds: Sequence[int]) -> tuple[Any, ...]:
+    return (
+        np.stack([model.h for model in models]),
+        np.stack([model.J for model in models]),
+        np.array([model.variables for model in models], np.int32),
+        first,
+        np.array(seeds, np.uint32),
+        steps(first.shape[-1]),
+    )
 
 
 def steps(n: int) -> int:
@@ -121,7 +136,7 @@ def children(parents: Pool) -> Spins:
     return np.where(parents.rng.random(mate.shape, np.float32) < MUTATION, -child, child).astype(np.int8)
 
 
-@partial(jax.jit, static_argnums=5)
+@program(static_argnums=5)
 def _tabu(
     h: Float32[Array, "b n"],
     J: Float32[Array, "b n n"],

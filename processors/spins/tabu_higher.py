@@ -9,7 +9,6 @@ compiled for each shape (powers of two and four) when it first comes; JAX's cach
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32
 
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.spins import tabu as quadratic
+from qmosaic.processors.spins import tabu_plain
 from qmosaic.processors.spins.population import Pool, Spins
 
 UPDATES = 20_000_000
@@ -48,7 +49,9 @@ def search(pool: Pool, seconds: float, clock: Callable[[], float]) -> None:
     start, model = clock(), pad(pool.model)
     while True:
         begin = pool.random() if pool.settled else quadratic.children(pool)
-        pool.absorb(improve(model, begin, int(pool.rng.integers(2**32))))
+        seed = int(pool.rng.integers(2**32))
+        compiled = _tabu.ready(*_arguments(model, begin, seed))
+        pool.absorb(improve(model, begin, seed) if compiled else tabu_plain.improve(pool.model, begin, seed))
         if pool.done or clock() - start >= seconds:
             return
 
@@ -95,15 +98,18 @@ def _power_of_four(count: int) -> int:
 
 def improve(model: Padded, starts: Spins, seed: int) -> Spins:
     """One round: the best sample on each replica's way, its start included."""
+    return np.asarray(_tabu(*_arguments(model, starts, seed)))[:, : model.variables]
+
+
+def _arguments(model: Padded, starts: Spins, seed: int) -> tuple[Any, ...]:
     n, _, degree, order = model.shape
     first = np.ones((len(starts), n), np.int8)
     first[:, : model.variables] = starts
     steps = int(max(16, min(4 * n, 1024, UPDATES // (len(starts) * degree * order))))
-    best = _tabu(*model[:3], np.int32(model.variables), first, np.uint32(seed), steps)
-    return np.asarray(best)[:, : model.variables]
+    return *model[:3], np.int32(model.variables), first, np.uint32(seed), steps
 
 
-@partial(jax.jit, static_argnums=6)
+@program(static_argnums=6)
 def _tabu(
     terms: Any, values: Any, members: Any, variables: Any, first: Any, seed: Any, steps: int
 ) -> Int8[Array, "r n"]:

@@ -10,7 +10,6 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -54,13 +53,8 @@ class Beside:
         self._memory_bytes, self._seconds = memory_bytes, seconds
         self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue()
         self._count = 0
-        self._executor = self._started()
+        self._executor = processes.confined(1, memory_bytes)
         self._task = asyncio.create_task(self._work(), name="beside")
-
-    def _started(self) -> Executor:
-        executor = processes.confined(1, self._memory_bytes)
-        executor.submit(_warm)  # starts the process now: a deadline does not wait for it
-        return executor
 
     async def run(self, deadline_at: float, work: Callable[..., T], *given: Any) -> T:
         """The result of `work(*given)`, by a function at the top of a module. Raises BesideError, WorkError.
@@ -83,8 +77,6 @@ class Beside:
             try:
                 result = await self._tried(one.work)
             except BrokenProcessPool:
-                self._executor.shutdown(wait=False, cancel_futures=True)
-                self._executor = self._started()
                 if one.deaths + 1 < TRIES:
                     self._waiting.put_nowait(replace(one, deaths=one.deaths + 1))
                 elif not one.future.done():
@@ -108,10 +100,6 @@ class Beside:
         """Give up what is left, with its process."""
         self._task.cancel()
         processes.abandon(self._executor)
-
-
-def _warm() -> None:
-    from qmosaic.processors import terminal  # noqa: F401 - with every family
 
 
 class _Over(BaseException):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 import msgspec
 
@@ -31,7 +31,7 @@ class Execute:
     """jobs.<target> → proposals, on the backends of one target; equal jobs of a batch run once.
 
     Lanes by size, so that a large circuit does not hold up the small ones; all but the first at lower priority. What
-    holds Python's lock (Cirq) runs in processes, the rest in threads.
+    holds Python's lock (Cirq, and what is not ours) runs in processes, the rest in threads.
     """
 
     def __init__(self, settings: Settings, stage: str) -> None:
@@ -39,20 +39,31 @@ class Execute:
         self._target = msgspec.convert(stage.removeprefix("execute."), reasons.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
-        self._lanes = [self._executor(lane) for lane in range(len(LANES) + 1)]
+        self._apart = tuple(name for name in self._backends if self._target == "quantum" or name.startswith("cirq."))
+        self._lanes = [self._threads(lane) for lane in range(len(LANES) + 1)]
+        self._helpers = [self._processes(lane) for lane in range(len(LANES) + 1)]
 
-    def _executor(self, lane: int) -> Executor:
-        if self._target != "quantum":
-            lower = processes.lower_priority if lane else None
-            return ThreadPoolExecutor(1, thread_name_prefix="execute", initializer=lower)
+    def _threads(self, lane: int) -> Executor:
+        lower = processes.lower_priority if lane else None
+        return ThreadPoolExecutor(1, thread_name_prefix="execute", initializer=lower)
+
+    def _processes(self, lane: int) -> Executor:
         start = processes.background if lane else processes.foreground
         return start(self._settings.execute.processes)
 
-    async def start(self) -> None:
+    async def start(self) -> asyncio.Task[None] | None:
+        """The others are there as soon as they are loaded: those that need Cirq, or compiled programs."""
         loop = asyncio.get_running_loop()
-        cache = str(self._settings.compilation_cache)
-        warmed = [loop.run_in_executor(lane, pool.warm_execute, self._backends, cache) for lane in self._lanes]
-        self._sizes = (await asyncio.gather(*warmed))[0]
+        programs = partial(pool.use_programs, self._settings.compiled_programs)
+        if any(map(_needs_programs, self._backends)):
+            await loop.run_in_executor(self._lanes[0], programs)
+        at_once = [name for name in self._backends if name not in self._apart]
+        self._sizes = await loop.run_in_executor(self._lanes[0], pool.sizes_of, at_once)
+        return asyncio.create_task(self._load()) if self._apart else None
+
+    async def _load(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sizes |= await loop.run_in_executor(self._helpers[0], pool.loaded, self._apart)
 
     def look(self, record: Received) -> Look:
         return looked(record)
@@ -60,32 +71,43 @@ class Execute:
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
         jobs = [wire.decode(value, JobEvent) for value in values]
-        try:
-            answered = await self._run(jobs, values, lane)
-        except BrokenProcessPool:
-            self._lanes[lane] = self._executor(lane)
-            raise
-        found = [wire.decode(value, Proposal) for value in answered]
+        answers: dict[int, bytes] = {}
+        for apart in (False, True):
+            members = [k for k, job in enumerate(jobs) if (job.route.backend in self._apart) is apart]
+            if members:
+                part = [jobs[k] for k in members], [values[k] for k in members]
+                answers |= zip(members, await self._run(*part, lane, apart), strict=True)
+        found = [wire.decode(answers[k], Proposal) for k in range(len(jobs))]
         ended = [advance(job, said.failure) if said.failure else said for job, said in zip(jobs, found, strict=True)]
         return [next_send(event, cause, self._settings.paid.backends) for cause, event in enumerate(ended)]
 
-    async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int) -> list[bytes]:
+    async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int, apart: bool) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
         left = max(job.ref.deadline_at for job in jobs) - time.time()
         seconds = max(LEAST_SECONDS, min(left, self._settings.execute.max_seconds))
         loop = asyncio.get_running_loop()
         try:
-            run = loop.run_in_executor(self._lanes[lane], pool.run_jobs, values)
+            run = loop.run_in_executor((self._helpers if apart else self._lanes)[lane], pool.run_jobs, values)
             return await asyncio.wait_for(run, seconds)
         except TimeoutError:
-            processes.abandon(self._lanes[lane])
-            self._lanes[lane] = self._executor(lane)
+            if apart:
+                processes.abandon(self._helpers[lane])
+                self._helpers[lane] = self._processes(lane)
+            else:
+                processes.abandon(self._lanes[lane])
+                self._lanes[lane] = self._threads(lane)
             failure = Failure("execute", "execution_failed", f"no answer after {seconds:.1f} s")
             return [wire.encode(proposal_of(job, failure)) for job in jobs]
 
     def status(self) -> BackendStatus:
-        return BackendStatus(worker="", target=self._target, backends=self._sizes, at=time.time())
+        there = {name: sizes for name, sizes in self._sizes.items() if not _needs_programs(name) or pool.compiled()}
+        return BackendStatus(worker="", target=self._target, backends=there, at=time.time())
 
     async def stop(self) -> None:
-        for executor in self._lanes:
+        for executor in (*self._lanes, *self._helpers):
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _needs_programs(name: str) -> bool:
+    """Whether a backend runs programs that have to be compiled once."""
+    return name.startswith(("jax.", "bifurcation"))

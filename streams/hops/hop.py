@@ -36,7 +36,7 @@ class Handler(Protocol):
     """One stage's work. Made once a worker; `start` before it takes partitions, `stop` after the last batch."""
 
     async def start(self) -> asyncio.Task[None] | None:
-        """Until it can handle what comes. What is returned is still being made ready, for a part of it that waits."""
+        """Until it can handle what comes. What is returned goes on behind, and ends the worker where it fails."""
         ...
 
     def look(self, record: Received) -> Look:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from qmosaic.backends.base import Backend
-from qmosaic.backends.registry import create
+from qmosaic.backends.registry import create, target_of
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import Encoded, Incumbent, JobEvent, Reduced
@@ -21,24 +21,28 @@ _backends = threading.local()
 """Instances by name; each thread has its own, since a backend is used by one at a time."""
 
 
-def use_compilation_cache(directory: str) -> None:
-    """Keep compiled JAX programs on disk between runs, however quickly they were compiled."""
-    from jax import config
+def use_programs(folder: Path, waits: bool = False) -> None:
+    """Compiled JAX programs from the folder; `waits`: what is not there is compiled here, before anything else."""
+    from qmosaic.backends.on_jax import programs
 
-    set_option: Any = config.update  # ships without annotations
-
-    set_option("jax_compilation_cache_dir", directory)
-    set_option("jax_persistent_cache_min_compile_time_secs", 0.0)
-    set_option("jax_persistent_cache_min_entry_size_bytes", -1)
+    programs.store(folder, waits=waits)
 
 
-def warm_reduce(settings: Settings, slow: bool) -> None:
-    """Compile, or load, what the reduce stage uses, before it takes partitions; `slow`: in its process."""
-    use_compilation_cache(str(settings.compilation_cache))
+def compile_all(settings: Settings) -> None:
+    """Compile what is usual, what small problems need first, and say that it is done."""
+    use_programs(settings.compiled_programs, waits=True)
+    from qmosaic.backends.on_jax import programs
     from qmosaic.processors.families.registry import FAMILIES
 
-    for family in FAMILIES.values():
-        family.warm_up(settings.reduce.layers, slow)
+    names = [name for names in settings.execute.backends.values() for name in names]
+    for slow in (False, True):
+        for family in FAMILIES.values():
+            family.warm_up(settings.reduce.layers, slow)
+        if not slow:
+            for name in names:
+                if target_of(name) != "quantum":  # those hold no programs
+                    create(name).warm_up()
+    programs.completed()
 
 
 def run_reduce(values: Sequence[bytes], settings: ReduceSettings, now: float) -> list[tuple[Incumbent, Reduced | None]]:
@@ -54,15 +58,27 @@ def run_reduce(values: Sequence[bytes], settings: ReduceSettings, now: float) ->
     )
 
 
-def warm_execute(names: Sequence[str], cache: str) -> dict[str, dict[Kind, int]]:
-    """Load and warm the backends; what they are called and the largest kernel each takes, by kind."""
-    if any(name.startswith("jax.") for name in names):
-        use_compilation_cache(cache)
+def sizes_of(names: Sequence[str]) -> dict[str, dict[Kind, int]]:
+    """Load the backends: what they are called and the largest kernel each takes, by kind. Raises BackendError."""
     for name in names:
         if _backend(name).capabilities.paid:
             raise BackendError(f"{name} is paid", place="execute.backends", remedy="Name it in paid.backends.")
-        _backend(name).warm_up()
     return {name: _backend(name).capabilities.sizes for name in names}
+
+
+def loaded(names: Sequence[str]) -> dict[str, dict[Kind, int]]:
+    """The same, and what would make a first job slow is done."""
+    sizes = sizes_of(names)
+    for name in names:
+        _backend(name).warm_up()
+    return sizes
+
+
+def compiled() -> bool:
+    """Whether all usual programs are."""
+    from qmosaic.backends.on_jax import programs
+
+    return programs.complete()
 
 
 def run_jobs(values: Sequence[bytes]) -> list[bytes]:

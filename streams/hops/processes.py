@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
-import signal
 import sys
 import threading
-from collections.abc import Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import suppress
-from multiprocessing import get_context, parent_process
+from functools import partial
 from pathlib import Path
+
+from qmosaic.streams.hops.helpers import Helpers
 
 NICE = 10
 """What large work adds to its niceness: a tenth of the processor, while small work wants all of it."""
-
-
-def stay_with_parent() -> None:
-    """A pool's process ignores Ctrl-C (its parent drains it) and ends when its parent does, even by kill -9.
-
-    It knows by the pipe that it was given its task by: the other end closes with the parent, also one that is gone
-    before anybody looks, which its pid asked for here could not tell.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is None:
-        return  # nobody's: called in a process of its own
-
-    def watch() -> None:
-        parent.join()
-        os._exit(0)
-
-    with suppress(OSError):
-        # SIGIO, which ends a process: a thread would wait while a task holds Python's lock.
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
-    threading.Thread(target=watch, name="stay-with-parent", daemon=True).start()
 
 
 def lower_priority() -> None:
@@ -65,25 +43,38 @@ def cpu_seconds(roots: Iterable[int]) -> dict[int, float]:
     return total
 
 
-def foreground(processes: int) -> Executor:
-    """Processes for what holds Python's lock. Spawned: a forked child would inherit sockets and JAX's threads."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=stay_with_parent)
+def foreground(processes: int, setup: Callable[[], object] | None = None) -> Helpers:
+    """Processes for what holds Python's lock, of the worker's own priority; `setup()` is the first thing they do."""
+    return Helpers(processes, partial(_made_ready, os.nice(0), setup))
+
+
+def background(processes: int, setup: Callable[[], object] | None = None) -> Helpers:
+    """The same, at lower priority: for what takes seconds."""
+    return Helpers(processes, partial(_background, os.nice(0), setup))
 
 
 def abandon(executor: Executor) -> None:
     """Give an executor up with what it is doing. Its processes are killed; a thread ends when it ends."""
-    for process in list((getattr(executor, "_processes", None) or {}).values()):  # Python 3.14: kill_workers
-        process.kill()
+    if isinstance(executor, Helpers):
+        executor.kill()
     executor.shutdown(wait=False, cancel_futures=True)
 
 
-def background(processes: int) -> Executor:
-    """The same, at lower priority: for what takes seconds."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_stay_in_background)
+def _made_ready(nice: int, setup: Callable[[], object] | None) -> None:
+    os.nice(nice - os.nice(0))
+    if setup is not None:
+        setup()
 
 
-def _stay_in_background() -> None:
-    stay_with_parent()
+def _background(nice: int, setup: Callable[[], object] | None) -> None:
+    os.nice(nice - os.nice(0))
+    stay_in_background()
+    if setup is not None:
+        setup()
+
+
+def stay_in_background() -> None:
+    """This process goes behind all others from now on."""
     os.nice(NICE)
     # Linux shares a processor out by session first and by niceness second (sched(7), "The autogroup feature"): in the
     # workers' session this would take from the broker, which has its own, as much as they do all together.
@@ -94,20 +85,17 @@ def _stay_in_background() -> None:
         os.sched_setaffinity(0, cores - {min(cores)})  # one core is always free for what takes milliseconds
 
 
-def confined(processes: int, memory_bytes: int) -> Executor:
+def confined(processes: int, memory_bytes: int) -> Helpers:
     """Background processes that may take `memory_bytes` beyond what they have at their start, the families imported.
 
     Beyond, an allocation raises MemoryError in the task, which its future raises; what cannot bear that (a library in
     C++) ends the process: BrokenProcessPool. Nothing is dumped. No limit where the system knows none (macOS).
     """
-    return ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_confine, initargs=(memory_bytes,)
-    )
+    return background(processes, partial(_confine, memory_bytes))
 
 
 def _confine(memory_bytes: int) -> None:
-    _stay_in_background()
-    from qmosaic.processors.families import registry  # noqa: F401 - before the count
+    from qmosaic.processors import terminal  # noqa: F401 - with every family, before the count
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 from qmosaic.codecs.events.hops import Incumbent, Reduced
 from qmosaic.processors.families.base import QUICK, SLOW
@@ -31,30 +31,21 @@ class Reduce:
         self._lanes = [self._executor(lane) for lane in range(len(LANES) + 1)]
 
     def _executor(self, lane: int) -> Executor:
-        in_thread = lane < 2
-        return ThreadPoolExecutor(1, thread_name_prefix="reduce") if in_thread else processes.background(1)
+        if lane < 2:
+            return ThreadPoolExecutor(1, thread_name_prefix="reduce")
+        return processes.background(1, partial(jobs.use_programs, self._settings.compiled_programs))
 
-    async def start(self) -> asyncio.Task[None]:
-        """Small problems do not wait for the programs of the large: after a crash that is most of the time."""
-        large = asyncio.create_task(self._start_large())
-        await asyncio.get_running_loop().run_in_executor(self._lanes[0], jobs.warm_reduce, self._settings, False)
-        return large
-
-    async def _start_large(self) -> None:
-        """In the processes that large problems wait for. What the first has compiled, the second finds in the cache."""
-        for lane in self._lanes[2:]:
-            await asyncio.get_running_loop().run_in_executor(lane, jobs.warm_reduce, self._settings, True)
+    async def start(self) -> None:
+        """Programs are loaded when they are used first. What is not compiled yet takes a way without a compiler."""
+        folder = self._settings.compiled_programs
+        await asyncio.get_running_loop().run_in_executor(self._lanes[0], jobs.use_programs, folder)
 
     def look(self, record: Received) -> Look:
         return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
-        try:
-            pairs = await self._run(values, lane)
-        except BrokenProcessPool:
-            self._lanes[lane] = self._executor(lane)
-            raise
+        pairs = await self._run(values, lane)
         out: list[Send] = []
         for cause, (incumbent, reduced) in enumerate(pairs):
             ref = incumbent.ref

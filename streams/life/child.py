@@ -1,4 +1,6 @@
-"""The process of one worker: `python -m qmosaic.streams.life.child STAGE INSTANCE FD`. Started by the supervisor."""
+"""The process of one worker, as the supervisor starts it: a fork of its zygote, or by
+`python -m qmosaic.streams.life.child STAGE INSTANCE FD`.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,12 @@ class _OnceInAWhile(logging.Filter):
 
 
 def main() -> None:
+    """A process of its own making."""
+    run(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+
+
+def run(name: str, instance: str, fd: int) -> None:
     """Run until told to stop. Exit codes: 0 stopped, 1 ended by an error (start me again)."""
-    name, instance, fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
     # Several processes share one GPU: each takes what it needs, and not three quarters at its start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     pacing.install()

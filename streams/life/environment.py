@@ -51,5 +51,10 @@ def of_worker(environ: Mapping[str, str], stage: str, settings: Settings) -> dic
     return {**chosen, "PYTHONWARNINGS": f"{warnings},{QUIET}" if warnings else QUIET}
 
 
+def of_all(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the workers get of whom `environment` says nothing, `execute.paid` apart."""
+    return of_worker(environ, "encode", Settings())
+
+
 def _chosen(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if any(fnmatchcase(key, name) for name in names)}

@@ -16,16 +16,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
 import msgspec
 
+from qmosaic.backends.on_jax.kept import is_complete
 from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.text import shown
 from qmosaic.streams.hops.processes import cpu_seconds
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.life.broker import EmbeddedBroker
-from qmosaic.streams.life.environment import of_worker
+from qmosaic.streams.life.environment import of_all, of_worker
 from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, scratch
+from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
 from qmosaic.streams.life.retention import keep_forgetting
 from qmosaic.streams.life.topics import create_topics
 from qmosaic.streams.settings import EMBEDDED, Settings
@@ -37,6 +40,7 @@ PROGRESS_SECONDS = 5.0  # of a processor, taken by a worker and its processes; o
 LOOK_SECONDS, SAY_SECONDS = 1.0, 15.0
 LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
+COMPILER_STARTS = 3
 HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
 STEADY_SECONDS = 30.0  # a worker that ran this long starts again without a pause
 LONGEST_PAUSE = 10.0
@@ -48,7 +52,7 @@ class Child:
 
     stage: str
     instance: str
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
     line: socket.socket | None = None
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
@@ -78,6 +82,7 @@ class Supervisor:
         self.broker: EmbeddedBroker | None = None
         self._watches: list[asyncio.Task[None]] = []
         self._open = ExitStack()
+        self._forks = Forks({})
         counts = scale or {}
         if not settings.paid.backends:
             stages = [stage for stage in stages if stage != PAID]
@@ -97,32 +102,93 @@ class Supervisor:
         await self.stop()
 
     async def start(self) -> None:
-        """Broker, topics, workers; returns when every worker has its partitions. Raises BrokerError, SettingsError."""
+        """Broker, topics, workers; returns when a problem would be answered. Raises BrokerError, SettingsError."""
         data = Path(self.settings.data_dir)
         make_data_folder(data)
         if self._logs is not None:
             make_private(self._logs)
         if self.settings.broker == EMBEDDED:
+            os.environ[pacing.VARIABLE] = str(self._open.enter_context(scratch()))
+            self._open.callback(os.environ.pop, pacing.VARIABLE, None)
+        self._forks = Forks(of_all(os.environ))
+        if SUPPORTED:
+            with self._words("zygote") as words:
+                await self._forks.start(words.fileno())  # it imports while the broker starts
+        if self.settings.broker == EMBEDDED:
             self.broker = EmbeddedBroker(data / "broker", self.settings.embedded_port)
             self.broker.start()  # on the main thread: the broker ends when the thread that started it does
             self.settings = msgspec.structs.replace(self.settings, broker=self.broker.address)
             self._tell(f"embedded broker at {self.broker.address}")
-            os.environ[pacing.VARIABLE] = str(self._open.enter_context(scratch()))
-            self._open.callback(os.environ.pop, pacing.VARIABLE, None)
             self._watches.append(asyncio.create_task(self._keep_broker(self.broker), name="broker"))
         if self._create:
             await create_topics(self.settings)
         if self.broker is not None:
             self._watches.append(asyncio.create_task(keep_forgetting(self.settings), name="retention"))
         self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))
-        for child in self.children:
-            child.environment = of_worker(os.environ, child.stage, self.settings)
-            child.task = asyncio.create_task(self._keep(child), name=child.instance)
-        await self._until_ready()
+        await self._start_workers()
+        needed = "jax" in shared_by(self.settings, [child.stage for child in self.children]).values()
+        if needed and not is_complete(self.settings.compiled_programs):
+            self._tell("some programs are still to be compiled; that is done behind, and takes a minute or two")
+            self._watches.append(asyncio.create_task(self._compile(), name="compile"))
+        await self._until_ready(self._at_once())
 
-    async def _until_ready(self) -> None:
+    async def _start_workers(self) -> None:
+        """First those that need the least, then what the others share is imported, once."""
+        shared = shared_by(self.settings, [child.stage for child in self.children])
+        for name in ("", *dict.fromkeys(shared.values())):
+            if name and SUPPORTED:
+                await self._forks.load(name)
+            for child in self.children:
+                if shared.get(child.stage, "") == name:
+                    child.environment = of_worker(os.environ, child.stage, self.settings)
+                    child.task = asyncio.create_task(self._keep(child), name=child.instance)
+            await asyncio.sleep(0)  # they ask for their processes in this order
+
+    def _words(self, name: str) -> IO[Any]:
+        """Where a process writes what it has to say: its log, or our own standard error."""
+        if self._logs is None:
+            return os.fdopen(os.dup(sys.stderr.fileno()), "w")
+        return open_log(self._logs / f"{name}.log")
+
+    async def _compile(self) -> None:
+        """What is not compiled yet, behind all else. What it has compiled is there for all, at once and for ever."""
+        began = time.monotonic()
+        for _ in range(COMPILER_STARTS):
+            ours, theirs = socket.socketpair()
+            with ours, self._words("compile") as words:
+                with theirs:
+                    process = await asyncio.create_subprocess_exec(
+                        *(sys.executable, "-m", "qmosaic.streams.life.compile", str(theirs.fileno())),
+                        stdin=asyncio.subprocess.DEVNULL,
+                        stdout=words,
+                        stderr=words,
+                        pass_fds=[theirs.fileno()],
+                        env=of_all(os.environ),
+                        umask=UMASK,
+                    )
+                await asyncio.get_running_loop().run_in_executor(None, ours.sendall, _line_of(self.settings))
+                code = await process.wait()
+            if code == 0:
+                self._tell(f"all programs are compiled, after {time.monotonic() - began:.0f} s")
+                return
+            self._tell(f"the compiler ended with {code}")
+
+    async def all_ready(self) -> None:
+        """Until every worker has its partitions, and all programs are compiled. Raises BrokerError."""
+        await self._until_ready(self.children)
+        for watch in self._watches:
+            if watch.get_name() == "compile":
+                await watch
+
+    def _at_once(self) -> list[Child]:
+        """Those without whom no problem would be answered: Cirq may be loaded behind, if there are other backends."""
+        shared = shared_by(self.settings, [child.stage for child in self.children])
+        early = [child for child in self.children if shared.get(child.stage) != "cirq"]
+        return early if any(child.stage.startswith("execute.") for child in early) else self.children
+
+    async def _until_ready(self, wanted: Sequence[Child]) -> None:
         looked = said = time.monotonic()
-        while late := [child for child in self.children if not child.is_ready.is_set()]:
+        while late := [child for child in wanted if not child.is_ready.is_set()]:
             for child in late:
                 if child.task is not None and child.task.done():
                     child.task.result()  # it cannot even be spawned
@@ -159,6 +225,7 @@ class Supervisor:
                 child.task.cancel()  # nobody is started again
         for child in self.children:
             await self._end(child)
+        await self._forks.stop()
         if self.broker is not None:
             await asyncio.to_thread(self.broker.stop)
         self._trim_logs()
@@ -203,35 +270,36 @@ class Supervisor:
         _hang_up(child)
         child.line, theirs = socket.socketpair()
         child.line.setblocking(False)
-        log = None
-        if self._logs is not None:
-            log = open_log(self._logs / f"{child.instance}.log")
+        log = self._words(child.instance)
         try:
-            child.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "qmosaic.streams.life.child",
-                child.stage,
-                child.instance,
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log or sys.stderr,
-                stderr=log or sys.stderr,
-                pass_fds=[theirs.fileno()],
-                env=child.environment,
-                umask=UMASK,
-            )
+            child.process = await self._made(child, theirs.fileno(), log.fileno())
         finally:
             theirs.close()
-            if log is not None:
-                log.close()
+            log.close()
         child.starts += 1
         child.started_at = child.progress_at = time.monotonic()
         child.progress_cpu = 0.0
         loop = asyncio.get_running_loop()
         with suppress(OSError):  # it has ended by now
-            await loop.sock_sendall(child.line, msgspec.json.encode(self.settings) + b"\n")
+            await loop.sock_sendall(child.line, _line_of(self.settings))
         loop.add_reader(child.line, self._heard, child, child.line)
+
+    async def _made(self, child: Child, line: int, words: int) -> Process:
+        """A fork of the zygote, or, where there is none for it, a new interpreter."""
+        if self._forks.fits(child.environment):
+            try:
+                return await self._forks.worker(child.stage, child.instance, line, words)
+            except ZygoteError as error:
+                self._tell(f"{child.instance} is started without a zygote: {error}")
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "qmosaic.streams.life.child", child.stage, child.instance, str(line)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+            pass_fds=[line],
+            env=child.environment,
+            umask=UMASK,
+        )
 
     def _heard(self, child: Child, line: socket.socket) -> None:
         data = b""
@@ -255,6 +323,23 @@ class Supervisor:
                     process.kill()
                 await process.wait()
         _hang_up(child)
+
+
+def shared_by(settings: Settings, stages: Sequence[str]) -> dict[str, str]:
+    """By stage, what its workers need besides what all need, in the order in which it should be imported."""
+    found = {"reduce": "jax"}
+    for target, names in settings.execute.backends.items():
+        if any(name.startswith(("jax.", "bifurcation")) for name in names) and target != "classical":
+            found[f"execute.{target}"] = "jax"
+    for target, names in settings.execute.backends.items():
+        if target == "quantum" and any("cirq." in name for name in names):
+            found[f"execute.{target}"] = "cirq"
+    return {stage: name for stage, name in found.items() if stage in stages}
+
+
+def _line_of(settings: Settings) -> bytes:
+    """The first line on a lifeline."""
+    return msgspec.json.encode(settings) + b"\n"
 
 
 def _hang_up(child: Child) -> None:

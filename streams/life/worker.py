@@ -130,7 +130,9 @@ class Worker:
             for _ in range(self.stage.concurrency)
         ]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
-        background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline, rest))))
+        background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline))))
+        if rest is not None:
+            background.append(asyncio.create_task(self._guard(rest)))
         self.app.finalize()
         await self.app.start()
         stopping = asyncio.create_task(lifeline.wait())
@@ -316,8 +318,8 @@ class Worker:
     def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
         return put_aside(self.stage.name, self.settings, record, error, self._clock())
 
-    async def _tell_ready(self, lifeline: Lifeline, rest: asyncio.Task[None] | None) -> None:
-        """The supervisor, once there are partitions and everything is warm; what is warm works before."""
+    async def _tell_ready(self, lifeline: Lifeline) -> None:
+        """The supervisor, once there are partitions."""
         loop, assigned = asyncio.get_running_loop(), asyncio.Event()
 
         def tell(*_: Any, **__: Any) -> None:
@@ -325,8 +327,6 @@ class Worker:
 
         self.app.on_partitions_assigned.connect(tell, weak=False)
         await assigned.wait()
-        if rest is not None:
-            await rest
         lifeline.ready()
 
     async def _tell_status(self) -> None:

@@ -67,6 +67,7 @@ def pipeline(settings: Settings, stages: Sequence[str], scale: dict[str, int] | 
     running = Pipeline(settings, stages, scale, Path(settings.data_dir) / "logs")
     try:
         running.call(running.supervisor.start())
+        running.call(running.supervisor.all_ready())
         yield running
     finally:
         running.stop()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qmosaic.backends.clifford import tableau
+from qmosaic.backends.on_jax import programs
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.models.bundle import Bundle, bundle
 from qmosaic.codecs.models.circuit import Circuit
@@ -57,7 +58,7 @@ def _simulated(task: Task, circuit: Circuit, going_on: Callable[[], bool]) -> tu
     if circuit.qubits > MAX_QUBITS:
         reason = f"{circuit.qubits} qubits and not Clifford: a reference needs {MAX_QUBITS} qubits at most"
         return NONE, bundle(reason=reason)
-    by_cirq = task.target == "gpu"
+    by_cirq = task.target == "gpu" or not programs.may_be_called()
     if by_cirq and len(circuit.operations) * 2**circuit.qubits * SECONDS_PER_AMPLITUDE > task.seconds:
         raise TimeoutError
     if circuit.observables:

@@ -14,7 +14,6 @@ costs on the n^3 / 24 terms of the polynomial.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32
 
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.labs.sequences import energy, flips
@@ -88,7 +88,8 @@ def search(n: int, seed: int, seconds: float, clock: Callable[[], float]) -> Int
     champion, lowest, agreed = np.ones(n, np.int8), np.inf, 0
     steps, enough = 0.0, EFFORT * GROWTH ** (n - 40)
     while agreed < AGREE or steps < enough:
-        ends = walks((1 - 2 * rng.integers(0, 2, (WALKS, n))).astype(np.int8), int(rng.integers(2**32)))
+        first, seed = (1 - 2 * rng.integers(0, 2, (WALKS, n))).astype(np.int8), int(rng.integers(2**32))
+        ends = walks(first, seed) if _walks.ready(*_arguments(first, seed)) else plain_walks(first, seed)
         energies = energy(ends.astype(np.int64))
         if energies.min() < lowest:
             champion, lowest, agreed = ends[energies.argmin()], energies.min(), 0
@@ -106,15 +107,37 @@ def size_of(n: int) -> int:
 
 def walks(first: Sequences, seed: int) -> Sequences:
     """The best sequence on each walk's way, its start included."""
+    return np.asarray(_walks(*_arguments(first, seed)))[: first.shape[1]].T.astype(np.int8)
+
+
+def _arguments(first: Sequences, seed: int) -> tuple[Any, ...]:
     n = first.shape[1]
     size = size_of(n)
     padded = np.zeros((size, WALKS), np.float32)
     padded[:n] = first.T
-    best = _walks(padded, np.int32(n), np.uint32(seed), STEPS * size)
-    return np.asarray(best)[:n].T.astype(np.int8)
+    return padded, np.int32(n), np.uint32(seed), STEPS * size
 
 
-@partial(jax.jit, static_argnums=3)
+def plain_walks(first: Sequences, seed: int) -> Sequences:
+    """The same in NumPy, of fewer steps, while there is no program."""
+    n, rows = first.shape[1], np.arange(len(first))
+    spins = first.astype(np.int64)
+    tenures = 1 + n // 10 + np.random.default_rng(seed).integers(0, max(2, n // 4), (n, len(first)))
+    value = energy(spins)
+    lowest, best, until = value.copy(), spins.copy(), np.zeros(first.shape, np.int64)
+    for moment in range(n):
+        change = flips(spins)
+        allowed = (until <= moment) | (value[:, None] + change < lowest[:, None])
+        flip = np.where(allowed, change, np.iinfo(np.int64).max).argmin(axis=1)
+        value += change[rows, flip]
+        spins[rows, flip] *= -1
+        until[rows, flip] = moment + 1 + tenures[moment]
+        better = value < lowest
+        lowest[better], best[better] = value[better], spins[better]
+    return best.astype(np.int8)
+
+
+@program(static_argnums=3)
 def _walks(first: Float32[Array, "n r"], length: Any, seed: Any, steps: int) -> Float32[Array, "n r"]:
     size, replicas = first.shape
     place = jnp.arange(size, dtype=jnp.int32)[:, None]

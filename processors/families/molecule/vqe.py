@@ -175,17 +175,19 @@ def _programs() -> tuple[Any, Any]:
     import jax
     import jax.numpy as jnp
 
+    from qmosaic.backends.on_jax.programs import program
+
     def exponential(psi: Any, angle: Any, partner: Any, sign: Any) -> Any:
         return psi + jnp.sin(angle) * sign * psi[partner] + (jnp.cos(angle) - 1) * sign * sign * psi
 
-    @jax.jit
+    @program
     def forward(psi: Any, count: Any, theta: Any, partners: Any, signs: Any) -> Any:
         def step(k: Any, psi: Any) -> Any:
             return exponential(psi, theta[k], partners[k], signs[k])
 
         return jax.lax.fori_loop(0, count, step, psi)
 
-    @jax.jit
+    @program
     def backward(psi: Any, phi: Any, count: Any, theta: Any, partners: Any, signs: Any) -> Any:
         def step(back: Any, carry: Any) -> Any:
             psi, phi, slopes = carry
@@ -197,6 +199,26 @@ def _programs() -> tuple[Any, Any]:
         return jax.lax.fori_loop(0, count, step, (psi, phi, jnp.zeros_like(theta)))[2]
 
     return forward, backward
+
+
+def _exponential(psi: Any, angle: Any, partner: Any, sign: Any) -> Any:
+    return psi + np.sin(angle) * sign * psi[partner] + (np.cos(angle) - 1) * sign * sign * psi
+
+
+def _plain_forward(psi: Any, count: int, theta: Any, partners: Any, signs: Any) -> Any:
+    """The same in NumPy, while there is no program."""
+    partners, signs = np.asarray(partners), np.asarray(signs)
+    for k in range(count):
+        psi = _exponential(psi, theta[k], partners[k], signs[k])
+    return psi
+
+
+def _plain_backward(psi: Any, phi: Any, count: int, theta: Any, partners: Any, signs: Any) -> Any:
+    partners, signs, slopes = np.asarray(partners), np.asarray(signs), np.zeros_like(theta)
+    for k in reversed(range(count)):
+        slopes[k] = 2 * np.dot(phi, signs[k] * psi[partners[k]])
+        psi, phi = (_exponential(each, -theta[k], partners[k], signs[k]) for each in (psi, phi))
+    return slopes
 
 
 def _bucket(value: int, sizes: tuple[int, ...]) -> int:
@@ -250,6 +272,10 @@ class Ansatz:
         with jax.enable_x64(True):
             if self._placed is None:
                 self._placed = jax.device_put((self._partners, self._signs))
+            plain = not forward.ready(self._start, k, angles, *self._placed)
+            plain = plain or not backward.ready(self._start, self._start, k, angles, *self._placed)
+            if plain:
+                forward, backward = _plain_forward, _plain_backward
             psi = np.array(forward(self._start, k, angles, *self._placed))
             phi = np.zeros(self._size)
             phi[:d] = self.space.hamiltonian @ psi[:d]

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Float64, Int64, UInt32
 
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.processors.families.portfolio.universe import Selection, Universe
 
 ASSETS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -178,6 +179,16 @@ def improve(
     seeds: Sequence[int],
 ) -> list[Selections]:
     """One round for universes of one size, at most `width_of` it: the best selection on each replica's way."""
+    arguments = _arguments(universes, padded, starts, seeds)
+    if not _tabu.ready(*arguments):  # downhill alone, while there is no program
+        return [np.array([one.descended(row) for row in rows]) for one, rows in zip(universes, starts, strict=True)]
+    best = np.asarray(_tabu(*arguments))
+    return [rows[:, : universe.m] for rows, universe in zip(best, universes, strict=False)]
+
+
+def _arguments(
+    universes: Sequence[Universe], padded: Sequence[Padded], starts: Sequence[Selections], seeds: Sequence[int]
+) -> tuple[Any, ...]:
     n = len(padded[0].returns)
     chosen = np.zeros((len(starts), REPLICAS, n), bool)
     room = np.zeros((len(starts), REPLICAS, n), np.float32)  # none for what is padding
@@ -187,16 +198,11 @@ def improve(
         space[:, : universe.m] = [rooms[int(k)] for k in start.sum(axis=1)]
     idle = [0] * (width_of(n) - len(starts))  # the first one again
     index = np.array([*range(len(starts)), *idle])
-    best = _tabu(
-        *(np.stack(arrays)[index] for arrays in zip(*padded, strict=True)),
-        chosen[index],
-        room[index],
-        np.array(seeds, np.uint32)[index],
-    )
-    return [rows[:, : universe.m] for rows, universe in zip(np.asarray(best), universes, strict=False)]
+    arrays = (np.stack(arrays)[index] for arrays in zip(*padded, strict=True))
+    return *arrays, chosen[index], room[index], np.array(seeds, np.uint32)[index]
 
 
-@jax.jit
+@program
 def _tabu(
     covariance: Float32[Array, "b n n"],
     returns: Float32[Array, "b n"],

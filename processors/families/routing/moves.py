@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from qmosaic.backends.on_jax.programs import program
 from qmosaic.processors.families.routing.tours import Ask
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -51,15 +50,16 @@ def _kinds() -> list[tuple[int, int]]:
 KINDS = np.array(_kinds())
 
 
-@partial(jax.jit, static_argnames="directed")
-def _scores(A: Any, free: Any, route: Any, demand: Any, room: Any, count: Any, directed: bool) -> tuple[Any, Any]:
+def _scores_by(
+    xp: Any, A: Any, free: Any, route: Any, demand: Any, room: Any, count: Any, directed: bool
+) -> tuple[Any, Any]:
     """Change of the length by every exchange (N, N) and every re-ordered window (N, kinds); inf where there is none.
 
     `A`: distances between places (N, N); `free`: places that are no depot; `count`: places in use. Moves that
-    change no leg count a large number, so that they come last.
+    change no leg count a large number, so that they come last. `xp`: jax.numpy, or numpy.
     """
     size = len(A)
-    p = jnp.arange(size)
+    p = xp.arange(size)
     before, after = (p - 1) % count, (p + 1) % count
     unchanging = A.max() * 8 + 1
 
@@ -71,32 +71,31 @@ def _scores(A: Any, free: Any, route: Any, demand: Any, room: Any, count: Any, d
     allowed = (p[:, None] < p[None, :]) & (gap >= 2) & (count - gap >= 2) & free[:, None] & free[None, :]
     allowed &= (route[:, None] == route[None, :]) | ((heavier <= room[:, None]) & (-heavier <= room[None, :]))
     alone = ~free[before] & ~free[after]
-    exchange += jnp.where(alone[:, None] & alone[None, :], unchanging, 0.0)
-    exchange = jnp.where(allowed, exchange, jnp.inf)
+    exchange += xp.where(alone[:, None] & alone[None, :], unchanging, 0.0)
+    exchange = xp.where(allowed, exchange, xp.inf)
 
-    inside = (p[:, None] + jnp.arange(WINDOW)) % count
-    open_ = jnp.cumprod(free[inside], axis=1)
+    inside = (p[:, None] + xp.arange(WINDOW)) % count
+    open_ = xp.cumprod(free[inside], axis=1)
     # the legs inside a window of each length, turned round
     turned = A[inside[:, 1:], inside[:, :-1]] - A[inside[:, :-1], inside[:, 1:]]
-    turned = jnp.concatenate([jnp.zeros((size, 1)), jnp.cumsum(turned, axis=1)], axis=1)
+    turned = xp.concatenate([xp.zeros((size, 1)), xp.cumsum(turned, axis=1)], axis=1)
     length, carried = KINDS.T
     whole = carried == 0  # reversed
     begin = inside[:, np.where(whole, length - 1, carried)]
     end = inside[:, np.where(whole, 0, carried - 1)]
     first, last = inside[:, :1], inside[:, length - 1]
     left, right = before[:, None], (p[:, None] + length) % count
-    within = jnp.where(whole, turned[:, length - 1], A[last, first] - A[end, begin])
+    within = xp.where(whole, turned[:, length - 1], A[last, first] - A[end, begin])
     change = A[left, begin] + A[end, right] - A[left, first] - A[last, right] + within
     same = (left == right) | (~free[left] & ~free[right])
-    change += jnp.where(whole & same & (not directed), unchanging, 0.0)
+    change += xp.where(whole & same & (not directed), unchanging, 0.0)
     fitting = (p[:, None] < count) & (length < count) & (open_[:, length - 1] > 0)
-    return exchange, jnp.where(fitting, change, jnp.inf)
+    return exchange, xp.where(fitting, change, xp.inf)
 
 
-@jax.jit
-def _interactions(A: Any, blocks: Any, count: Any) -> Any:
+def _interactions_by(xp: Any, A: Any, blocks: Any, count: Any) -> Any:
     """What two moves change beyond the sum of both, (K, K): the legs between a block of one and one of the other."""
-    first, last, begin, end = jnp.moveaxis(blocks, -1, 0)  # each (K, 2)
+    first, last, begin, end = xp.moveaxis(blocks, -1, 0)  # each (K, 2)
     here = first >= 0
 
     def leg(a: Any, b: Any) -> Any:
@@ -105,8 +104,18 @@ def _interactions(A: Any, blocks: Any, count: Any) -> Any:
     touch = ((last[:, None, :, None] + 1) % count == first[None, :, None, :]) & here[:, None, :, None]
     touch &= here[None, :, None, :]
     change = leg(end, begin) - leg(end, first) - leg(last, begin) + leg(last, first)
-    one_way = jnp.where(touch, change, 0.0).sum(axis=(2, 3))
+    one_way = xp.where(touch, change, 0.0).sum(axis=(2, 3))
     return one_way + one_way.T
+
+
+@program(static_argnums=6)
+def _scores(A: Any, free: Any, route: Any, demand: Any, room: Any, count: Any, directed: bool) -> tuple[Any, Any]:
+    return _scores_by(jnp, A, free, route, demand, room, count, directed)
+
+
+@program
+def _interactions(A: Any, blocks: Any, count: Any) -> Any:
+    return _interactions_by(jnp, A, blocks, count)
 
 
 def candidates(ask: Ask, order: Int64[np.ndarray, " p"]) -> tuple[Moves, Float64[np.ndarray, "k k"]]:
@@ -122,9 +131,9 @@ def candidates(ask: Ask, order: Int64[np.ndarray, " p"]) -> tuple[Moves, Float64
         numbers, loads = loads_of(ask, order)
         route[:count], demand[:count] = numbers, ask.fleet.demands[order]
         room[:count] = (ask.fleet.capacity - loads)[numbers]
-    exchange, windows = (
-        np.asarray(x) for x in _scores(A, free, route, demand, room, np.int32(count), directed=ask.directed)
-    )
+    given = A, free, route, demand, room, np.int32(count), ask.directed
+    scored = _scores(*given) if _scores.ready(*given) else _scores_by(np, *given)
+    exchange, windows = (np.asarray(x) for x in scored)
     flat = np.concatenate([exchange.ravel(), windows.ravel()])
     kept = min(CANDIDATES, len(flat))
     best = np.argpartition(flat, kept - 1)[:kept]
@@ -133,7 +142,9 @@ def candidates(ask: Ask, order: Int64[np.ndarray, " p"]) -> tuple[Moves, Float64
     moves = _described(order, best, size, flat[best].astype(np.float64))
     blocks = np.full((CANDIDATES, 2, 4), -1)
     blocks[: len(best)] = moves.blocks
-    pairs = np.asarray(_interactions(A, blocks, np.int32(count)), dtype=np.float64)
+    touching = A, blocks, np.int32(count)
+    found = _interactions(*touching) if _interactions.ready(*touching) else _interactions_by(np, *touching)
+    pairs = np.asarray(found, dtype=np.float64)
     return moves, pairs[: len(best), : len(best)]
 
 

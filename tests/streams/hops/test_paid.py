@@ -29,7 +29,7 @@ from qmosaic.codecs.events.hops import JobEvent, Proposal, Ref, Route
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.models.kernel import pack_kernel
-from qmosaic.streams.hops.jobs import warm_execute
+from qmosaic.streams.hops.jobs import sizes_of
 from qmosaic.streams.hops.paid import ExecutePaid, client_id
 from qmosaic.streams.kafka.connect import producing
 from qmosaic.streams.kafka.names import topic_name
@@ -335,7 +335,7 @@ def test_the_key_is_in_no_log_span_or_setting(running: Pipeline) -> None:
 def test_paid_backends_run_in_their_stage_or_nowhere(vendor: IonqServer) -> None:
     assert "execute.paid" not in [child.stage for child in Supervisor(Settings(), list(STAGES)).children]
     with pytest.raises(BackendError, match=r"paid\.backends"):
-        warm_execute([NAME], "")
+        sizes_of([NAME])
 
 
 @pytest.mark.parametrize("name", ["cirq.statevector", "zne(cirq.density)"])

@@ -87,9 +87,9 @@ def main():
     if {early}:
         # the parent ends as soon as the process exists: before it could ask for anything
         threading.Thread(target=pool.submit, args=(time.sleep, 600)).start()
-        while not pool._processes:
+        while not any(helper._pid for helper in pool._busy):
             time.sleep(0.001)
-        print(*pool._processes, flush=True)
+        print(*(helper._pid for helper in pool._busy), flush=True)
     else:
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit({task})

@@ -1,0 +1,57 @@
+"""The folder that compiled programs are kept in: one a version of the code, of JAX and of the processor.
+
+Without JAX, so that who only wants to know whether anything is to be compiled need not import it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+KEPT_VERSIONS = 4
+"""Folders of other versions that stay, the last used; those of a working copy would be many."""
+COMPLETE = "complete"
+"""A file that says: whatever is usual has been compiled."""
+
+
+def made(folder: Path) -> Path:
+    """The folder of this version, made where it is not there. Raises OSError."""
+    own = folder / _version()
+    own.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.utime(own)
+    with suppress(OSError):
+        others = [each for each in folder.iterdir() if each.is_dir() and each != own]
+        for old in sorted(others, key=lambda each: each.stat().st_mtime)[:-KEPT_VERSIONS]:
+            shutil.rmtree(old, ignore_errors=True)
+    return own
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all that is usual has been compiled, for this version."""
+    return (folder / _version() / COMPLETE).exists()
+
+
+@cache
+def _version() -> str:
+    said = sha256(f"{version('jax')} {version('jaxlib')} {platform.machine()} {_processor()}".encode())
+    said.update(os.environ.get("JAX_PLATFORMS", "").encode() + os.environ.get("XLA_FLAGS", "").encode())
+    root = Path(__file__).resolve().parents[2]
+    for room in ("backends", "processors"):
+        for path in sorted((root / room).rglob("*.py")):
+            text = path.read_bytes()
+            if b"jax" in text:
+                said.update(text)
+    return said.hexdigest()[:16]
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features"))))
+    return platform.processor()

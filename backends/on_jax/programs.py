@@ -1,0 +1,197 @@
+"""Compiled programs that outlive the process: `jax.jit`, with the executables in a folder.
+
+JAX's own compilation cache saves XLA's work alone: each process still traces and lowers every program, a tenth of a
+second each, before it may look for it there. Here what was compiled is found by the name of the function and the
+shapes of its arguments, and is there in 25 ms.
+
+    @program(static_argnums=2)
+    def turned(matrix, states, count): ...
+
+    store(folder)          # once a process; without it programs are compiled and kept in memory, as by `jax.jit`
+    turned(a, b, 3)        # compiled, or loaded
+    turned.ready(a, b, 3)  # whether it need not be compiled now
+
+What lies in the folder is machine code: it is as private as the code itself. A change of the code, of JAX or of the
+processor has a folder of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
+from functools import cache, update_wrapper
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, overload
+
+import jax
+from jax.experimental.serialize_executable import deserialize_and_load, serialize
+
+from qmosaic.backends.on_jax import kept
+
+log = logging.getLogger("qmosaic.programs")
+
+LOOK_SECONDS = 1.0
+"""How long the answer is believed that something is not there yet."""
+
+_tracer: Any = jax.core.Tracer
+_leaves: Any = jax.tree_util.tree_flatten
+
+
+class _Store:
+    """Where this process keeps programs, and whether somebody else is compiling them."""
+
+    folder: Path | None = None
+    waits = True
+    complete = False
+    looked = 0.0
+
+
+def store(folder: Path, *, waits: bool = True) -> None:
+    """Keep programs in a folder, from now on. Raises OSError.
+
+    `waits` False: another process compiles what is usual, and says `completed`; until then `ready` says no about what
+    is not there, and who asks takes another way. A program that is called is compiled all the same.
+    """
+    root = kept.made(folder)
+    _Store.folder, _Store.waits, _Store.complete = root, waits, False
+    # The few programs that cannot be kept here, those of several devices.
+    set_option: Any = jax.config.update
+    set_option("jax_compilation_cache_dir", str(root / "jax"))
+    set_option("jax_persistent_cache_min_compile_time_secs", 0.0)
+    set_option("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def complete() -> bool:
+    """Whether all that is usual has been compiled."""
+    if not _Store.complete and _Store.folder is not None and time.monotonic() - _Store.looked > LOOK_SECONDS:
+        _Store.looked, _Store.complete = time.monotonic(), (_Store.folder / kept.COMPLETE).exists()
+    return _Store.complete
+
+
+def may_be_called() -> bool:
+    """Whether what is usual is compiled, or may be compiled by who calls it."""
+    return _Store.waits or complete()
+
+
+def completed() -> None:
+    """Say so, to all processes."""
+    if _Store.folder is not None:
+        (_Store.folder / kept.COMPLETE).touch()
+
+
+@overload
+def program(function: Callable[..., Any]) -> Program: ...
+@overload
+def program(
+    *, static_argnums: int | tuple[int, ...] = (), donate_argnums: int | tuple[int, ...] = ()
+) -> Callable[[Callable[..., Any]], Program]: ...
+def program(
+    function: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | tuple[int, ...] = (),
+    donate_argnums: int | tuple[int, ...] = (),
+) -> Any:
+    """`jax.jit`, kept in the store. Arguments by position; the function's own name must be its module's alone."""
+    static = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+
+    def made(function: Callable[..., Any]) -> Program:
+        return Program(function, static, donate_argnums)
+
+    return made if function is None else made(function)
+
+
+class Program:
+    """A function that is compiled for each shape of its arguments, once for all processes."""
+
+    def __init__(self, function: Callable[..., Any], static: tuple[int, ...], donated: int | tuple[int, ...]) -> None:
+        update_wrapper(self, function)
+        self._static = frozenset(static)
+        self._jit: Any = jax.jit(function, static_argnums=static, donate_argnums=donated)
+        self._name = f"{function.__module__.removeprefix('qmosaic.')}.{function.__qualname__}".replace(".<locals>", "")
+        self._there: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *args: Any) -> Any:
+        dynamic = [arg for k, arg in enumerate(args) if k not in self._static]
+        leaves, tree = _leaves(dynamic)
+        if any(isinstance(leaf, _tracer) for leaf in leaves) or _devices() > 1:
+            return self._jit(*args)
+        key = self._key(args, leaves, tree)
+        found = self._there.get(key)
+        if found is None:
+            with self._lock:
+                found = self._there.get(key) or self._made(key, args)
+        return found(*dynamic)
+
+    def ready(self, *args: Any) -> bool:
+        """Whether a call with such arguments would not wait for a compiler, or may."""
+        if may_be_called():
+            return True
+        leaves, tree = _leaves([arg for k, arg in enumerate(args) if k not in self._static])
+        key = self._key(args, leaves, tree)
+        place = self._place(key)
+        return key in self._there or (place is not None and place.exists())
+
+    def _key(self, args: tuple[Any, ...], leaves: Iterable[Any], tree: Any) -> Hashable:
+        shapes = tuple((leaf.shape, leaf.dtype.str) if hasattr(leaf, "shape") else type(leaf) for leaf in leaves)
+        return _device(), tuple(args[k] for k in sorted(self._static)), shapes, tree, _wide()
+
+    def _place(self, key: Hashable) -> Path | None:
+        if _Store.folder is None:
+            return None
+        return _Store.folder / f"{self._name}-{sha256(repr(key).encode()).hexdigest()[:24]}"
+
+    def _made(self, key: Hashable, args: tuple[Any, ...]) -> Any:
+        place = self._place(key)
+        found = None if place is None else _loaded(place)
+        if found is None:
+            found = self._jit.lower(*args).compile()
+            if place is not None:
+                _keep(found, place)
+        self._there[key] = found
+        return found
+
+
+def _loaded(place: Path) -> Any:
+    """What was compiled before; None where it is not there, or does not fit after all."""
+    try:
+        return deserialize_and_load(*pickle.loads(place.read_bytes()))  # noqa: S301 - our own folder
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001 - of any kind: it is compiled anew, and what lies there replaced
+        log.warning("%s cannot be loaded and is compiled again: %s", place.name, error)
+        return None
+
+
+def _keep(compiled: Any, place: Path) -> None:
+    """Others may write the same at the same time: a name of its own, then renamed."""
+    own = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        own.write_bytes(pickle.dumps(serialize(compiled)))
+        own.replace(place)
+    except (OSError, NotImplementedError, ValueError) as error:  # a full disk; a program that cannot be kept
+        log.info("%s is not kept: %s", place.name, error)
+        with suppress(OSError):
+            own.unlink()
+
+
+def _wide() -> bool:
+    config: Any = jax.config  # ships without annotations
+    return bool(config.jax_enable_x64)
+
+
+@cache
+def _devices() -> int:
+    return len(jax.devices())
+
+
+@cache
+def _device() -> str:
+    first: Any = jax.devices()[0]
+    return f"{first.platform} {first.device_kind}"
