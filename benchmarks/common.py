@@ -134,6 +134,7 @@ async def pipeline(steady: bool = True, broker: str = EMBEDDED) -> AsyncIterator
         settings = Settings(broker=broker, data_dir=folder, spans_dir=str(data / "spans"))
         tell("starting the pipeline (a first start compiles every program)")
         async with Supervisor(settings, list(STAGES), logs=data / "logs", tell=tell) as up:
+            await up.all_ready()
             async with Client(settings=up.settings) as client:
                 yield up, client
             restarted = [child.instance for child in up.children if child.starts > 1]

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import Parts, Tensor, apply, begun, chunk, flipped, groups, mixed, over_rows, phased
 from qmosaic.backends.on_jax.spread import log2
+from qmosaic.backends.programs import program
 
 SHORT = 2**9
 """Amplitudes."""

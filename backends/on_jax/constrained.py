@@ -18,8 +18,8 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from qmosaic.backends.circuits.qaoa import held, rings
 from qmosaic.backends.on_jax import spread
-from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import Tensor, chunk, over_rows, phased
+from qmosaic.backends.programs import program
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 
 

@@ -19,8 +19,8 @@ from scipy.linalg import hadamard
 
 from qmosaic.backends.circuits.qaoa import held
 from qmosaic.backends.on_jax import spread
-from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import Tensor, apply, groups, halves
+from qmosaic.backends.programs import program
 from qmosaic.codecs.models.polynomial import Monomials, SpinPolynomial
 
 LEAST_QUBITS = 4

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Complex, Float64
 
 from qmosaic.backends.on_jax import spread
-from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.spread import SHARE, WHOLE, divided
 from qmosaic.backends.on_jax.steps import GROUP, Step, Turn, steps
+from qmosaic.backends.programs import program
 from qmosaic.codecs.models.circuit import Circuit, Operation
 
 State = Complex[jax.Array, " N"]

@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from qmosaic.backends.on_jax import spread
-from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.spread import log2
+from qmosaic.backends.programs import program
 
 _barrier: Any = jax.lax.optimization_barrier  # JAX leaves it without types
 GROUP = 4

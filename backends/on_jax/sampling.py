@@ -18,9 +18,9 @@ from qmosaic.backends.on_jax import constrained, qaoa
 from qmosaic.backends.on_jax import costs as jax_costs
 from qmosaic.backends.on_jax.constrained import Ansatz
 from qmosaic.backends.on_jax.costs import Stack
-from qmosaic.backends.on_jax.programs import program
 from qmosaic.backends.on_jax.qaoa import BLOCK, Tensor
 from qmosaic.backends.on_jax.spread import SHARE, SHARE_OF_ROWS, WHOLE, divided, everywhere, here, log2, total
+from qmosaic.backends.programs import program
 
 
 def sample(

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float32, UInt8
 
 from qmosaic.backends.base import Backend, Capabilities, Estimate, Job, Result, check
 from qmosaic.backends.estimates import refuse_memory
-from qmosaic.backends.on_jax.programs import program
+from qmosaic.backends.programs import program
 from qmosaic.backends.solvers.quadratic import quadratised
 from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32
 
-from qmosaic.backends.on_jax.programs import program
+from qmosaic.backends.programs import program
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.spins import tabu as quadratic
 from qmosaic.processors.spins import tabu_plain

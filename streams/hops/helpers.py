@@ -1,8 +1,8 @@
 """Processes that work for a worker: started when there is work, let go when there has been none for a while.
 
 Where the supervisor has a zygote (`life.zygote`) a process is a fork of it, with every library imported: there in
-20 ms, its memory shared. Elsewhere it is a new interpreter. Either way it is asked on one socket, one piece of work at a
-time, and ends with its worker, even by kill -9.
+20 ms, its memory shared. Elsewhere it is a new interpreter. Either way it is asked on one socket, one piece of work
+at a time, and ends with its worker, even by kill -9.
 """
 
 from __future__ import annotations

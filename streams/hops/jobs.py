@@ -23,7 +23,7 @@ _backends = threading.local()
 
 def use_programs(folder: Path, waits: bool = False) -> None:
     """Compiled JAX programs from the folder; `waits`: what is not there is compiled here, before anything else."""
-    from qmosaic.backends.on_jax import programs
+    from qmosaic.backends import programs
 
     programs.store(folder, waits=waits)
 
@@ -31,7 +31,7 @@ def use_programs(folder: Path, waits: bool = False) -> None:
 def compile_all(settings: Settings) -> None:
     """Compile what is usual, what small problems need first, and say that it is done."""
     use_programs(settings.compiled_programs, waits=True)
-    from qmosaic.backends.on_jax import programs
+    from qmosaic.backends import programs
     from qmosaic.processors.families.registry import FAMILIES
 
     names = [name for names in settings.execute.backends.values() for name in names]
@@ -76,7 +76,7 @@ def loaded(names: Sequence[str]) -> dict[str, dict[Kind, int]]:
 
 def compiled() -> bool:
     """Whether all usual programs are."""
-    from qmosaic.backends.on_jax import programs
+    from qmosaic.backends import programs
 
     return programs.complete()
 

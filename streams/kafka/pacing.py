@@ -4,7 +4,8 @@ A Kafka broker holds an empty fetch for `fetch_max_wait_ms`. The embedded one (n
 and aiokafka asks again at once: 4,000 times a second, a core for nothing in every process. Here a consumer
 whose broker answers an empty fetch early rests before it asks again: 1 ms after records, growing to 15 ms when
 nothing comes. The processes that a supervisor started on its own broker need not rest in vain: whoever has
-published rings the *bell* of the topic, a datagram to the socket of each of its consumers, and they wake up.
+published rings the *bell* of the topic, a datagram to the socket of each of its consumers, and they wake up. So they
+may rest longer: two seconds, and a fifth of one where others, who ring no bell, write to what they read.
 A real Kafka never answers early, so nothing changes there.
 """
 
@@ -23,6 +24,9 @@ from weakref import WeakKeyDictionary
 from aiokafka.consumer.fetcher import Fetcher
 
 SHORTEST, LONGEST, GROWTH = 0.001, 0.015, 1.3
+LONGEST_OPEN, LONGEST_RUNG, GROWTH_RUNG = 0.2, 2.0, 8.0
+"""With a bell: of who reads what others write too, and of who reads what only those write who ring it."""
+OPEN = ("problems", "control.commands")
 EARLY = 0.2  # of fetch_max_wait_ms
 VARIABLE = "QMOSAIC_BELL"  # the folder, in the environment of a supervisor's workers
 
@@ -34,10 +38,14 @@ class _Rest:
     """One consumer's patience: how long it rests next, and the socket on which the bell rings."""
 
     def __init__(self, topics: Iterable[str]) -> None:
-        self.seconds = SHORTEST
+        topics = list(topics)
+        self.seconds, self._longest, self._growth = SHORTEST, LONGEST, GROWTH
         self._rung = asyncio.Event()
         folder = os.environ.get(VARIABLE)
         if folder:
+            is_open = any(topic == name or topic.endswith(f".{name}") for topic in topics for name in OPEN)
+            self._longest = LONGEST_OPEN if is_open else LONGEST_RUNG
+            self._growth = GROWTH if is_open else GROWTH_RUNG
             bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             bell.setblocking(False)
             bell.bind(str(Path(folder) / ".".join([f"{os.getpid()}-{bell.fileno()}", *map(_name, topics)])))
@@ -55,7 +63,7 @@ class _Rest:
             await asyncio.wait_for(self._rung.wait(), self.seconds)
             self.seconds = SHORTEST  # it rang: what was published may take a moment to be there
         self._rung.clear()
-        self.seconds = min(LONGEST, self.seconds * GROWTH)
+        self.seconds = min(self._longest, self.seconds * self._growth)
 
 
 async def _paced(self: Any, assignment: Any, node_id: Any, request: Any) -> bool:

@@ -52,7 +52,7 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         consumer_max_fetch_size=record_bytes(settings),
         broker_session_timeout=6.0,
         broker_heartbeat_interval=1.0,
-        broker_commit_interval=0.5,
+        broker_commit_interval=1.0,
         broker_max_poll_interval=600.0,
         stream_wait_empty=False,
         stream_buffer_maxsize=BUFFER,

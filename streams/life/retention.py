@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
@@ -36,22 +39,32 @@ READERS = {
 async def keep_forgetting(settings: Settings) -> None:
     """For ever; a broker that does not answer is asked again later."""
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
         try:
-            await forget(settings)
+            async with admin(settings) as client:
+                done: dict[TopicPartition, int] = {}
+                while True:
+                    await asyncio.sleep(EVERY_SECONDS)
+                    done = await forget(settings, client, done)
         except (BrokerError, KafkaError, TimeoutError, OSError) as error:
             log.debug("what was read is not deleted: %s", error)
+            await asyncio.sleep(EVERY_SECONDS)
 
 
-async def forget(settings: Settings, kept: int = KEPT) -> None:
-    """Delete what lies `kept` records behind the committed offsets. Raises KafkaError, BrokerError, TimeoutError."""
+async def forget(
+    settings: Settings, client: AIOKafkaAdminClient, done: Mapping[TopicPartition, int], kept: int = KEPT
+) -> dict[TopicPartition, int]:
+    """Delete what lies `kept` records behind the committed offsets; up to where, by partition, `done` already.
+
+    Raises KafkaError, BrokerError, TimeoutError.
+    """
     topics = {topic_name(settings, topic): group_id(settings, stage) for topic, stage in READERS.items()}
-    async with admin(settings) as client:
-        before = {}
-        for group in sorted(set(topics.values())):
-            committed = await bounded(client.list_consumer_group_offsets(group), PATIENCE, "reading offsets")
-            for place, said in committed.items():
-                if topics.get(place.topic) == group and said.offset > kept:
-                    before[place] = RecordsToDelete(before_offset=said.offset - kept)
-        if before:
-            await bounded(client.delete_records(before), PATIENCE, "deleting records")
+    until: dict[TopicPartition, int] = {}
+    for group in sorted(set(topics.values())):
+        committed = await bounded(client.list_consumer_group_offsets(group), PATIENCE, "reading offsets")
+        for place, said in committed.items():
+            if topics.get(place.topic) == group and said.offset > kept:
+                until[place] = said.offset - kept
+    news = {place: RecordsToDelete(before_offset=at) for place, at in until.items() if done.get(place) != at}
+    if news:
+        await bounded(client.delete_records(news), PATIENCE, "deleting records")
+    return until

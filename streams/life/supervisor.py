@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
-from qmosaic.backends.on_jax.kept import is_complete
+from qmosaic.backends.kept import is_complete
 from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.text import shown
 from qmosaic.streams.hops.processes import cpu_seconds

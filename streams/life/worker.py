@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from pathlib import Path
@@ -49,7 +49,7 @@ BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is lar
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
-STATUS_SECONDS = 1.0
+STATUS_SECONDS = 2.0
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -330,6 +330,7 @@ class Worker:
         lifeline.ready()
 
     async def _tell_status(self) -> None:
+        told: Mapping[str, object] = {}
         while True:
             status = self.handler.status()
             if status is None:
@@ -339,6 +340,9 @@ class Worker:
                 topic_name(self.settings, "backends.status"), wire.encode(status), key=self.instance.encode()
             )
             await bounded(future, PUBLISH_SECONDS, "publishing")
+            if status.backends != told:  # of a mere sign of life nobody need be woken up
+                told = status.backends
+                pacing.ring([topic_name(self.settings, "backends.status")])
             await asyncio.sleep(STATUS_SECONDS)
 
 

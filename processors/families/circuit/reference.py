@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from qmosaic.backends import programs
 from qmosaic.backends.clifford import tableau
-from qmosaic.backends.on_jax import programs
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.models.bundle import Bundle, bundle
 from qmosaic.codecs.models.circuit import Circuit

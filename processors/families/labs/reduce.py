@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int8, Int32
 
-from qmosaic.backends.on_jax.programs import program
+from qmosaic.backends.programs import program
 from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.labs.sequences import energy, flips

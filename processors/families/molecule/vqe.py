@@ -175,7 +175,7 @@ def _programs() -> tuple[Any, Any]:
     import jax
     import jax.numpy as jnp
 
-    from qmosaic.backends.on_jax.programs import program
+    from qmosaic.backends.programs import program
 
     def exponential(psi: Any, angle: Any, partner: Any, sign: Any) -> Any:
         return psi + jnp.sin(angle) * sign * psi[partner] + (jnp.cos(angle) - 1) * sign * sign * psi

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Float64, Int64, UInt32
 
-from qmosaic.backends.on_jax.programs import program
+from qmosaic.backends.programs import program
 from qmosaic.processors.families.portfolio.universe import Selection, Universe
 
 ASSETS = (32, 64, 128, 256, 512, 1024, 2048)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from qmosaic.backends.on_jax.programs import program
+from qmosaic.backends.programs import program
 from qmosaic.processors.families.routing.tours import Ask
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)

@@ -9,7 +9,7 @@ from aiokafka.structs import OffsetAndMetadata
 from qmosaic.streams.kafka.connect import connection, producing
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.life.retention import READERS, forget
-from qmosaic.streams.life.topics import create_topics
+from qmosaic.streams.life.topics import admin, create_topics
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, TOPICS
 
@@ -38,7 +38,10 @@ async def test_what_is_read_is_deleted_and_the_rest_stays(broker: str, namespace
         consumer.assign(list(places.values()))
         # A group's word counts only for what is its own to read.
         await consumer.commit({place: OffsetAndMetadata(20, "") for place in places.values()})
-        await forget(settings, kept=5)
+        async with admin(settings) as client:
+            done = await forget(settings, client, {}, kept=5)
+            assert done == {places["problems.encoded"]: 15}
+            assert await forget(settings, client, done, kept=5) == done
         begins = await consumer.beginning_offsets(list(places.values()))
     finally:
         await consumer.stop()

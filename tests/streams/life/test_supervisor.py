@@ -274,6 +274,8 @@ def test_a_worker_that_is_busy_ends_with_its_supervisor_too(work: str, status: i
         assert process.wait(30) == status
 
 
+OURS = {"qmosaic.streams.life.zygote", "qmosaic.streams.life.child", "qmosaic.streams.hops.helpers"}
+"""What is run as a module; a fork has the command of its zygote."""
 MAIN = """
 import asyncio, signal, sys
 from pathlib import Path

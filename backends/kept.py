@@ -41,7 +41,7 @@ def is_complete(folder: Path) -> bool:
 def _version() -> str:
     said = sha256(f"{version('jax')} {version('jaxlib')} {platform.machine()} {_processor()}".encode())
     said.update(os.environ.get("JAX_PLATFORMS", "").encode() + os.environ.get("XLA_FLAGS", "").encode())
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     for room in ("backends", "processors"):
         for path in sorted((root / room).rglob("*.py")):
             text = path.read_bytes()

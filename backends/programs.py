@@ -32,7 +32,7 @@ from typing import Any, overload
 import jax
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
 
-from qmosaic.backends.on_jax import kept
+from qmosaic.backends import kept
 
 log = logging.getLogger("qmosaic.programs")
 
