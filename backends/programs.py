@@ -60,11 +60,6 @@ def store(folder: Path, *, waits: bool = True) -> None:
     """
     root = kept.made(folder)
     _Store.folder, _Store.waits, _Store.complete = root, waits, False
-    # The few programs that cannot be kept here, those of several devices.
-    set_option: Any = jax.config.update
-    set_option("jax_compilation_cache_dir", str(root / "jax"))
-    set_option("jax_persistent_cache_min_compile_time_secs", 0.0)
-    set_option("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def complete() -> bool:
@@ -120,7 +115,7 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         dynamic = [arg for k, arg in enumerate(args) if k not in self._static]
         leaves, tree = _leaves(dynamic)
-        if any(isinstance(leaf, _tracer) for leaf in leaves) or _devices() > 1:
+        if any(isinstance(leaf, _tracer) for leaf in leaves) or _several():
             return self._jit(*args)
         key = self._key(args, leaves, tree)
         found = self._there.get(key)
@@ -187,8 +182,15 @@ def _wide() -> bool:
 
 
 @cache
-def _devices() -> int:
-    return len(jax.devices())
+def _several() -> bool:
+    """Whether there are several devices: their programs cannot be kept like this, but JAX's own cache has them."""
+    several = len(jax.devices()) > 1
+    if several and _Store.folder is not None:
+        set_option: Any = jax.config.update
+        set_option("jax_compilation_cache_dir", str(_Store.folder / "jax"))
+        set_option("jax_persistent_cache_min_compile_time_secs", 0.0)
+        set_option("jax_persistent_cache_min_entry_size_bytes", -1)
+    return several
 
 
 @cache

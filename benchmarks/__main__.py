@@ -24,6 +24,7 @@ NAMES = {
     "j": "overload",
     "k": "hostile",
     "l": "failover",
+    "m": "start",
 }
 
 

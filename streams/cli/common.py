@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Coroutine
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import orjson
@@ -17,10 +19,14 @@ from qmosaic.codecs.text import shown, shown_json
 from qmosaic.streams import settings as settings_module
 from qmosaic.streams.settings import Settings
 
+if TYPE_CHECKING:
+    from qmosaic.streams.life.supervisor import Progress
+
 OK, FAILED, USAGE, REJECTED, LATE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else.")]
 MOST_SAID = 2000
 """Characters of one line on standard error."""
+SAY_SECONDS = 5.0
 
 
 def say(text: str) -> None:
@@ -39,6 +45,37 @@ def emit(value: Any) -> None:
     data = value if isinstance(value, dict) else msgspec.to_builtins(value)
     sys.stdout.write(shown_json(orjson.dumps(data).decode()) + "\n")
     sys.stdout.flush()
+
+
+class Starting:
+    """How far a start is, on standard error: one line that lives on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._said = time.monotonic()
+
+    def progress(self, how_far: Progress) -> None:
+        """Show it."""
+        text = shown(f"starting: {how_far}", MOST_SAID)
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[K{text if len(text) <= width else text[: width - 1] + '…'}")
+            sys.stderr.flush()
+        elif time.monotonic() - self._said >= SAY_SECONDS:
+            self._said = time.monotonic()
+            say(text)
+
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+        say(text)
+
+    def done(self) -> None:
+        """The line goes."""
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 BrokerOption = Annotated[

@@ -8,7 +8,16 @@ import typer
 
 from qmosaic.streams.cli.backends import backends_app
 from qmosaic.streams.cli.families import families_app
-from qmosaic.streams.cli.pipeline import settings_command, status, topics_create, topics_show, topology, up, worker
+from qmosaic.streams.cli.pipeline import (
+    compile_programs,
+    settings_command,
+    status,
+    topics_create,
+    topics_show,
+    topology,
+    up,
+    worker,
+)
 from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
 
 app = typer.Typer(
@@ -26,6 +35,7 @@ app.add_typer(backends_app, name="backends")
 for command in (up, worker, submit, outcomes, solve, demo, status):
     app.command()(command)
 app.command("settings")(settings_command)
+app.command("compile")(compile_programs)
 app.command()(topology)
 topics_app.command("create")(topics_create)
 topics_app.command("show")(topics_show)

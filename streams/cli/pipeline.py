@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import orjson
 import typer
 from rich.table import Table
 
 from qmosaic.codecs.errors import SettingsError
-from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, emit, fail, load_settings, run
+from qmosaic.streams.cli.common import (
+    FAILED,
+    OK,
+    USAGE,
+    BrokerOption,
+    JsonOption,
+    Starting,
+    emit,
+    fail,
+    load_settings,
+    run,
+)
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.settings import EMBEDDED, Settings
 
@@ -31,16 +44,18 @@ def up(
 
 
 async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_json: bool) -> int:
-    from qmosaic.streams.life.supervisor import Supervisor
+    from qmosaic.streams.life.supervisor import Progress, Supervisor
 
-    def tell(text: str) -> None:
-        typer.echo(text, err=True)
+    starting = Starting()
+
+    def progress(how_far: Progress) -> None:
+        emit({"starting": msgspec.to_builtins(how_far)}) if as_json else starting.progress(how_far)
 
     logs = Path(settings.data_dir) / "logs"
-    supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=tell)
-    tell("starting: a first start compiles for about a minute")
+    supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress)
     try:
         async with supervisor:
+            starting.done()
             address = supervisor.settings.broker
             if as_json:
                 emit({"broker": address, "stages": stages, "logs": str(logs)})
@@ -53,7 +68,7 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
                 typer.echo(f"try     qmosaic submit FILE --wait --broker {address}")
             await asyncio.Event().wait()
     except asyncio.CancelledError:
-        tell("stopped")
+        starting.tell("stopped")
     return OK
 
 
@@ -84,6 +99,17 @@ async def _worker(settings: Settings, stages: list[str], instance: str) -> int:
     except asyncio.CancelledError:
         tell("stopped")
     return OK
+
+
+def compile_programs(as_json: JsonOption = False) -> None:
+    """Compile all programs now, for every later start of this user: for an image, or before a demonstration."""
+    from qmosaic.streams.hops.jobs import compile_all
+
+    settings, began = load_settings(), time.monotonic()
+    compile_all(settings)
+    seconds = round(time.monotonic() - began, 1)
+    folder = str(settings.compiled_programs)
+    emit({"folder": folder, "seconds": seconds}) if as_json else typer.echo(f"compiled in {seconds:g} s: {folder}")
 
 
 def topics_create(broker: BrokerOption = None, as_json: JsonOption = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +25,7 @@ from qmosaic.streams.cli.common import (
     USAGE,
     BrokerOption,
     JsonOption,
+    Starting,
     emit,
     fail,
     load_settings,
@@ -287,28 +288,42 @@ def solve(
             show(results)
         return code
 
-    run(_with_pipeline(settings, work))
+    run(_with_pipeline(settings, stages_for(problems), work))
 
 
-async def _with_pipeline(settings: Settings, work: Callable[[Settings], Awaitable[int]]) -> int:
+async def _with_pipeline(settings: Settings, stages: Sequence[str], work: Callable[[Settings], Awaitable[int]]) -> int:
     """A pipeline of its own for the time of `work`, in a folder that is removed after it."""
     from qmosaic.streams.life.folders import scratch
     from qmosaic.streams.life.supervisor import Supervisor
-    from qmosaic.streams.topology import STAGES
 
+    starting = Starting()
     with scratch() as folder:
         here = msgspec.structs.replace(settings, data_dir=str(folder / "data"))
-        typer.echo("starting the pipeline: a first start compiles for about a minute", err=True)
         async with Supervisor(
-            here, list(STAGES), logs=folder / "data" / "logs", tell=lambda text: typer.echo(text, err=True)
+            here, stages, logs=folder / "data" / "logs", tell=starting.tell, progress=starting.progress
         ) as supervisor:
+            await supervisor.workers_ready()
+            starting.done()
             return await work(supervisor.settings)
+
+
+def stages_for(problems: Sequence[dict[str, Any]]) -> list[str]:
+    """The stages that these problems need: all targets, unless each names one, or is a circuit."""
+    from qmosaic.streams.topology import STAGES
+
+    targets = set[str]()
+    for event in problems:
+        given = event.get("target") or "auto"
+        circuit = event["family"] in ("circuit", "molecule")
+        targets |= {given} if given != "auto" else {"quantum"} if circuit else {"classical", "gpu", "quantum"}
+    return [name for name in STAGES if not name.startswith("execute.") or name.removeprefix("execute.") in targets]
 
 
 def demo() -> None:
     """The bundled examples through a pipeline of their own: a table of outcomes, and one trace as a tree."""
     from qmosaic.streams.cli.demo import demo_problems
     from qmosaic.streams.life.folders import scratch
+    from qmosaic.streams.topology import STAGES
 
     with scratch() as folder:
         spans = folder / "spans"
@@ -325,7 +340,7 @@ def demo() -> None:
             console().print(trace_tree(read_spans(spans), far[0].trace_id))
             return code
 
-        run(_with_pipeline(settings, work))
+        run(_with_pipeline(settings, list(STAGES), work))
 
 
 def _options(

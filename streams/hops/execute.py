@@ -59,7 +59,12 @@ class Execute:
             await loop.run_in_executor(self._lanes[0], programs)
         at_once = [name for name in self._backends if name not in self._apart]
         self._sizes = await loop.run_in_executor(self._lanes[0], pool.sizes_of, at_once)
-        return asyncio.create_task(self._load()) if self._apart else None
+        if not self._apart:
+            return None
+        loading = asyncio.create_task(self._load())
+        if not at_once:
+            await loading
+        return loading
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()

@@ -53,7 +53,7 @@ class Helpers(Executor):
             try:
                 helper.make_ready(self._setup)
                 answer = helper.answer(work)
-            except BrokenProcessPool:
+            except BaseException:  # it died, or cannot be made ready
                 self._dropped(helper)
                 raise
             if answer == GOODBYE:  # its time was over just when this came
@@ -101,7 +101,7 @@ class Helpers(Executor):
             self._closed = True
             idle, self._idle = self._idle, []
         for helper in idle:
-            helper.end()
+            helper.end(wait)
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
@@ -158,14 +158,16 @@ class _Helper:
             elif not self._line.closed:
                 os.kill(self._pid, signal.SIGKILL)
 
-    def end(self) -> None:
-        """Let it go. Idempotent."""
+    def end(self, wait: bool = True) -> None:
+        """Let it go, and see its end. Idempotent."""
         with self._ending:
             if not self._line.closed:
                 self._line.close()
                 if self._alive >= 0:
                     os.close(self._alive)
-        if self._process is not None:
+        if self._process is not None and wait:
+            self._process.wait()
+        elif self._process is not None:
             threading.Thread(target=self._process.wait, name="reap", daemon=True).start()
 
 
@@ -221,5 +223,7 @@ def _stay_with(until: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    from qmosaic.streams.hops import helpers  # not this copy of it
+
+    helpers.serve(int(sys.argv[1]), int(sys.argv[2]))
     os._exit(0)

@@ -19,7 +19,8 @@ import msgspec
 from qmosaic.streams.life.memory import settle_memory
 from qmosaic.streams.settings import Settings
 
-READY = b"R"
+READY = "ready"
+"""What a worker says last of its start; before it, in a line each, what it does."""
 DRAIN_SECONDS = 15
 
 
@@ -81,9 +82,14 @@ class Lifeline:
     def ready(self) -> None:
         """Tell the supervisor, once, that this worker has its partitions."""
         if not self._told:
+            self.step(READY)
             self._told = True
+
+    def step(self, doing: str) -> None:
+        """Tell the supervisor what is being done: this, too, is progress."""
+        if not self._told:
             with suppress(OSError):
-                self._socket.send(READY)
+                self._socket.send(f"{doing}\n".encode())
 
     async def wait(self) -> None:
         """Until told to stop."""

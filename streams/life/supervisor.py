@@ -29,21 +29,35 @@ from qmosaic.streams.life.broker import EmbeddedBroker
 from qmosaic.streams.life.environment import of_all, of_worker
 from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, scratch
 from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
+from qmosaic.streams.life.lifeline import READY
 from qmosaic.streams.life.retention import keep_forgetting
 from qmosaic.streams.life.topics import create_topics
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
 from qmosaic.streams.watch.logs import last_lines, open_log, trim
 
-READY_SECONDS = 300.0  # a start is given up that long after the last sign of progress:
+READY_SECONDS = 300.0  # a start is given up that long after the last sign of progress: a step that a worker tells, or
 PROGRESS_SECONDS = 5.0  # of a processor, taken by a worker and its processes; one that only waits takes less
-LOOK_SECONDS, SAY_SECONDS = 1.0, 15.0
+LOOK_SECONDS, SAY_SECONDS = 1.0, 5.0
 LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
 COMPILER_STARTS = 3
 HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
 STEADY_SECONDS = 30.0  # a worker that ran this long starts again without a pause
 LONGEST_PAUSE = 10.0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a start is: how many workers are ready, of how many, and what the others do; after how many seconds."""
+
+    ready: int
+    of: int
+    waiting: dict[str, str]
+    seconds: float
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{instance} {doing}" for instance, doing in self.waiting.items())
+        return f"{self.ready} of {self.of} ready, {self.seconds:.0f} s: {each}" if each else f"{self.ready} ready"
 
 
 @dataclass(eq=False)
@@ -60,6 +74,7 @@ class Child:
     cpu: float = 0.0
     progress_at: float = 0.0
     progress_cpu: float = 0.0
+    doing: str = "starting"
     environment: dict[str, str] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
@@ -76,9 +91,12 @@ class Supervisor:
         suffix: str = "",
         logs: Path | None = None,
         tell: Callable[[str], None] = lambda _: None,
+        progress: Callable[[Progress], None] | None = None,
         create: bool = True,
     ) -> None:
+        """`tell`: a line about what happens; `progress`: whenever a start is further, else it is told now and then."""
         self.settings, self._logs, self._tell, self._create = settings, logs, tell, create
+        self._progress = progress
         self.broker: EmbeddedBroker | None = None
         self._watches: list[asyncio.Task[None]] = []
         self._open = ExitStack()
@@ -173,9 +191,13 @@ class Supervisor:
                 return
             self._tell(f"the compiler ended with {code}")
 
-    async def all_ready(self) -> None:
-        """Until every worker has its partitions, and all programs are compiled. Raises BrokerError."""
+    async def workers_ready(self) -> None:
+        """Until every worker has its partitions. Raises BrokerError."""
         await self._until_ready(self.children)
+
+    async def all_ready(self) -> None:
+        """The same, and all programs are compiled."""
+        await self.workers_ready()
         for watch in self._watches:
             if watch.get_name() == "compile":
                 await watch
@@ -187,7 +209,8 @@ class Supervisor:
         return early if any(child.stage.startswith("execute.") for child in early) else self.children
 
     async def _until_ready(self, wanted: Sequence[Child]) -> None:
-        looked = said = time.monotonic()
+        began = looked = said = time.monotonic()
+        known: dict[str, str] = {}
         while late := [child for child in wanted if not child.is_ready.is_set()]:
             for child in late:
                 if child.task is not None and child.task.done():
@@ -204,11 +227,18 @@ class Supervisor:
                     place=self._last_words(hopeless or stuck),
                     remedy=f"Look at the logs{f' in {self._logs}' if self._logs else ''}.",
                 )
+            doing = {child.instance: child.doing for child in late}
+            how_far = Progress(len(wanted) - len(late), len(wanted), doing, now - began)
+            if self._progress is not None and doing != known:
+                self._progress(how_far)
             if now - said >= SAY_SECONDS:
                 said = now
-                names = ", ".join(f"{child.instance} ({child.cpu:.0f} s of CPU)" for child in late)
-                self._tell(f"waiting for {names} to warm up; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+                (self._progress or self._said)(how_far)
+            known = doing
             await asyncio.sleep(0.05)
+
+    def _said(self, how_far: Progress) -> None:
+        self._tell(str(how_far))
 
     def _last_words(self, children: Sequence[Child]) -> str:
         if self._logs is None:
@@ -277,6 +307,7 @@ class Supervisor:
             theirs.close()
             log.close()
         child.starts += 1
+        child.doing = "starting"
         child.started_at = child.progress_at = time.monotonic()
         child.progress_cpu = 0.0
         loop = asyncio.get_running_loop()
@@ -304,10 +335,13 @@ class Supervisor:
     def _heard(self, child: Child, line: socket.socket) -> None:
         data = b""
         with suppress(OSError):
-            data = line.recv(16)
-        if data:
-            child.is_ready.set()
-        else:
+            data = line.recv(4096)
+        for doing in data.decode(errors="replace").splitlines():
+            if doing == READY:
+                child.is_ready.set()
+            else:
+                child.doing, child.progress_at = shown(doing), time.monotonic()
+        if not data:
             asyncio.get_running_loop().remove_reader(line)
 
     async def _end(self, child: Child) -> None:

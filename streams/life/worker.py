@@ -121,8 +121,11 @@ class Worker:
         self.producer: AIOKafkaProducer = self._clients.producer(
             **producing(self.settings), client_id=self.instance, linger_ms=0
         )
+        lifeline.step("connecting to the broker")
         await bounded(self.producer.start(), 30, "connecting")
+        lifeline.step("loading what it works with")
         rest = await self.handler.start()
+        lifeline.step("joining its group")
         lifeline.started()
         background = [
             asyncio.create_task(self._guard(self._lane(k)))

@@ -126,7 +126,7 @@ async def test_a_crash_loop_ends_with_its_last_words_and_bounded_logs(
 WAITING = """
 line = socket.socket(fileno=int(sys.argv[-1]))
 time.sleep({seconds})
-line.send(b"R")
+line.send(b"ready\n")
 time.sleep(600)
 """
 
@@ -149,9 +149,9 @@ async def test_a_start_waits_as_long_as_there_is_progress_and_says_so(
     said: list[str] = []
     async with alone(tmp_path, said):
         assert looks > 5
-    waiting = [text for text in said if text.startswith("waiting for encode-0 (")]
+    waiting = [text for text in said if text.startswith("0 of 1 ready, ")]
     assert len(waiting) > 1
-    assert "s of CPU" in waiting[0]
+    assert waiting[0].endswith("s: encode-0 starting")
 
 
 @pytest.mark.parametrize("growth", [0.0, 0.01])
@@ -228,6 +228,24 @@ async def test_a_stop_in_the_middle_of_a_start_is_quick(tmp_path: Path, monkeypa
     assert said == []  # nor had to be killed
     assert up.children[0].process is not None
     assert up.children[0].process.returncode == 0
+
+
+async def test_a_zygote_that_dies_takes_nobody_along(tmp_path: Path) -> None:
+    settings, said = settings_for("embedded", tmp_path / "data", **CHEAP), list[str]()
+    async with Supervisor(settings, STAGES, logs=tmp_path / "data" / "logs", tell=said.append) as up:
+        await up.workers_ready()
+        zygote, workers = up._forks._process, [child.process for child in up.children]
+        assert zygote is not None
+        zygote.kill()
+        await zygote.wait()
+        assert [worker.returncode for worker in workers if worker is not None] == [None] * len(STAGES)
+        victim = up.children[0]
+        assert victim.process is not None
+        victim.process.kill()
+        while victim.starts < 2 or victim.process is None or victim.process.returncode is not None:
+            await asyncio.sleep(0.02)
+        assert said[-1] == "encode-0 ended with -256, starting again"  # nobody heard how
+        assert psutil.Process(victim.process.pid).ppid() == up._forks._process.pid  # of a new one
 
 
 # That nothing stays behind
