@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from qmosaic.backends.base import Backend, Target
 from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.text import choose
 
 GROUP = "qmosaic.backends"
 
@@ -133,7 +134,7 @@ def _class(name: str) -> Any:
         return _load(BUILT_IN[name].place)
     for entry in entry_points(group=GROUP, name=name):
         return entry.load()
-    raise BackendError(f"unknown backend {name!r}", place=name, remedy=f"Choose one of: {', '.join(names())}.")
+    raise BackendError(f"unknown backend {name!r}", place=name, remedy=choose(name, names()))
 
 
 def _load(place: str) -> Any:

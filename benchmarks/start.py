@@ -2,7 +2,7 @@
 
 `qmosaic solve` of a 10-node max-cut, from the command to its end, with compiled programs and with none; `qmosaic up`
 until it says ready; then its processes, memory and processor while nothing comes. One after the other, on the embedded
-broker, each command in a process of its own. Beside it what importing Faust and Cirq takes alone, in a bare interpreter.
+broker, each command in a process of its own. Beside it what importing Faust and Cirq takes in a bare interpreter.
 During the warm-up of a pipeline with no programs, problems are sent as in (e): none may wait for the compiler.
 
     python -m benchmarks.start [--quick]
@@ -131,7 +131,8 @@ def while_compiling(here: Path, count: int) -> list[Figure]:
                 found.append(1000 * (monotonic() - start - sum(hop.work for hop in outcome.timings.hops.values())))
         return found
 
-    with up(here, {"XDG_CACHE_HOME": str(here / "nothing"), "QMOSAIC_DATA_DIR": str(here / "other")}) as (_, address, _):
+    nothing = {"XDG_CACHE_HOME": str(here / "nothing"), "QMOSAIC_DATA_DIR": str(here / "other")}
+    with up(here, nothing) as (_, address, _):
         found = asyncio.run(waits(address))
     p50, p95 = percentiles(found)
     return [

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+LONGEST_NAME = 60
+"""Characters of a name whose like is looked for; looking takes the square of them."""
 
 
 def shown(text: str, most: int | None = None) -> str:
@@ -18,6 +23,14 @@ def shown(text: str, most: int | None = None) -> str:
     return "".join(
         c if c == " " or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else ascii(c)[1:-1] for c in text
     )
+
+
+def choose(name: str, known: Iterable[str]) -> str:
+    """The remedy for a name that nobody knows: the nearest of the known ones first, then all of them."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1) if len(name) <= LONGEST_NAME else []
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}Choose one of: {', '.join(names)}."
 
 
 def shown_json(text: str) -> str:

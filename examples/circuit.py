@@ -1,7 +1,7 @@
 """A circuit of your own, run and checked: OpenQASM in, counts and their verdict out.
 
-qmosaic up                                        # in another terminal; prints the broker's address
-python examples/circuit.py 127.0.0.1:35697
+qmosaic up                      # in another terminal
+python examples/circuit.py    # finds it; or give it the address of a broker
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def report(name: str, outcome: qmosaic.Outcome) -> str:
     return "\n".join(lines)
 
 
-def main(broker: str) -> None:
+def main(broker: str | None = None) -> None:
     with qmosaic.SyncClient(broker) as client:
         for name, problem in problems().items():
             print(report(name, client.solve(problem, shots=4000, deadline=30)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

@@ -1,7 +1,7 @@
 """A sequence of 20 signs that looks as little as possible like shifted copies of itself, as radars want them.
 
-qmosaic up                                        # in another terminal; prints the broker's address
-python examples/labs.py 127.0.0.1:35697
+qmosaic up                      # in another terminal
+python examples/labs.py    # finds it; or give it the address of a broker
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def report(outcome: qmosaic.Outcome) -> str:
     return "\n".join(lines)
 
 
-def main(broker: str) -> None:
+def main(broker: str | None = None) -> None:
     with qmosaic.SyncClient(broker) as client:
         outcome = client.solve(problem(), deadline=20, target="quantum")
     print(report(outcome))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

@@ -1,7 +1,7 @@
 """Zachary's karate club: how to split it so that most friendships are cut, as a max-cut, a QUBO and an Ising model.
 
-qmosaic up                                        # in another terminal; prints the broker's address
-python examples/maxcut.py 127.0.0.1:35697
+qmosaic up                      # in another terminal
+python examples/maxcut.py    # finds it; or give it the address of a broker
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def report(outcome: qmosaic.Outcome) -> str:
     )
 
 
-def main(broker: str) -> None:
+def main(broker: str | None = None) -> None:
     with qmosaic.SyncClient(broker) as client:
         for problem in problems():
             print(report(client.solve(problem, deadline=20)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

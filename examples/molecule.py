@@ -1,7 +1,7 @@
 """The energy of a hydrogen molecule as it is pulled apart: Hartree-Fock against the answer of a quantum circuit.
 
-    qmosaic up                                    # in another terminal; it says its address
-    python examples/molecule.py localhost:9092
+    qmosaic up                      # in another terminal
+    python examples/molecule.py    # finds it; or give it the address of a broker
 
 The integrals (STO-3G, computed with PySCF) are below, so nothing else is needed. With the extra `chemistry` a geometry
 does as well: qmosaic.Molecule(geometry="H 0 0 0; H 0 0 0.735", basis="sto-3g").

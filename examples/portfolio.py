@@ -1,7 +1,7 @@
 """Which assets to hold: prices in, a verified portfolio and its risk out.
 
-qmosaic up                                        # in another terminal; prints the broker's address
-python examples/portfolio.py 127.0.0.1:35697
+qmosaic up                      # in another terminal
+python examples/portfolio.py    # finds it; or give it the address of a broker
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def report(outcome: qmosaic.Outcome) -> str:
     return "\n".join(lines)
 
 
-def main(broker: str) -> None:
+def main(broker: str | None = None) -> None:
     with qmosaic.SyncClient(broker) as client:
         outcome = client.solve(problem(), deadline=20, target="quantum")
     print(report(outcome))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

@@ -1,7 +1,7 @@
 """Vans from Erfurt to the capitals of all German states: distances in, verified routes out.
 
-qmosaic up                                        # in another terminal; prints the broker's address
-python examples/route.py 127.0.0.1:35697
+qmosaic up                      # in another terminal
+python examples/route.py    # finds it; or give it the address of a broker
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def report(outcome: qmosaic.Outcome) -> str:
     return "\n".join(lines)
 
 
-def main(broker: str) -> None:
+def main(broker: str | None = None) -> None:
     with qmosaic.SyncClient(broker) as client:
         outcome = client.solve(problem(), deadline=20, target="quantum")
     print(report(outcome))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 from uuid import uuid4
@@ -30,6 +31,7 @@ from qmosaic.streams.kafka.outcomes import TERMINAL as TERMINAL
 from qmosaic.streams.kafka.outcomes import read_terminal
 from qmosaic.streams.kafka.records import headers_of, place_of
 from qmosaic.streams.kafka.tail import consumer_of, follow, missing, to_end
+from qmosaic.streams.life.place import running
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.watch.spans import Telemetry
 
@@ -55,10 +57,13 @@ class Client:
 
     async def __aenter__(self) -> Client:
         if self.settings.broker == EMBEDDED:
-            raise BrokerError(
-                "a client needs the address of a broker",
-                remedy="`qmosaic up` prints one; pass it, or set QMOSAIC_BROKER.",
-            )
+            found = running(Path(self.settings.data_dir))
+            if found is None:
+                raise BrokerError(
+                    f"no pipeline runs in {self.settings.data_dir}, and no broker is named",
+                    remedy="Start one with `qmosaic up`, or pass an address, or set QMOSAIC_BROKER.",
+                )
+            self.settings = msgspec.structs.replace(self.settings, broker=found.broker, namespace=found.namespace)
         self._telemetry = Telemetry(self.settings, "client", f"client-{uuid4().hex[:8]}")
         self._producer = AIOKafkaProducer(**producing(self.settings), linger_ms=0)
         self._consumer = _consumer(self.settings)

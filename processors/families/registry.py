@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from qmosaic.codecs.errors import Rejected
+from qmosaic.codecs.text import choose
 from qmosaic.processors.families.base import Family
 from qmosaic.processors.families.circuit.family import CircuitFamily
 from qmosaic.processors.families.labs.family import LabsFamily
@@ -48,5 +49,5 @@ def family(name: str) -> Family | Rejected:
         return FAMILIES[name]
     if name in _outside():
         return _outside()[name]
-    choices = ", ".join(sorted({*FAMILIES, *_outside()}))
-    return Rejected("unknown_family", f"no family is called {name!r}", "$.family", f"Choose one of: {choices}.")
+    remedy = choose(name, {*FAMILIES, *_outside()})
+    return Rejected("unknown_family", f"no family is called {name!r}", "$.family", remedy)

@@ -8,16 +8,17 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import orjson
 import typer
 
-from qmosaic.codecs.errors import QmosaicError, SettingsError
+from qmosaic.codecs.errors import BrokerError, QmosaicError, SettingsError
 from qmosaic.codecs.text import shown, shown_json
 from qmosaic.streams import settings as settings_module
-from qmosaic.streams.settings import Settings
+from qmosaic.streams.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
     from qmosaic.streams.life.supervisor import Progress
@@ -90,6 +91,24 @@ def load_settings(broker: str | None = None) -> Settings:
     except SettingsError as error:
         fail(error, USAGE)
     return msgspec.structs.replace(settings, broker=broker) if broker else settings
+
+
+def connected(broker: str | None = None) -> Settings:
+    """The settings, with the address of a broker: the one named, or that of the pipeline of this data folder."""
+    from qmosaic.streams.life.place import running
+
+    settings = load_settings(broker)
+    if settings.broker != EMBEDDED:
+        return settings
+    found = running(Path(settings.data_dir))
+    if found is None:
+        fail(
+            BrokerError(
+                f"no pipeline runs in {settings.data_dir}",
+                remedy="Start one with `qmosaic up`, or name a broker with --broker HOST:PORT (QMOSAIC_BROKER).",
+            )
+        )
+    return msgspec.structs.replace(settings, broker=found.broker, namespace=found.namespace)
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:

@@ -11,6 +11,7 @@ from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.formats.registry import FORMATS
 from qmosaic.codecs.problems import FAMILIES
 from qmosaic.codecs.problems.base import ProblemData
+from qmosaic.codecs.text import choose
 from qmosaic.streams.cli.common import USAGE, JsonOption, emit, fail
 from qmosaic.streams.cli.parameters import fields_of
 from qmosaic.streams.cli.render import console
@@ -37,7 +38,7 @@ def families(context: typer.Context, as_json: JsonOption = False) -> None:
 def families_show(name: str, as_json: JsonOption = False) -> None:
     """Fields with their types and units, file formats and an example event."""
     if name not in FAMILIES:
-        fail(SettingsError(f"no family is called {name!r}", remedy=f"Choose one of: {', '.join(FAMILIES)}."), USAGE)
+        fail(SettingsError(f"no family is called {name!r}", remedy=choose(name, FAMILIES)), USAGE)
     kind = FAMILIES[name]
     example = {"family": name, "problem": kind.example}
     if as_json:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import stat
 import sys
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,13 +20,14 @@ MOST_IN_A_NAME = 100
 
 
 def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file, `-` for standard input. Reads `limit` + 1 bytes at most, and waits for nobody to
-    open the other end of a pipe.
+    """The bytes of a regular file, `-` for standard input; of one in gzip's form (RFC 1952), what is in it.
+
+    Reads `limit` + 1 bytes at most, and waits for nobody to open the other end of a pipe.
 
     Raises FormatError for what is larger or no regular file, OSError for what cannot be read.
     """
     if str(path) == "-":
-        return _bounded(sys.stdin.buffer, "stdin", limit)
+        return _unpacked(_bounded(sys.stdin.buffer, "stdin", limit), "stdin", limit)
     # without O_NONBLOCK a pipe would be waited for before anybody can see that it is one
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     status = os.fstat(descriptor)
@@ -37,7 +41,20 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
     with open(descriptor, "rb") as file:
         if status.st_size > limit:
             raise _too_large(shown(str(path), 200), limit)
-        return _bounded(file, shown(str(path), 200), limit)
+        return _unpacked(_bounded(file, shown(str(path), 200), limit), shown(str(path), 200), limit)
+
+
+def _unpacked(data: bytes, name: str, limit: int) -> bytes:
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            unpacked = file.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(f"gzip: {error}", place=name, remedy="Pack it again, or send it unpacked.") from None
+    if len(unpacked) > limit:
+        raise _too_large(name, limit)
+    return unpacked
 
 
 def _bounded(file: BinaryIO, name: str, limit: int) -> bytes:

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from qmosaic.streams.cli.backends import backends_app
@@ -23,7 +26,6 @@ from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
 app = typer.Typer(
     help="A streaming control plane for hybrid quantum-classical computing on Kafka.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,8 +34,34 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(families_app, name="families")
 app.add_typer(backends_app, name="backends")
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"qmosaic {version('qmosaic')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+EXAMPLES = {
+    up: "qmosaic up --scale verify=2",
+    worker: "qmosaic worker --stages execute --broker kafka-1:9092",
+    submit: "qmosaic submit examples/data/karate.rud --deadline 5 --wait",
+    outcomes: "qmosaic outcomes --since 15m",
+    solve: "qmosaic solve examples/data/karate.rud",
+    demo: "qmosaic demo",
+    status: "qmosaic status --json",
+}
+
 for command in (up, worker, submit, outcomes, solve, demo, status):
-    app.command()(command)
+    app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)
 app.command()(topology)

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from qmosaic.codecs.errors import SettingsError
+from qmosaic.codecs.text import choose
 from qmosaic.streams.cli.common import (
     FAILED,
     OK,
@@ -21,6 +22,7 @@ from qmosaic.streams.cli.common import (
     BrokerOption,
     JsonOption,
     Starting,
+    connected,
     emit,
     fail,
     load_settings,
@@ -44,6 +46,7 @@ def up(
 
 
 async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_json: bool) -> int:
+    from qmosaic.streams.life.place import held
     from qmosaic.streams.life.supervisor import Progress, Supervisor
 
     starting = Starting()
@@ -52,21 +55,23 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
         emit({"starting": msgspec.to_builtins(how_far)}) if as_json else starting.progress(how_far)
 
     logs = Path(settings.data_dir) / "logs"
-    supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress)
+    supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress, alone=True)
     try:
-        async with supervisor:
-            starting.done()
-            address = supervisor.settings.broker
-            if as_json:
-                emit({"broker": address, "stages": stages, "logs": str(logs)})
-            else:
-                typer.echo(f"ready   broker {address}")
-                typer.echo(f"        stages {', '.join(stages)}")
-                typer.echo(f"        logs   {logs}")
-                if settings.otlp_endpoint:
-                    typer.echo(f"        traces {settings.otlp_endpoint}")
-                typer.echo(f"try     qmosaic submit FILE --wait --broker {address}")
-            await asyncio.Event().wait()
+        with held(Path(settings.data_dir), settings.namespace) as place:
+            async with supervisor:
+                starting.done()
+                address = supervisor.settings.broker
+                place.announce(address)
+                if as_json:
+                    emit({"broker": address, "stages": stages, "logs": str(logs)})
+                else:
+                    typer.echo(f"ready   broker {address}")
+                    typer.echo(f"        stages {', '.join(stages)}")
+                    typer.echo(f"        logs   {logs}")
+                    if settings.otlp_endpoint:
+                        typer.echo(f"        traces {settings.otlp_endpoint}")
+                    typer.echo("try     qmosaic submit FILE --wait")
+                await asyncio.Event().wait()
     except asyncio.CancelledError:
         starting.tell("stopped")
     return OK
@@ -116,7 +121,7 @@ def topics_create(broker: BrokerOption = None, as_json: JsonOption = False) -> N
     """Create every topic that is missing."""
     from qmosaic.streams.life.topics import create_topics
 
-    settings = load_settings(broker)
+    settings = connected(broker)
 
     async def work() -> int:
         created = await create_topics(settings)
@@ -134,7 +139,7 @@ def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> Non
     """Every topic with partitions, retention, key and schema."""
     from qmosaic.streams.life.topics import show_topics
 
-    settings = load_settings(broker)
+    settings = connected(broker)
 
     async def work() -> int:
         rows = await show_topics(settings)
@@ -156,9 +161,7 @@ def status(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
     """What waits for each stage, who is alive, and what holds a partition up. Exit code 1: there is a warning."""
     from qmosaic.streams.cli import status as status_report
 
-    settings = load_settings(broker)
-    if settings.broker == EMBEDDED:
-        fail(SettingsError("which broker?", remedy="Give --broker HOST:PORT, as `qmosaic up` prints it."), USAGE)
+    settings = connected(broker)
 
     async def work() -> int:
         found = await status_report.report(settings)
@@ -201,7 +204,7 @@ def _stages(names: str) -> list[str]:
         return stages(names)
     except KeyError as error:
         fail(
-            SettingsError(f"no stage is called {error}", remedy=f"Choose from: all, execute, {', '.join(STAGES)}."),
+            SettingsError(f"no stage is called {error}", remedy=choose(error.args[0], ["all", "execute", *STAGES])),
             USAGE,
         )
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.text import shown
+from qmosaic.streams.cli.answers import answer_of
 
 WIDE = 150
+MOST_ANSWERS = 10
+"""Answers that are shown below a table."""
+MOST_IN_AN_ANSWER = 1200
+"""Characters of one line of them."""
 MOST_IN_A_CELL = 300
 """Characters of one text in a table."""
 MOST_DEEP = 50
@@ -43,6 +50,59 @@ def show_outcomes(out: Console, results: Sequence[Outcome | Rejection]) -> None:
     out.print("\ntrace ids", style="bold")
     for one in results:
         out.print(Text(f"{shown(one.trace_id, 32)}  {label_of(one)}"))
+
+
+def show_answers(out: Console, results: Sequence[Outcome | Rejection], most: int = MOST_ANSWERS) -> None:
+    """What each came to, in its family's terms, and what is to be done about what was refused."""
+    told = 0
+    for one in results:
+        if isinstance(one, Rejection):
+            head = Text.assemble("\n", (label_of(one), "bold"), f"  {shown(one.code, MOST_IN_A_CELL)}")
+            lines = [f"{one.place}: {one.message}", *([one.remedy] if one.remedy else [])]
+        elif told < most and (lines := answer_of(one)):
+            told += 1
+            objective = f"  {_value(one.objective)}" if one.objective is not None else ""
+            head = Text.assemble("\n", (label_of(one), "bold"), f"{objective}{_unit(one)}")
+        else:
+            continue
+        out.print(head)
+        for line in lines:
+            out.print(Padding(Text(shown(line, MOST_IN_AN_ANSWER)), (0, 0, 0, 2)))
+    answers = sum(isinstance(one, Outcome) and one.solution is not None for one in results)
+    if answers:
+        more = f"{answers - told} more answers: " if answers > told else "All of an answer: "
+        out.print(Text(f"\n{more}--json, or --write FOLDER where the format has files of solutions", style="dim"))
+
+
+class OutcomeLines:
+    """A table that grows, a line an outcome as it comes."""
+
+    def __init__(self, out: Console) -> None:
+        self._out, self._headed = out, False
+        self._name = max(10, min(40, out.width - 70))  # the other columns have their widths
+
+    def add(self, one: Outcome | Rejection) -> None:
+        """One more."""
+        if not self._headed:
+            self._headed = True
+            self._line("bold", "time", "problem", "status", "reason", "objective", "on", "seconds")
+        now = time.strftime("%H:%M:%S")
+        if isinstance(one, Rejection):
+            self._line("red", now, label_of(one), "rejected", one.code, "", "", "")
+            return
+        style = "" if one.status == "accepted" else "yellow"
+        figures = _value(one.objective), one.target or "", f"{one.timings.total:.2f}"
+        self._line(style, now, label_of(one), one.status, one.reason, *figures)
+
+    def _line(self, style: str, now: str, name: str, status: str, reason: str, *figures: str) -> None:
+        objective, target, seconds = figures
+        name = name if len(name) <= self._name else f"{name[: self._name - 1]}…"
+        text = f"{now:8} {name:{self._name}} {status:8} {shown(reason, 16):16} {objective:>10} {target:>9} {seconds:>7}"
+        self._out.print(Text(text, style=style, no_wrap=True, overflow="ellipsis"))
+
+
+def _unit(one: Outcome) -> str:
+    return f" ({one.sense}imum asked for)" if one.objective is not None else ""
 
 
 def _wide(results: Sequence[Outcome | Rejection]) -> Table:

@@ -26,6 +26,7 @@ from qmosaic.streams.cli.common import (
     BrokerOption,
     JsonOption,
     Starting,
+    connected,
     emit,
     fail,
     load_settings,
@@ -34,7 +35,15 @@ from qmosaic.streams.cli.common import (
 )
 from qmosaic.streams.cli.files import file_name, read_bounded, write_within
 from qmosaic.streams.cli.parameters import parameters
-from qmosaic.streams.cli.render import console, label_of, read_spans, show_outcomes, trace_tree
+from qmosaic.streams.cli.render import (
+    OutcomeLines,
+    console,
+    label_of,
+    read_spans,
+    show_answers,
+    show_outcomes,
+    trace_tree,
+)
 from qmosaic.streams.settings import EMBEDDED, Settings
 
 Target = Literal["auto", "classical", "gpu", "quantum"]
@@ -91,7 +100,7 @@ def read_files(
         return [event | {key: value for key, value in options.items() if value is not None}]
     out: list[dict[str, Any]] = []
     for path in files:
-        name = "stdin" if str(path) == "-" else shown(path.name)
+        name = "stdin" if str(path) == "-" else shown(path.name.removesuffix(".gz"))
         try:
             problems = read(read_bounded(path), name, fmt)
         except OSError as error:
@@ -145,6 +154,8 @@ async def submit_all(
             if not wait:
                 told = {"problem_id": event["id"], "family": event["family"], "labels": event["labels"]}
                 emit(told) if as_json else typer.echo(shown(event["id"]))
+            elif progress and not as_json:
+                say(f"  sent  {event['id']}  {label_of_event(event)}")
         deadlines = [e["deadline"] for e in problems if isinstance(e.get("deadline"), int | float)]
         patience = max([*deadlines, settings.defaults.deadline_seconds]) + GRACE_SECONDS
         until = time.monotonic() + patience
@@ -196,8 +207,16 @@ def write_solutions(folder: Path | None, problems: list[dict[str, Any]], results
 
 
 def show(results: list[Outcome | Rejection]) -> None:
-    """The table of outcomes."""
-    show_outcomes(console(), results)
+    """The table of outcomes, and the answers."""
+    out = console()
+    show_outcomes(out, results)
+    show_answers(out, results)
+
+
+def label_of_event(event: dict[str, Any]) -> str:
+    """What a person calls a problem that is sent."""
+    labels = event["labels"]
+    return shown(str(labels.get("name") or labels.get("file") or event["family"]), 60)
 
 
 def submit(
@@ -218,8 +237,8 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Publish the problems of files to a running pipeline."""
-    settings = load_settings(broker)
     problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
+    settings = connected(broker)
 
     async def work() -> int:
         code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
@@ -239,19 +258,22 @@ def outcomes(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print outcomes and rejections, from the beginning or from --since on."""
+    """Print outcomes and rejections: all there are, those --since a time, or with --follow those that come."""
     from qmosaic.streams.client import read_outcomes
 
-    settings = load_settings(broker)
     start = _since(since)
+    settings = connected(broker)
+    if follow and start is None:
+        start = time.time()
 
     async def work() -> int:
         results: list[Outcome | Rejection] = []
+        lines = OutcomeLines(console())
         async for one in read_outcomes(settings, since=start, follow=follow):
             if as_json:
                 emit(one)
             elif follow:
-                show([one])
+                lines.add(one)
             else:
                 results.append(one)
         if results:

@@ -15,7 +15,7 @@ from qmosaic.codecs.errors import SettingsError
 
 UMASK = 0o077
 """What every process we start makes is its user's alone."""
-OURS = frozenset({"broker", "crashes", "faust", "logs", "spans"})
+OURS = frozenset({"broker", "crashes", "faust", "logs", "pipeline.json", "spans"})
 """What may be in a data folder."""
 _PREFIX, _LOCK = "qm-", "qmosaic.lock"
 

@@ -31,7 +31,7 @@ from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, 
 from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
 from qmosaic.streams.life.lifeline import READY
 from qmosaic.streams.life.retention import keep_forgetting
-from qmosaic.streams.life.topics import create_topics
+from qmosaic.streams.life.topics import create_topics, refuse_a_second
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
 from qmosaic.streams.watch.logs import last_lines, open_log, trim
@@ -93,10 +93,12 @@ class Supervisor:
         tell: Callable[[str], None] = lambda _: None,
         progress: Callable[[Progress], None] | None = None,
         create: bool = True,
+        alone: bool = False,
     ) -> None:
-        """`tell`: a line about what happens; `progress`: whenever a start is further, else it is told now and then."""
+        """`tell`: a line about what happens; `progress`: whenever a start is further, else it is told now and then.
+        `alone`: refuse to start where workers of the same names are at work already."""
         self.settings, self._logs, self._tell, self._create = settings, logs, tell, create
-        self._progress = progress
+        self._progress, self._alone = progress, alone
         self.broker: EmbeddedBroker | None = None
         self._watches: list[asyncio.Task[None]] = []
         self._open = ExitStack()
@@ -140,6 +142,9 @@ class Supervisor:
             self._watches.append(asyncio.create_task(self._keep_broker(self.broker), name="broker"))
         if self._create:
             await create_topics(self.settings)
+        if self._alone and self.broker is None:
+            workers = {child.instance: child.stage for child in self.children}
+            await refuse_a_second(self.settings, workers, self._tell)
         if self.broker is not None:
             self._watches.append(asyncio.create_task(keep_forgetting(self.settings), name="retention"))
         self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))

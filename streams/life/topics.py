@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,11 +13,13 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from qmosaic.codecs.errors import BrokerError
 from qmosaic.streams.kafka.connect import connection, record_bytes
-from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import TOPICS, Topic
 
 PATIENCE = 30.0
+SESSION_SECONDS = 8.0
+"""After which a member that was killed is none any more: see `broker_session_timeout` of the workers."""
 SHORT_SECONDS = 600
 
 
@@ -83,6 +85,35 @@ async def create_topics(settings: Settings) -> list[str]:
                     remedy="The topics verify joins have equal partitions: set topics.partitions, or use a namespace.",
                 )
         return [topic_name(settings, topic.name) for topic in missing]
+
+
+async def refuse_a_second(settings: Settings, workers: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Workers of these names (and their stages) must not be at work already: they would fence each other for ever.
+
+    Those of a pipeline that was killed are still members of their groups until their session is over: they are waited
+    for. Raises BrokerError.
+    """
+    groups = {group_id(settings, stage) for stage in workers.values()}
+    names = tuple(f"{group_id(settings, instance)}-" for instance in workers)  # Kafka adds a UUID to a static member's
+    until = time.monotonic() + SESSION_SECONDS
+    told = False
+    async with admin(settings) as client:
+        while True:
+            described = await client.describe_consumer_groups(sorted(groups))
+            members = [member[0] for response in described for group in response.groups for member in group[5]]
+            there = sorted(member for member in members if member.startswith(names))
+            if not there:
+                return
+            if time.monotonic() > until:
+                raise BrokerError(
+                    f"a pipeline runs there already: {there[0][:-37]} is at work",
+                    place=settings.broker,
+                    remedy="Use that one, stop it, or name another namespace; `qmosaic worker` adds workers to it.",
+                )
+            if not told:
+                told = True
+                tell(f"there are workers of the same names; waiting {SESSION_SECONDS:.0f} s for their end")
+            await asyncio.sleep(0.5)
 
 
 async def show_topics(settings: Settings) -> list[dict[str, Any]]:

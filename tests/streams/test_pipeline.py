@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import networkx as nx
+import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -263,6 +264,14 @@ async def test_without_reduce_workers_the_quick_answer_goes_out_by_the_deadline(
     assert outcome.timings.total <= 2
 
 
+def told(lines: IO[Any]) -> list[dict[str, Any]]:
+    """What `up --json` says until it is ready."""
+    found: list[dict[str, Any]] = []
+    while not found or "broker" not in found[-1]:
+        found.append(json.loads(lines.readline()))
+    return found
+
+
 def test_a_worker_does_not_outlive_its_supervisor(tmp_path_factory: Any) -> None:
     import subprocess
     import sys
@@ -272,9 +281,11 @@ def test_a_worker_does_not_outlive_its_supervisor(tmp_path_factory: Any) -> None
     environment = {**os.environ, "QMOSAIC_DATA_DIR": str(directory)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as up:
         assert up.stdout is not None
-        assert json.loads(up.stdout.readline())["stages"] == ["encode", "verify"]
-        children = [int(pid) for pid in Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()]
-        assert len(children) == 3  # the broker and two workers
+        *starting, ready = told(up.stdout)
+        assert ready["stages"] == ["encode", "verify"]
+        assert [how_far["starting"]["of"] for how_far in starting] == [2] * len(starting)
+        children = [process.pid for process in psutil.Process(up.pid).children(recursive=True)]
+        assert len(children) == 4  # the broker, the zygote and two workers
         up.kill()
     give_up = time.monotonic() + 20
     while any(alive(pid) for pid in children) and time.monotonic() < give_up:

@@ -66,7 +66,7 @@ def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs.Program, "__call__", called)
 
 
-def task(model: object, **more: object) -> Task:
+def task(model: object) -> Task:
     return Task(
         model=model,  # type: ignore[arg-type]
         seed=3,
@@ -76,7 +76,6 @@ def task(model: object, **more: object) -> Task:
         max_qubits=6,
         layers=2,
         clock=monotonic,
-        **more,  # type: ignore[arg-type]
     )
 
 
@@ -85,9 +84,8 @@ def task(model: object, **more: object) -> Task:
 def test_problems_are_reduced_without_a_program(higher: bool) -> None:
     rng = np.random.default_rng(5)
     rows, cols = np.triu_indices(14, 1)
-    model = SpinPolynomial.of(
-        14, rows=rows, cols=cols, J=rng.normal(size=len(rows)), higher={(0, 3, 7): 1.0, (2, 5, 11): -1.0} if higher else {}
-    )
+    more = {(0, 3, 7): 1.0, (2, 5, 11): -1.0} if higher else {}
+    model = SpinPolynomial.of(14, rows=rows, cols=cols, J=rng.normal(size=len(rows)), higher=more)
     (found,) = reduce([task(model)], max_kernel_qubits=6)
     every = (np.arange(2**14)[:, None] >> np.arange(14) & 1).astype(np.uint8)
     assert found.energy == pytest.approx(model.energy(every).min())

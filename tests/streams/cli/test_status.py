@@ -129,6 +129,6 @@ async def test_without_topics_it_says_so(broker: str, tmp_path: Path) -> None:
 
 def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     done = run("status", cwd=tmp_path)
-    assert (done.returncode, "which broker" in done.stderr) == (2, True)
+    assert (done.returncode, "no pipeline runs in .qmosaic" in done.stderr) == (1, True)
     done = run("status", "--broker", "127.0.0.1:1", cwd=tmp_path)
     assert (done.returncode, "no broker answers" in done.stderr) == (1, True)
