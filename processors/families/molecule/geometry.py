@@ -152,7 +152,9 @@ def _integrals(
         one, core = field.get_hcore(), float(molecule.energy_nuc())
         if frozen:
             density = 2 * inner @ inner.T
-            potential = scf.hf.get_veff(molecule, density)
+            # by the integrals that are there: without them PySCF takes 1.6 GB, whatever the molecule
+            coulomb, exchange = field.get_jk(molecule, density)
+            potential = coulomb - exchange / 2
             core += float(np.einsum("ij,ji", one + potential / 2, density))
             one = one + potential
         m = kept.shape[1]

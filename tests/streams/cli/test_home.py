@@ -176,6 +176,7 @@ def test_every_command_of_the_readme_runs_as_it_stands(home: Path, tmp_path: Pat
             check=False,
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert "fallback" not in done.stdout, (line, done.stdout)
 
 
 def test_without_a_pipeline_it_says_how_to_have_one(tmp_path: Path) -> None:

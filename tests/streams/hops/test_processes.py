@@ -160,3 +160,25 @@ async def test_a_run_that_hangs_is_given_up_and_the_next_one_runs(monkeypatch: p
     (found,) = await execute.handle([Received("jobs", 0, 1, 0.0, job(1, time.time() + 30), {})], 0)
     assert found.event.answer is not None  # type: ignore[attr-defined]
     await execute.stop()
+
+
+def with_a_frozen_core() -> float:
+    """Admit and look at water, four of its ten electrons active."""
+    import orjson
+
+    from qmosaic.processors.admit import Admission, Defaults, Record, admit
+    from qmosaic.processors.families.base import Limits
+
+    atoms = [["O", 0.0, 0.0, 0.1173], ["H", 0.0, 0.7572, -0.4692], ["H", 0.0, -0.7572, -0.4692]]
+    payload = {"geometry": atoms, "basis": "sto-3g", "active_electrons": 4, "active_orbitals": 4}
+    event = orjson.dumps({"family": "molecule", "problem": payload, "shots": 0})
+    admission = admit(Record("problems", 0, 0, 0.0, event), Limits(), Defaults())
+    assert isinstance(admission, Admission)
+    energy: float = admission.instance.quick()["energy"]
+    return energy
+
+
+def test_a_molecule_with_a_frozen_core_takes_no_more_than_it_may() -> None:
+    pytest.importorskip("pyscf")
+    with processes.confined(1, Settings().beside.memory_bytes) as pool:
+        assert pool.submit(with_a_frozen_core).result(120) == pytest.approx(-74.96302, abs=1e-4)
