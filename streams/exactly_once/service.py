@@ -25,6 +25,7 @@ from aiokafka import (
 )
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, connection, producing, record_bytes
 from qmosaic.streams.kafka.held import Held, places
@@ -132,7 +133,7 @@ class ExactlyOnce(mode.Service, Generic[State]):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_000,
+            heartbeat_interval_ms=3_000 if pacing.rings() else 1_000,
             rebalance_timeout_ms=60_000,
             max_poll_interval_ms=300_000,
             max_partition_fetch_bytes=record_bytes(self.settings),

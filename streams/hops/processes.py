@@ -16,6 +16,7 @@ from qmosaic.streams.hops.helpers import Helpers
 
 NICE = 10
 """What large work adds to its niceness: a tenth of the processor, while small work wants all of it."""
+LEAST = 19
 
 
 def lower_priority() -> None:
@@ -73,14 +74,16 @@ def _background(nice: int, setup: Callable[[], object] | None) -> None:
         setup()
 
 
-def stay_in_background() -> None:
-    """This process goes behind all others from now on."""
-    os.nice(NICE)
+def stay_in_background(least: bool = False) -> None:
+    """This process goes behind all others from now on. `least`: it takes only what nobody else wants."""
+    os.nice(LEAST if least else NICE)
+    if least and sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Linux shares a processor out by session first and by niceness second (sched(7), "The autogroup feature"): in the
     # workers' session this would take from the broker, which has its own, as much as they do all together.
     os.setsid()
     with suppress(OSError):  # no Linux, or autogroups are off
-        Path("/proc/self/autogroup").write_text(str(NICE))
+        Path("/proc/self/autogroup").write_text(str(LEAST if least else NICE))
     if sys.platform == "linux" and len(cores := os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, cores - {min(cores)})  # one core is always free for what takes milliseconds
 

@@ -8,6 +8,7 @@ from typing import Any
 import faust
 from faust.types import EventT
 
+from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.connect import record_bytes
 from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.kafka.records import Received
@@ -51,7 +52,8 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=record_bytes(settings),
         broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.0,
+        # the embedded broker ends no session: a heartbeat only says that others have come or gone
+        broker_heartbeat_interval=3.0 if pacing.rings() else 1.0,
         broker_commit_interval=1.0,
         broker_max_poll_interval=600.0,
         stream_wait_empty=False,

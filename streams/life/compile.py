@@ -14,7 +14,7 @@ def main() -> None:
     """Exit code 0: all is there. It ends with its supervisor; what was compiled stays."""
     lifeline = Lifeline(int(sys.argv[1]))
     settings = lifeline.settings()
-    stay_in_background()
+    stay_in_background(least=True)
     lifeline.ends_at_once()
     compile_all(settings)
     os._exit(0)

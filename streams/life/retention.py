@@ -26,7 +26,7 @@ from qmosaic.streams.topology import PAID, STAGES
 
 log = logging.getLogger("qmosaic.retention")
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS, IDLE_SECONDS = 2.0, 10.0
 KEPT = 100
 """Records of a partition that stay behind its reader, to look at."""
 PATIENCE = 10.0
@@ -42,9 +42,11 @@ async def keep_forgetting(settings: Settings) -> None:
         try:
             async with admin(settings) as client:
                 done: dict[TopicPartition, int] = {}
+                seconds = EVERY_SECONDS
                 while True:
-                    await asyncio.sleep(EVERY_SECONDS)
-                    done = await forget(settings, client, done)
+                    await asyncio.sleep(seconds)
+                    before, done = done, await forget(settings, client, done)
+                    seconds = EVERY_SECONDS if done != before else min(IDLE_SECONDS, seconds * 1.5)
         except (BrokerError, KafkaError, TimeoutError, OSError) as error:
             log.debug("what was read is not deleted: %s", error)
             await asyncio.sleep(EVERY_SECONDS)
