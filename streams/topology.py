@@ -76,7 +76,7 @@ class Stage:
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    handler: Callable[[Settings, str], Handler] | None
+    handler: Callable[[Settings, str, Callable[[], float]], Handler] | None
     batch: int | tuple[int, ...] = 256
     lanes: tuple[float, ...] = ()
     concurrency: int = 1

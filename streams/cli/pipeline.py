@@ -62,11 +62,12 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
                 starting.done()
                 address = supervisor.settings.broker
                 place.announce(address)
+                there = list(dict.fromkeys(child.stage for child in supervisor.children))
                 if as_json:
-                    emit({"broker": address, "stages": stages, "logs": str(logs)})
+                    emit({"broker": address, "stages": there, "logs": str(logs)})
                 else:
                     typer.echo(f"ready   broker {address}")
-                    typer.echo(f"        stages {', '.join(stages)}")
+                    typer.echo(f"        stages {', '.join(there)}")
                     typer.echo(f"        logs   {logs}")
                     if settings.otlp_endpoint:
                         typer.echo(f"        traces {settings.otlp_endpoint}")

@@ -49,7 +49,9 @@ class Beside:
     """`await run(…)` from as many tasks as you like; the most urgent goes first. What kills its process is tried again
     after all others: they must not miss their deadlines with it."""
 
-    def __init__(self, memory_bytes: int, seconds: float) -> None:
+    def __init__(self, memory_bytes: int, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch."""
+        self._clock = clock
         self._memory_bytes, self._seconds = memory_bytes, seconds
         self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue()
         self._count = 0
@@ -71,7 +73,7 @@ class Beside:
             one = await self._waiting.get()
             if one.future.done():
                 continue
-            if time.time() > one.deadline_at:
+            if self._clock() > one.deadline_at:
                 one.future.set_exception(BesideError("deadline_past", "it waited for others until its time was over"))
                 continue
             try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from qmosaic.codecs.events.hops import Encoded
 from qmosaic.codecs.events.wire import envelope
@@ -26,13 +27,14 @@ LANES = (LIGHT,)
 class Encode:
     """problems → problems.encoded; what is not valid is left to verify."""
 
-    def __init__(self, settings: Settings, stage: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch."""
+        self._settings, self._clock = settings, clock
         self._limits, self._defaults = settings.limits, settings.defaults
 
     async def start(self) -> None:
         beside = self._settings.beside
-        self._beside = Beside(beside.memory_bytes, beside.seconds)
+        self._beside = Beside(beside.memory_bytes, beside.seconds, self._clock)
 
     def look(self, record: Received) -> Look:
         # By what the event itself says: headers of strangers are theirs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
@@ -34,8 +34,9 @@ class Execute:
     holds Python's lock (Cirq, and what is not ours) runs in processes, the rest in threads.
     """
 
-    def __init__(self, settings: Settings, stage: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch."""
+        self._settings, self._clock = settings, clock
         self._target = msgspec.convert(stage.removeprefix("execute."), reasons.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
@@ -59,6 +60,8 @@ class Execute:
             await loop.run_in_executor(self._lanes[0], programs)
         at_once = [name for name in self._backends if name not in self._apart]
         self._sizes = await loop.run_in_executor(self._lanes[0], pool.sizes_of, at_once)
+        warm = [name for name in at_once if not _needs_programs(name)]  # programs are loaded when they are used first
+        await asyncio.gather(*(loop.run_in_executor(lane, pool.loaded, warm) for lane in self._lanes))
         if not self._apart:
             return None
         loading = asyncio.create_task(self._load())
@@ -88,7 +91,7 @@ class Execute:
 
     async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int, apart: bool) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
-        left = max(job.ref.deadline_at for job in jobs) - time.time()
+        left = max(job.ref.deadline_at for job in jobs) - self._clock()
         seconds = max(LEAST_SECONDS, min(left, self._settings.execute.max_seconds))
         loop = asyncio.get_running_loop()
         try:
@@ -106,7 +109,7 @@ class Execute:
 
     def status(self) -> BackendStatus:
         there = {name: sizes for name, sizes in self._sizes.items() if not _needs_programs(name) or pool.compiled()}
-        return BackendStatus(worker="", target=self._target, backends=there, at=time.time())
+        return BackendStatus(worker="", target=self._target, backends=there, at=self._clock())
 
     async def stop(self) -> None:
         for executor in (*self._lanes, *self._helpers):

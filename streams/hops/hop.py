@@ -102,6 +102,8 @@ def proposal_send(event: Proposal, cause: int) -> Send:
         "qmosaic__execute__cost_usd": usage.cost_usd if usage else None,
         "qmosaic__execute__vendor_job_id": usage.vendor_job_id if usage else None,
         "qmosaic__failure__reason": event.failure.reason if event.failure else None,
+        "qmosaic__failure__message": event.failure.message if event.failure else None,
+        "error__type": event.failure.reason if event.failure else None,
         "qmosaic__route__reason": event.failure.route_reason if event.failure else None,
     }
     return Send("proposals", event, cause, key=ref.problem_id, partition=ref.partition, attributes=attributes)

@@ -60,8 +60,9 @@ def client_id(namespace: str, event: JobEvent) -> str:
 class ExecutePaid:
     """jobs.paid → jobs.submitted, proposals."""
 
-    def __init__(self, settings: Settings, stage: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch."""
+        self._settings, self._clock = settings, clock
         self._journal = KafkaJournal(settings, stage)
         self._backends: dict[str, RemoteBackend] = {}
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
@@ -142,7 +143,7 @@ class ExecutePaid:
 
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
-        return BackendStatus(worker="", target="quantum", backends=sizes, at=time.time())
+        return BackendStatus(worker="", target="quantum", backends=sizes, at=self._clock())
 
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
@@ -26,8 +26,9 @@ class Reduce:
     lower priority: a tour or a molecule must not be felt by those that take milliseconds, nor a tour feel a molecule.
     """
 
-    def __init__(self, settings: Settings, stage: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch."""
+        self._settings, self._clock = settings, clock
         self._lanes = [self._executor(lane) for lane in range(len(LANES) + 1)]
 
     def _executor(self, lane: int) -> Executor:
@@ -57,7 +58,7 @@ class Reduce:
     async def _run(self, values: Sequence[bytes], lane: int) -> list[tuple[Incumbent, Reduced | None]]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._lanes[lane], jobs.run_reduce, values, self._settings.reduce, time.time()
+            self._lanes[lane], jobs.run_reduce, values, self._settings.reduce, self._clock()
         )
 
     def status(self) -> None:

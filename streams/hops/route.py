@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
@@ -24,8 +24,9 @@ LOOK_BACK = 200
 class Route:
     """problems.reduced → jobs.*, or straight to proposals where no backend is alive."""
 
-    def __init__(self, settings: Settings, stage: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch."""
+        self._settings, self._clock = settings, clock
         given, self._paid = settings.route, settings.paid.backends
         self._policy = Policy(given.rules, given.preference, self._paid)
         self._signs = Tail(settings, "backends.status", BackendStatus, Signs(), back=LOOK_BACK)
@@ -38,7 +39,7 @@ class Route:
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         live = alive(self._signs.state, max(m.timestamp for m in batch), self._settings.route.stale_seconds)
-        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], Facts(time.time(), live), self._policy)
+        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], Facts(self._clock(), live), self._policy)
         return [next_send(event, cause, self._paid) for cause, event in enumerate(decided)]
 
     def status(self) -> None:

@@ -44,7 +44,7 @@ from qmosaic.streams.kafka.connect import Clients
 from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.reading import Unreadable
-from qmosaic.streams.kafka.records import Received, received_of, whole
+from qmosaic.streams.kafka.records import Received, received_of, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.sensor import End, Sensor
@@ -368,7 +368,9 @@ class Verifier(ExactlyOnce[Partition]):
         ref = decision.open.ref
         entry = Settled(ref.problem_id, ref.digest, ref.offset, self.clock(), verdict.topic, -1)
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
-        said = {"qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
+        said = {**whose(ref), "qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
+        if verdict.status != "accepted":
+            said["error.type"] = verdict.reason
         end = self._end(decision.open.record, arrived, verdict.topic, ref.problem_id, said)
         return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
 
@@ -378,7 +380,8 @@ class Verifier(ExactlyOnce[Partition]):
         verdict = rejection_verdict(record, refusal, f"{trace_of(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
-        return _Write(verdict, entry, audit, self._end(item.record, [], REJECTED, entry.problem_id, {}))
+        said = {"qmosaic.tenant": refusal.tenant, "error.type": refusal.rejected.code}
+        return _Write(verdict, entry, audit, self._end(item.record, [], REJECTED, entry.problem_id, said))
 
     def _end(
         self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, said: Mapping[str, str]

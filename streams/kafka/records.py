@@ -138,3 +138,8 @@ def stamp(event: Any, timings: dict[str, public.Timing], now: float) -> Any:
     return msgspec.structs.replace(
         event, ref=msgspec.structs.replace(ref, sent_at=now, timings={**ref.timings, **timings})
     )
+
+
+def whose(ref: hops.Ref) -> dict[str, str]:
+    """What every span of a problem says."""
+    return {"qmosaic.problem.id": ref.problem_id, "qmosaic.problem.family": ref.family, "qmosaic.tenant": ref.tenant}

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from qmosaic.streams.kafka import pacing, reading
@@ -18,6 +17,7 @@ from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, Stage
+from qmosaic.streams.watch.chatter import Chatter, expected
 from qmosaic.streams.watch.logs import Formatter
 from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
@@ -25,28 +25,8 @@ from qmosaic.streams.watch.tracing import Tracing
 if TYPE_CHECKING:
     from qmosaic.streams.hops.verify import Verifier
 
-QUIET_SECONDS = 30.0
 NICE = 5
 """The niceness of all workers but verify, which keeps the deadlines of all."""
-
-
-class _OnceInAWhile(logging.Filter):
-    """While a broker is away, a client says so a hundred times a second: each complaint once in a while will do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[tuple[str, object], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        now, key = time.monotonic(), (record.name, record.msg)
-        if (
-            record.levelno < logging.WARNING
-            or record.exc_info
-            or now - self._said.get(key, -QUIET_SECONDS) >= QUIET_SECONDS
-        ):
-            self._said[key] = now
-            return True
-        return False
 
 
 def main() -> None:
@@ -64,7 +44,7 @@ def run(name: str, instance: str, fd: int) -> None:
     reading.install(record_bytes(settings))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
-    handler.addFilter(_OnceInAWhile())
+    handler.addFilter(Chatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))
 
@@ -74,9 +54,13 @@ async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: 
     try:
         await _run(settings, stage, instance, lifeline)
         code = 0
-    except BaseException:  # SystemExit and cancellation, too: Python would wait for threads that never end
+    except BaseException as error:  # SystemExit and cancellation, too: Python would wait for threads that never end
         # Crash-only: said, ended, and started anew by the supervisor.
-        logging.getLogger("qmosaic").exception("%s ends", instance)
+        log, words = logging.getLogger("qmosaic"), expected(error.__cause__ or error)
+        if words is None or log.isEnabledFor(logging.INFO):
+            log.exception("%s ends", instance)
+        else:
+            log.warning("%s: %s", instance, words)
     finally:
         sys.stderr.flush()
         os._exit(code)  # what a library still waits for (asyncio.run would wait too), the next process does not need

@@ -1,4 +1,4 @@
-"""What a hop cannot handle: the dead letter of an event, and the failure that tells verify whose problem it was."""
+"""What a hop cannot handle: the dead letter of an event, and what comes instead of what it would have led to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from contextlib import suppress
 
 import msgspec
 
+from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import DeadLetter
-from qmosaic.codecs.events.hops import Failure, Proposal, Ref
+from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Ref
+from qmosaic.processors.execute import advance
+from qmosaic.streams.hops.hop import next_send, proposal_send
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, Send, fits
 from qmosaic.streams.settings import Settings
@@ -43,7 +46,7 @@ def unfit(record: Received, settings: Settings) -> Exception | None:
 
 
 def put_aside(stage: str, settings: Settings, record: Received, error: BaseException, at: float) -> list[Send]:
-    """The dead letter of an event, and the failure for verify, where the event still says whose it is."""
+    """The dead letter of an event, and what comes instead, where the event still says whose it is."""
     value = record.value or b""
     letter = DeadLetter(
         stage=stage,
@@ -55,12 +58,21 @@ def put_aside(stage: str, settings: Settings, record: Received, error: BaseExcep
         at=at,
         truncated=len(value) > LETTER_BYTES,
     )
-    out = [Send("dead-letters", letter, 0, key=stage)]
+    told = {"error__type": type(error).__name__, "qmosaic__failure__message": letter.error}
+    out = [Send("dead-letters", letter, 0, key=stage, attributes=told)]
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
         ref = _owned.decode(value).ref
         if fits(ref, record, settings, None, None) is None:
             crashed = isinstance(error, WorkerCrashedError)
             failure = Failure(stage, "worker_crashed" if crashed else "stage_failed", letter.error[:500])
-            proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
-            out.append(Send("proposals", proposal, 0, key=ref.problem_id, partition=ref.partition))
+            out.append(_followed(stage, settings, value, ref, failure))
     return out
+
+
+def _followed(stage: str, settings: Settings, value: bytes, ref: Ref, failure: Failure) -> Send:
+    """What comes instead: of a job its next candidate, and the failure for verify where there is none."""
+    if stage.startswith("execute."):
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            return next_send(advance(wire.decode(value, JobEvent), failure), 0, settings.paid.backends)
+    proposal = Proposal(ref=ref, kernel_digest=None, route=None, attempt=0, answer=None, failure=failure)
+    return proposal_send(proposal, 0)

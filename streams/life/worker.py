@@ -31,7 +31,7 @@ from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
 from qmosaic.streams.kafka.names import group_id, topic_name
-from qmosaic.streams.kafka.records import Received, Send, headers_of, stamp, whole
+from qmosaic.streams.kafka.records import Received, Send, headers_of, stamp, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.life.app import faust_app, received
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
@@ -90,7 +90,7 @@ class Worker:
         self.settings, self.stage, self.instance = settings, stage, instance
         self.source, self.group = f"/qmosaic/{stage.name}/{instance}", group_id(settings, stage.name)
         self._sensor = sensor
-        self.handler: Handler = stage.handler(settings, stage.name)
+        self.handler: Handler = stage.handler(settings, stage.name, clock)
         self.app = app_of(settings, stage, group_id(settings, instance))
         self.app.agent(
             self.app.topic(topic_name(settings, stage.reads[0]), value_type=bytes, key_type=bytes, allow_empty=True),
@@ -280,6 +280,8 @@ class Worker:
         futures, too_large = [], dict[int, int]()
         for send in handled.sends:
             said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
+            if (ref := getattr(send.event, "ref", None)) is not None:
+                said |= whose(ref)
             told.decided(send.cause, said)
             event, extra = self._stamped(send, handled)
             value = wire.encode(event)

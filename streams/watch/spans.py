@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,17 +23,14 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from qmosaic.streams.kafka.context import NO_FLAGS, RANDOM
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.logs import open_log
 
-if TYPE_CHECKING:
-    pass
-
-
 _SCOPE = InstrumentationScope("qmosaic")
+_UNSET = Status()
 
 
 class FileExporter(SpanExporter):
@@ -61,6 +58,7 @@ def _plain(span: ReadableSpan) -> dict[str, Any]:
         "start_time": span.start_time,
         "end_time": span.end_time,
         "attributes": dict(span.attributes or {}),
+        "status": span.status.status_code.name,
         "links": [f"0x{link.context.span_id:016x}" for link in span.links],
         "service": span.resource.attributes.get("service.name"),
     }
@@ -99,9 +97,16 @@ class Span:
                     kind=self._kind,
                     start_time=self._start,
                     end_time=time.time_ns(),
+                    status=_status(self.attributes),
                     instrumentation_scope=_SCOPE,
                 )
             )
+
+
+def _status(attributes: Mapping[str, Any]) -> Status:
+    """An error where the attributes name one (`error.type`, semantic conventions for recording errors)."""
+    kind = attributes.get("error.type")
+    return _UNSET if kind is None else Status(StatusCode.ERROR, str(attributes.get("qmosaic.failure.message", kind)))
 
 
 class Telemetry:

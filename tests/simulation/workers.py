@@ -88,7 +88,9 @@ class Workers(Faults):
             clients=clients_of(self.broker),
             clock=self.loop.time,
         )
-        lifeline: Any = SimpleNamespace(wait=asyncio.Event().wait, ready=lambda: None, started=lambda: None)
+        lifeline: Any = SimpleNamespace(
+            wait=asyncio.Event().wait, ready=lambda: None, started=lambda: None, step=lambda doing: None
+        )
         await worker.run(lifeline)
 
     async def _produce(self, number: int, after: float) -> None:

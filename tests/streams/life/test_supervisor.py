@@ -126,7 +126,7 @@ async def test_a_crash_loop_ends_with_its_last_words_and_bounded_logs(
 WAITING = """
 line = socket.socket(fileno=int(sys.argv[-1]))
 time.sleep({seconds})
-line.send(b"ready\n")
+line.send(b"ready\\n")
 time.sleep(600)
 """
 
