@@ -19,8 +19,6 @@ OF_JAX = re.compile(rb"^\s*(?:import jax\b|from jax[. ])", re.MULTILINE)
 """What a module has whose code is compiled, besides those of `on_jax`."""
 KEPT_VERSIONS = 4
 """Folders of other versions that stay, the last used; those of a working copy would be many."""
-COMPLETE = "complete"
-"""A file that says: whatever is usual has been compiled."""
 
 
 def made(folder: Path) -> Path:
@@ -35,9 +33,14 @@ def made(folder: Path) -> Path:
     return own
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether all that is usual has been compiled, for this version."""
-    return (folder / _version() / COMPLETE).exists()
+def is_complete(folder: Path, usual: str = "") -> bool:
+    """Whether all that is usual has been compiled, for this version; `usual`: a word for what that is."""
+    return stamp(folder / _version(), usual).exists()
+
+
+def stamp(own: Path, usual: str) -> Path:
+    """The file of a version's folder that says so."""
+    return own / f"complete-{sha256(usual.encode()).hexdigest()[:12]}"
 
 
 @cache

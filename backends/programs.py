@@ -48,24 +48,26 @@ class _Store:
 
     folder: Path | None = None
     waits = True
+    usual = ""
     complete = False
     looked = 0.0
 
 
-def store(folder: Path, *, waits: bool = True) -> None:
+def store(folder: Path, *, waits: bool = True, usual: str = "") -> None:
     """Keep programs in a folder, from now on. Raises OSError.
 
-    `waits` False: another process compiles what is usual, and says `completed`; until then `ready` says no about what
-    is not there, and who asks takes another way. A program that is called is compiled all the same.
+    `waits` False: another process compiles what is usual (`usual` is a word for it), and says `completed`; until then
+    `ready` says no about what is not there, and who asks takes another way. A program that is called is compiled all
+    the same.
     """
     root = kept.made(folder)
-    _Store.folder, _Store.waits, _Store.complete = root, waits, False
+    _Store.folder, _Store.waits, _Store.usual, _Store.complete = root, waits, usual, False
 
 
 def complete() -> bool:
     """Whether all that is usual has been compiled."""
     if not _Store.complete and _Store.folder is not None and time.monotonic() - _Store.looked > LOOK_SECONDS:
-        _Store.looked, _Store.complete = time.monotonic(), (_Store.folder / kept.COMPLETE).exists()
+        _Store.looked, _Store.complete = time.monotonic(), kept.stamp(_Store.folder, _Store.usual).exists()
     return _Store.complete
 
 
@@ -77,7 +79,7 @@ def may_be_called() -> bool:
 def completed() -> None:
     """Say so, to all processes."""
     if _Store.folder is not None:
-        (_Store.folder / kept.COMPLETE).touch()
+        kept.stamp(_Store.folder, _Store.usual).touch()
 
 
 @overload
@@ -113,6 +115,8 @@ class Program:
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any) -> Any:
+        if _Store.folder is None:
+            return self._jit(*args)
         dynamic = [arg for k, arg in enumerate(args) if k not in self._static]
         leaves, tree = _leaves(dynamic)
         if any(isinstance(leaf, _tracer) for leaf in leaves) or _several():

@@ -10,10 +10,13 @@ from msgspec.structs import replace
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal, Ref
-from qmosaic.codecs.events.public import CircuitInfo, UsageInfo
+from qmosaic.codecs.events.public import Attempt, CircuitInfo, UsageInfo
 from qmosaic.codecs.models.arrays import pack, pack_bits
 from qmosaic.codecs.models.kernel import Kernel, unpack_kernel
 from qmosaic.codecs.models.polynomial import SpinPolynomial
+
+MOST_OF_A_MESSAGE = 200
+"""Characters of why an attempt failed."""
 
 
 def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> list[Proposal]:
@@ -46,7 +49,7 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
             backend.estimate(job)  # refuses what would not fit into this machine's memory
             prepared.append((k, job.kernel, backend.prepare(job)))
         except BackendError as error:
-            out[k] = Failure("execute", "execution_failed", str(error))
+            out[k] = Failure("execute", "execution_failed", str(error), refused=True)
     size = max(1, backend.capabilities.batch)
     for start in range(0, len(prepared), size):
         chunk = prepared[start : start + size]
@@ -121,18 +124,39 @@ def job_id(ref: Ref, attempt: int) -> str:
     return f"{ref.partition}-{ref.offset}-{attempt}"
 
 
-def advance(job: JobEvent, failure: Failure) -> JobEvent | Proposal:
-    """What follows a failed attempt: the next candidate's job, or the failure, where verify has the incumbent."""
+def advance(job: JobEvent, failure: Failure, seconds: float | None = None) -> JobEvent | Proposal:
+    """What follows a failed attempt that took `seconds`: the next candidate's job, or the failure, where verify has the
+    incumbent."""
     if not job.candidates:
-        return proposal_of(job, failure)
+        return proposal_of(job, failure, seconds)
     first, *others = job.candidates
     attempt = job.attempt + 1
-    return replace(job, job_id=job_id(job.ref, attempt), attempt=attempt, route=first, candidates=others)
+    return replace(
+        job,
+        job_id=job_id(job.ref, attempt),
+        attempt=attempt,
+        route=first,
+        candidates=others,
+        tried=[*job.tried, _attempt(job, failure, seconds)],
+    )
 
 
-def proposal_of(job: JobEvent, answer: Answer | Failure) -> Proposal:
-    """What verify is told of a job."""
+def _attempt(job: JobEvent, ended: Answer | Failure, seconds: float | None) -> Attempt:
+    reason, message = (ended.reason, ended.message) if isinstance(ended, Failure) else ("answered", "")
+    return Attempt(
+        target=job.route.target,
+        backend=job.route.backend,
+        ended=reason,
+        seconds=None if seconds is None else round(seconds, 6),
+        cost_usd=ended.usage.cost_usd if ended.usage else None,
+        message=message[:MOST_OF_A_MESSAGE],
+    )
+
+
+def proposal_of(job: JobEvent, answer: Answer | Failure, seconds: float | None = None) -> Proposal:
+    """What verify is told of a job, whose last attempt took `seconds`."""
     return Proposal(
+        tried=[*job.tried, _attempt(job, answer, seconds)],
         ref=job.ref,
         kernel_digest=job.kernel_digest,
         route=job.route,

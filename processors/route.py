@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Reduced
 from qmosaic.processors.control.facts import Facts
@@ -11,8 +12,17 @@ from qmosaic.processors.execute import job_id
 
 
 def route(batch: Sequence[Reduced], facts: Facts, policy: Policy) -> list[JobEvent | Proposal]:
-    """A job for each kernel, with the candidates that come after the first; or why there is none."""
-    return [_routed(reduced, facts, policy) for reduced in batch]
+    """A job for each kernel, with the candidates that come after the first; or why there is none.
+
+    A backend whose breaker is half open has one of them.
+    """
+    out = []
+    for reduced in batch:
+        event = _routed(reduced, facts, policy)
+        if isinstance(event, JobEvent) and event.route.backend in facts.breakers:
+            facts = replace(facts, breakers={**facts.breakers, event.route.backend: "open"})
+        out.append(event)
+    return out
 
 
 def _routed(reduced: Reduced, facts: Facts, policy: Policy) -> JobEvent | Proposal:

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from qmosaic.codecs.events.hops import Failure, Incumbent, Proposal, Ref
 from qmosaic.codecs.events.public import Baseline, Outcome, Proposed, Timing, Timings
 from qmosaic.codecs.events.reasons import OutcomeReason, Sense
 from qmosaic.codecs.events.wire import number
 from qmosaic.processors.admit import Admission
+from qmosaic.processors.control.policy import MOST_ATTEMPTS
 from qmosaic.processors.families.base import Evaluation, Instance
 
 # Two objectives closer than this, relative to their size, are equal: float64 sums differ by their order.
@@ -196,6 +199,8 @@ def _outcome(
         confidence=answer.confidence if answer else None,
         timings=timings,
         attempts=proposal.attempt if proposal is not None else 0,
+        tried=(proposal.tried[:MOST_ATTEMPTS] if proposal is not None else None) or msgspec.UNSET,
+        policy=(route.policy if route else None) or msgspec.UNSET,
         seed=admission.ref.seed,
         digest=admission.ref.digest,
         versions=versions,

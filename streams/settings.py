@@ -18,7 +18,8 @@ import msgspec
 from qmosaic.backends.clouds.job import Waits
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.admit import Defaults
-from qmosaic.processors.control.policy import DEFAULT_PREFERENCE, DEFAULT_RULES, Rule
+from qmosaic.processors.control.policy import DEFAULT_PREFERENCE, DEFAULT_RULES, Attempts, Rule, Special
+from qmosaic.processors.control.policy_file import MOST_BYTES, read_policy
 from qmosaic.processors.families.base import Limits
 
 EMBEDDED = "embedded"
@@ -55,10 +56,15 @@ class ReduceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The policy: rules in order, and which backend of a target goes first."""
+    """The policy: rules in order, which backend of a target goes first, the most candidates of a kernel, and what is
+    special for a tenant or a family. `policy`: the file that says all of it instead."""
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     preference: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
+    attempts: Attempts = 1
+    tenants: dict[str, Special] = {}
+    families: dict[str, Special] = {}
+    policy: str = ""
     stale_seconds: float = 15.0
 
 
@@ -135,10 +141,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         return base / "qmosaic" / "programs"
 
+    @property
+    def usual_programs(self) -> str:
+        """What is compiled before it is asked for depends on these."""
+        names = sorted(filter(needs_programs, (name for names in self.execute.backends.values() for name in names)))
+        return f"{self.reduce.layers} layers; {', '.join(names)}"
+
     def masked(self) -> dict[str, Any]:
         """For printing: plain values, secrets masked."""
         masked: dict[str, Any] = _masked(msgspec.to_builtins(self))
         return masked
+
+
+def needs_programs(backend: str) -> bool:
+    """Whether a backend runs programs that have to be compiled once."""
+    return backend.startswith(("jax.", "bifurcation"))
 
 
 def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> Settings:
@@ -158,12 +175,33 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
         if name.startswith("QMOSAIC_") and name not in _NOT_OURS and not name.startswith(_OF_BACKENDS):
             _put(values, name.removeprefix("QMOSAIC_").lower().split("__"), text)
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        return _with_policy(msgspec.convert(values, Settings, strict=False))
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         raise SettingsError(
             message, place=place.strip("`").removeprefix("$."), remedy="See `qmosaic settings` for every key."
         ) from None
+
+
+def _with_policy(settings: Settings) -> Settings:
+    """The settings with what the policy's file says, read now: workers get it with them. Raises SettingsError."""
+    if not settings.route.policy:
+        return settings
+    try:
+        with open(settings.route.policy, encoding="utf-8") as file:
+            text = file.read(MOST_BYTES + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read {settings.route.policy}: {error}", place="route.policy") from None
+    said = read_policy(text, settings.route.policy)
+    route = msgspec.structs.replace(
+        settings.route,
+        rules=said.rules,
+        preference=said.preference,
+        attempts=said.attempts,
+        tenants=said.tenants,
+        families=said.families,
+    )
+    return msgspec.structs.replace(settings, route=route)
 
 
 def _put(values: dict[str, Any], keys: list[str], text: str) -> None:

@@ -66,14 +66,24 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     evidence: Evidence | None = None
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """What a worker saw of a backend since it began: attempts that were answered, that failed by the backend's fault,
+    and how many of the last ones failed in a row."""
+
+    answered: int
+    failed: int
+    streak: int
+
+
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """An execute worker's sign of life, every second: what it runs, of which kind and up to which size."""
+    """An execute worker's sign of life: what it runs, of which kind and up to which size, and how that went."""
 
     schema: ClassVar[str] = "qmosaic.backendstatus/1"
     worker: str
     target: Target
     backends: dict[str, dict[Kind, int]]  # name → kind of kernel → max qubits
     at: float
+    tallies: dict[str, Tally] = {}  # by name
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

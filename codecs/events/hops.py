@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from qmosaic.codecs.events.public import CircuitInfo, Timing, UsageInfo
+from qmosaic.codecs.events.public import Attempt, CircuitInfo, Timing, UsageInfo
 from qmosaic.codecs.events.reasons import Priority, RouteReason, Target
 from qmosaic.codecs.models.arrays import Packed
 from qmosaic.codecs.models.bundle import Bundle
@@ -81,6 +81,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     reason: RouteReason
     rule: str
+    policy: str = ""  # its version
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     route: Route
     candidates: list[Route] = []
+    tried: list[Attempt] = []
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0
@@ -125,6 +127,7 @@ class Failure(msgspec.Struct, frozen=True):
     """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people.
 
     `ended`: how a paid job ended; unknown: it may still run at the vendor. `usage`: where the vendor had it.
+    `refused`: the backend does not take such a job, which says nothing about its health.
     """
 
     stage: str
@@ -133,6 +136,7 @@ class Failure(msgspec.Struct, frozen=True):
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None
     usage: UsageInfo | None = None
+    refused: bool = False
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +149,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     answer: Answer | None
     failure: Failure | None
+    tried: list[Attempt] = []
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0

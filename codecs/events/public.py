@@ -62,6 +62,18 @@ class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
     vendor_job_id: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One candidate that had the kernel: the seconds it was worked on, US dollars where they are known, and how it
+    ended: `answered`, or the reason of the failure with its message."""
+
+    target: Target
+    backend: str
+    ended: str
+    seconds: float | None = None
+    cost_usd: float | None = None
+    message: str = ""
+
+
 class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
     """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it."""
 
@@ -95,7 +107,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `error` is the objective's standard error where it was measured. `details` are the family's. `solution` None:
     there is none, nobody could run it. `proposed` is the backend's answer, judged, also where it was not accepted.
     `usage` is what that answer, or the attempt at one, took of a vendor; None where nothing is known of any.
-    Objective and improvement are None where there is nothing to compare.
+    Objective and improvement are None where there is nothing to compare. `tried`: the candidates that had the kernel,
+    in their order; `policy`: the version of the policy that chose them. Both are left out where there were none.
     """
 
     problem_id: str
@@ -115,6 +128,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None
     timings: Timings
     attempts: int
+    tried: list[Attempt] | msgspec.UnsetType = msgspec.UNSET
+    policy: str | msgspec.UnsetType = msgspec.UNSET
     seed: int
     digest: str
     versions: dict[str, str]

@@ -56,4 +56,5 @@ CandidateReason = Literal[
     "not_named",  # it is paid for, and neither a rule nor a preference names it
     "wrong_kind",  # it does not run kernels of this kind
     "too_large",  # the kernel is over what it takes
+    "breaker_open",  # too many of its last attempts failed; it is tried again when its time is over
 ]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qmosaic.processors.control.alive import Alive
+from qmosaic.processors.control.breakers import Phase
 
 
 @dataclass(frozen=True)
 class Facts:
-    """`at`: the time of the decision, seconds since the epoch. A new input of the rules is a field here, and a fold."""
+    """`at`: the time of the decision, seconds since the epoch. A new input of the rules is a field here, and a fold.
+
+    `breakers`: of the backends whose breaker is not closed. One that is half open takes one kernel.
+    """
 
     at: float
     alive: Alive = field(default_factory=dict)
+    breakers: Mapping[str, Phase] = field(default_factory=dict)

@@ -6,11 +6,13 @@ shows signs of life and takes the kernel's size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Annotated
 
 import msgspec
 
-from qmosaic.codecs.events.hops import Reduced, Route
+from qmosaic.codecs.events.hops import Reduced, Ref, Route
 from qmosaic.codecs.events.reasons import CandidateReason, RouteReason, Target
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.control.facts import Facts
@@ -18,24 +20,40 @@ from qmosaic.processors.control.facts import Facts
 TARGETS: tuple[Target, ...] = ("classical", "gpu", "quantum")
 
 
+MOST_ATTEMPTS = 10
+Kinds = Annotated[tuple[Kind, ...], msgspec.Meta(min_length=1)]
+Attempts = Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the policy: all conditions given must hold. `seconds_left` counts to the deadline."""
+    """One line of the policy: all conditions given must hold. `seconds_left` counts to the deadline.
+
+    `families`, `tenants`: empty for all. `then`: targets or backends that have the kernel next where the rule's own
+    target fails it, as far as the policy's `attempts` go.
+    """
 
     name: str
     target: Target
     backend: str | None = None
-    kinds: tuple[Kind, ...] = ("spins", "narrow", "circuit", "clifford", "variational")
+    kinds: Kinds = ("spins", "narrow", "circuit", "clifford", "variational")
     min_qubits: int = 0
     max_qubits: int = 1_000_000
-    min_density: float = 0.0
-    max_density: float = 1.0
+    min_density: Share = 0.0
+    max_density: Share = 1.0
     min_seconds_left: float = 0.0
     max_seconds_left: float = 1e12
+    families: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
 
-    def matches(self, kind: Kind, qubits: int, density: float, seconds_left: float) -> bool:
+    def matches(self, reduced: Reduced, density: float, seconds_left: float) -> bool:
         """Whether this line is about such a kernel."""
+        kind, qubits, ref = reduced.kind, reduced.variables, reduced.ref
         return (
             kind in self.kinds
+            and (not self.families or ref.family in self.families)
+            and (not self.tenants or ref.tenant in self.tenants)
             and self.min_qubits <= qubits <= self.max_qubits
             and self.min_density <= density <= self.max_density
             and self.min_seconds_left <= seconds_left <= self.max_seconds_left
@@ -58,13 +76,43 @@ DEFAULT_PREFERENCE: dict[str, tuple[str, ...]] = {
 }
 
 
+class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """For one tenant or family: rules that are asked before all others, and how many candidates a kernel may have."""
+
+    rules: tuple[Rule, ...] = ()
+    attempts: Attempts | None = None
+
+
 class Policy(msgspec.Struct, frozen=True):
     """`preference`: by target, which backend goes first where a rule does not say. `paid`: backends that take what a
-    rule or a preference names them for, nothing else."""
+    rule or a preference names them for, nothing else. `attempts`: the most candidates of a kernel."""
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     preference: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     paid: tuple[str, ...] = ()
+    attempts: int = 1
+    tenants: Mapping[str, Special] = {}
+    families: Mapping[str, Special] = {}
+    version: str = ""
+
+    def rules_of(self, ref: Ref) -> Iterator[Rule]:
+        """Of a tenant first, then of a family, then of all."""
+        for special in (self.tenants.get(ref.tenant), self.families.get(ref.family)):
+            yield from special.rules if special is not None else ()
+        yield from self.rules
+
+    def attempts_of(self, ref: Ref) -> int:
+        """The most candidates of a kernel: the tenant's word, else the family's, else everybody's."""
+        for special in (self.tenants.get(ref.tenant), self.families.get(ref.family)):
+            if special is not None and special.attempts is not None:
+                return special.attempts
+        return self.attempts
+
+
+def version_of(policy: Policy) -> str:
+    """Of what it says: equal policies have equal versions."""
+    said = msgspec.json.encode(msgspec.structs.replace(policy, version=""), order="sorted")
+    return sha256(said).hexdigest()[:12]
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -90,18 +138,34 @@ def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
     kind, qubits, wanted = reduced.kind, reduced.variables, reduced.ref.target
     if wanted != "auto":
         looked = tuple(_looked(wanted, None, kind, qubits, facts, policy))
-        return _decision(looked, "requested", "", "requested_unavailable", f"no live {wanted} backend", reduced)
+        return _decision(looked, "requested", "", "requested_unavailable", f"no live {wanted} backend", reduced, policy)
     rule = _rule(reduced, facts, policy)
     looked = tuple(_looked(rule.target, rule.backend, kind, qubits, facts, policy)) if rule is not None else ()
     if rule is not None and any(one.reason == "taken" for one in looked):
-        return _decision(looked, "rule", rule.name, "no_backend", "", reduced)
+        for name in rule.then if policy.attempts_of(reduced.ref) > 1 else ():
+            looked += tuple(_next(name, looked, kind, qubits, facts, policy))
+        return _decision(looked, "rule", rule.name, "no_backend", "", reduced, policy)
     live = facts.alive.get(rule.target, {}) if rule is not None else {}
     there = rule.backend in live if rule is not None and rule.backend else bool(live)
-    reason: RouteReason = "too_large" if there else "rule_unavailable"
+    shut = all(one.reason in ("breaker_open", "not_alive") for one in looked)
+    reason: RouteReason = "too_large" if there and not shut else "rule_unavailable"
     for target in TARGETS:
         if not any(one.reason == "taken" for one in looked):
             looked += tuple(_looked(target, None, kind, qubits, facts, policy))
-    return _decision(looked, reason, rule.name if rule else "", "no_backend", "no live backend", reduced)
+    return _decision(looked, reason, rule.name if rule else "", "no_backend", "no live backend", reduced, policy)
+
+
+def _next(
+    name: str, looked: Sequence[Considered], kind: Kind, qubits: int, facts: Facts, policy: Policy
+) -> Iterator[Considered]:
+    """The backends of a target, or one by its name, that were not looked at yet, behind those that were."""
+    of_target = name in TARGETS
+    targets = [each for each in TARGETS if (name == each if of_target else name in facts.alive.get(each, {}))]
+    known = {(one.target, one.backend) for one in looked}
+    for target in targets:
+        for one in _looked(target, None if of_target else name, kind, qubits, facts, policy):
+            if (one.target, one.backend) not in known:
+                yield msgspec.structs.replace(one, reason="behind") if one.reason == "taken" else one
 
 
 def _rule(reduced: Reduced, facts: Facts, policy: Policy) -> Rule | None:
@@ -109,7 +173,7 @@ def _rule(reduced: Reduced, facts: Facts, policy: Policy) -> Rule | None:
     qubits = reduced.variables
     density = 2 * reduced.couplings / (qubits * (qubits - 1)) if qubits > 1 else 0.0
     left = max(0.0, reduced.ref.deadline_at - facts.at)
-    return next((rule for rule in policy.rules if rule.matches(reduced.kind, qubits, density, left)), None)
+    return next((rule for rule in policy.rules_of(reduced.ref) if rule.matches(reduced, density, left)), None)
 
 
 def _looked(
@@ -126,6 +190,8 @@ def _looked(
             reason = "not_alive"
         elif name in others and name in policy.paid:
             reason = "not_named"
+        elif facts.breakers.get(name) == "open":
+            reason = "breaker_open"
         elif kind not in live[name]:
             reason = "wrong_kind"
         elif qubits > live[name][kind]:
@@ -136,11 +202,21 @@ def _looked(
 
 
 def _decision(
-    looked: tuple[Considered, ...], reason: RouteReason, rule: str, none: RouteReason, message: str, reduced: Reduced
+    looked: tuple[Considered, ...],
+    reason: RouteReason,
+    rule: str,
+    none: RouteReason,
+    message: str,
+    reduced: Reduced,
+    policy: Policy,
 ) -> Decision:
     """`none` and `message`: the reason and the beginning of the sentence where no backend takes it."""
-    for one in looked:
-        if one.reason == "taken":
-            route = Route(target=one.target, backend=one.backend, reason=reason, rule=rule)
-            return Decision((route,), reason, "", looked)
+    takers = [one for one in looked if one.reason in ("taken", "behind")]
+    takers.sort(key=lambda one: one.reason != "taken")  # the one that was chosen before those looked at earlier
+    if takers:
+        chain = tuple(
+            Route(target=one.target, backend=one.backend, reason=reason, rule=rule, policy=policy.version)
+            for one in takers[: policy.attempts_of(reduced.ref)]
+        )
+        return Decision(chain, reason, "", looked)
     return Decision((), none, f"{message} takes {reduced.kind} of {reduced.variables} qubits", looked)

@@ -21,7 +21,9 @@ from qmosaic.streams.cli.pipeline import (
     up,
     worker,
 )
+from qmosaic.streams.cli.policy import policy_app
 from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
+from qmosaic.streams.cli.trace import trace
 
 app = typer.Typer(
     help="A streaming control plane for hybrid quantum-classical computing on Kafka.",
@@ -33,6 +35,7 @@ topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(families_app, name="families")
 app.add_typer(backends_app, name="backends")
+app.add_typer(policy_app, name="policy")
 
 
 def _version(asked: bool) -> None:
@@ -58,9 +61,10 @@ EXAMPLES = {
     solve: "qmosaic solve examples/data/karate.rud",
     demo: "qmosaic demo",
     status: "qmosaic status --json",
+    trace: "qmosaic trace 3eec1cd2512c3580b251e74bcf3b0b08",
 }
 
-for command in (up, worker, submit, outcomes, solve, demo, status):
+for command in (up, worker, submit, outcomes, solve, demo, status, trace):
     app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)

@@ -15,6 +15,7 @@ from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.text import shown
+from qmosaic.processors.control.breakers import Breakers, phases
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.tail import consumer_of, reader, to_end
@@ -49,6 +50,15 @@ class Live(msgspec.Struct, frozen=True):
     age: float
 
 
+class Ejected(msgspec.Struct, frozen=True):
+    """A backend whose breaker is open, for so many seconds yet, or half open (0); `times` in a row."""
+
+    backend: str
+    phase: str
+    seconds: float
+    times: int
+
+
 class Held(msgspec.Struct, frozen=True):
     """A partition whose records from `offset` to `end` nobody can read before a transaction ends."""
 
@@ -67,6 +77,7 @@ class Report(msgspec.Struct, frozen=True):
     lags: list[Lag] = []
     live: list[Live] = []
     held: list[Held] = []
+    ejected: list[Ejected] = []
 
     @property
     def warnings(self) -> list[str]:
@@ -91,13 +102,9 @@ async def report(settings: Settings) -> Report:
         return Report(settings.broker, missing)
     partitions = {row["topic"]: row["partitions"] for row in await show_topics(settings)}
     try:
-        return Report(
-            settings.broker,
-            [],
-            await _lags(settings, partitions),
-            await _live(settings),
-            await _held(settings, partitions),
-        )
+        live, ejected = await _live(settings)
+        lags, held = await _lags(settings, partitions), await _held(settings, partitions)
+        return Report(settings.broker, [], lags, live, held, ejected)
     except (KafkaError, OSError, TimeoutError) as error:
         raise BrokerError(f"the broker stopped answering: {error}", place=settings.broker) from None
 
@@ -124,10 +131,11 @@ async def _lags(settings: Settings, partitions: Mapping[str, int]) -> list[Lag]:
     return found
 
 
-async def _live(settings: Settings) -> list[Live]:
-    """From the last records of `backends.status`."""
+async def _live(settings: Settings) -> tuple[list[Live], list[Ejected]]:
+    """From the last records of `backends.status`: who is there, and whose breaker is not closed."""
     place = TopicPartition(topic_name(settings, "backends.status"), 0)
     seen: dict[str, Live] = {}
+    known = Breakers.start
     async with asyncio.timeout(PATIENCE), reader(settings, [place], isolation="read_uncommitted") as consumer:
         end = (await consumer.end_offsets([place]))[place]
         begin = (await consumer.beginning_offsets([place]))[place]
@@ -137,9 +145,15 @@ async def _live(settings: Settings) -> list[Live]:
                 status = wire.decode(record.value or b"", BackendStatus)
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue  # not one of ours
+            known = Breakers().step(known, status, record.timestamp / 1000)
             age = max(0.0, time.time() - record.timestamp / 1000)
             seen[status.worker] = Live(status.worker, status.target, sorted(status.backends), round(age, 1))
-    return [one for _, one in sorted(seen.items()) if one.age <= settings.route.stale_seconds]
+    now = time.time()
+    ejected = [
+        Ejected(name, phase, round(max(0.0, known.breakers[name].until - now), 1), known.breakers[name].times)
+        for name, phase in sorted(phases(known, now).items())
+    ]
+    return [one for _, one in sorted(seen.items()) if one.age <= settings.route.stale_seconds], ejected
 
 
 async def _held(settings: Settings, partitions: Mapping[str, int]) -> list[Held]:
@@ -196,6 +210,10 @@ def lines(found: Report) -> list[str]:
     for one in found.live:
         backends = shown(", ".join(one.backends), 200)
         said.append(f"alive    {shown(one.worker, 60)}  {one.target}  {backends}  {one.age:.1f} s ago")
+    for ejected in found.ejected:
+        rest = f", {ejected.seconds:.0f} s left" if ejected.phase == "open" else ""
+        times = f"{ejected.times} time{'s' if ejected.times > 1 else ''} in a row"
+        said.append(f"breaker  {shown(ejected.backend, 60)}  {ejected.phase.replace('_', ' ')}{rest}  {times}")
     return said + [f"warning  {shown(warning)}" for warning in found.warnings]
 
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from time import perf_counter
 
 import msgspec
 
 from qmosaic.codecs.events import reasons, wire
-from qmosaic.codecs.events.control import BackendStatus
+from qmosaic.codecs.events.control import BackendStatus, Tally
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.execute import advance, proposal_of
@@ -19,7 +20,7 @@ from qmosaic.streams.hops import jobs as pool
 from qmosaic.streams.hops import processes
 from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.records import Received, Send
-from qmosaic.streams.settings import Settings
+from qmosaic.streams.settings import Settings, needs_programs
 
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 
@@ -40,6 +41,7 @@ class Execute:
         self._target = msgspec.convert(stage.removeprefix("execute."), reasons.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
+        self._tallies: dict[str, Tally] = {}
         self._apart = tuple(name for name in self._backends if self._target == "quantum" or name.startswith("cirq."))
         self._lanes = [self._threads(lane) for lane in range(len(LANES) + 1)]
         self._helpers = [self._processes(lane) for lane in range(len(LANES) + 1)]
@@ -55,12 +57,12 @@ class Execute:
     async def start(self) -> asyncio.Task[None] | None:
         """The others are there as soon as they are loaded: those that need Cirq, or compiled programs."""
         loop = asyncio.get_running_loop()
-        programs = partial(pool.use_programs, self._settings.compiled_programs)
-        if any(map(_needs_programs, self._backends)):
+        programs = partial(pool.use_programs, self._settings.compiled_programs, self._settings.usual_programs)
+        if any(map(needs_programs, self._backends)):
             await loop.run_in_executor(self._lanes[0], programs)
         at_once = [name for name in self._backends if name not in self._apart]
         self._sizes = await loop.run_in_executor(self._lanes[0], pool.sizes_of, at_once)
-        warm = [name for name in at_once if not _needs_programs(name)]  # programs are loaded when they are used first
+        warm = [name for name in at_once if not needs_programs(name)]  # programs are loaded when they are used first
         await asyncio.gather(*(loop.run_in_executor(lane, pool.loaded, warm) for lane in self._lanes))
         if not self._apart:
             return None
@@ -80,14 +82,28 @@ class Execute:
         values = [m.value or b"" for m in batch]
         jobs = [wire.decode(value, JobEvent) for value in values]
         answers: dict[int, bytes] = {}
+        began = perf_counter()
         for apart in (False, True):
             members = [k for k, job in enumerate(jobs) if (job.route.backend in self._apart) is apart]
             if members:
                 part = [jobs[k] for k in members], [values[k] for k in members]
                 answers |= zip(members, await self._run(*part, lane, apart), strict=True)
         found = [wire.decode(answers[k], Proposal) for k in range(len(jobs))]
-        ended = [advance(job, said.failure) if said.failure else said for job, said in zip(jobs, found, strict=True)]
+        seconds = (perf_counter() - began) / len(jobs)
+        for job, said in zip(jobs, found, strict=True):
+            self._count(job.route.backend, said.failure)
+        ended = [
+            advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
+            for job, said in zip(jobs, found, strict=True)
+        ]
         return [next_send(event, cause, self._settings.paid.backends) for cause, event in enumerate(ended)]
+
+    def _count(self, backend: str, failure: Failure | None) -> None:
+        """One attempt more. What was refused was none."""
+        if failure is not None and failure.refused:
+            return
+        answered, failed, streak = msgspec.structs.astuple(self._tallies.get(backend, Tally(0, 0, 0)))
+        self._tallies[backend] = Tally(answered, failed + 1, streak + 1) if failure else Tally(answered + 1, failed, 0)
 
     async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int, apart: bool) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
@@ -108,14 +124,17 @@ class Execute:
             return [wire.encode(proposal_of(job, failure)) for job in jobs]
 
     def status(self) -> BackendStatus:
-        there = {name: sizes for name, sizes in self._sizes.items() if not _needs_programs(name) or pool.compiled()}
-        return BackendStatus(worker="", target=self._target, backends=there, at=self._clock())
+        there = {name: sizes for name, sizes in self._sizes.items() if not needs_programs(name) or pool.compiled()}
+        return BackendStatus(
+            worker="", target=self._target, backends=there, at=self._clock(), tallies=dict(self._tallies)
+        )
 
     async def stop(self) -> None:
         for executor in (*self._lanes, *self._helpers):
             executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _needs_programs(name: str) -> bool:
-    """Whether a backend runs programs that have to be compiled once."""
-    return name.startswith(("jax.", "bifurcation"))
+def _timed(proposal: Proposal, seconds: float) -> Proposal:
+    """Its last attempt took so long, of a batch in equal parts."""
+    *before, last = proposal.tried
+    return msgspec.structs.replace(proposal, tried=[*before, msgspec.structs.replace(last, seconds=round(seconds, 6))])

@@ -8,29 +8,29 @@ from pathlib import Path
 from time import monotonic
 
 from qmosaic.backends.base import Backend
-from qmosaic.backends.registry import create, target_of
+from qmosaic.backends.registry import create
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import Encoded, Incumbent, JobEvent, Reduced
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.execute import execute
 from qmosaic.processors.reduce import reduce_events
-from qmosaic.streams.settings import ReduceSettings, Settings
+from qmosaic.streams.settings import ReduceSettings, Settings, needs_programs
 
 _backends = threading.local()
 """Instances by name; each thread has its own, since a backend is used by one at a time."""
 
 
-def use_programs(folder: Path, waits: bool = False) -> None:
+def use_programs(folder: Path, usual: str, waits: bool = False) -> None:
     """Compiled JAX programs from the folder; `waits`: what is not there is compiled here, before anything else."""
     from qmosaic.backends import programs
 
-    programs.store(folder, waits=waits)
+    programs.store(folder, waits=waits, usual=usual)
 
 
 def compile_all(settings: Settings) -> None:
     """Compile what is usual, what small problems need first, and say that it is done."""
-    use_programs(settings.compiled_programs, waits=True)
+    use_programs(settings.compiled_programs, settings.usual_programs, waits=True)
     from qmosaic.backends import programs
     from qmosaic.processors.families.registry import FAMILIES
 
@@ -39,9 +39,8 @@ def compile_all(settings: Settings) -> None:
         for family in FAMILIES.values():
             family.warm_up(settings.reduce.layers, slow)
         if not slow:
-            for name in names:
-                if target_of(name) != "quantum":  # those hold no programs
-                    create(name).warm_up()
+            for name in filter(needs_programs, names):
+                create(name).warm_up()
     programs.completed()
 
 

@@ -29,17 +29,17 @@ class Reduce:
     def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
         """`clock`: seconds since the epoch."""
         self._settings, self._clock = settings, clock
+        self._programs = partial(jobs.use_programs, settings.compiled_programs, settings.usual_programs)
         self._lanes = [self._executor(lane) for lane in range(len(LANES) + 1)]
 
     def _executor(self, lane: int) -> Executor:
         if lane < 2:
             return ThreadPoolExecutor(1, thread_name_prefix="reduce")
-        return processes.background(1, partial(jobs.use_programs, self._settings.compiled_programs))
+        return processes.background(1, self._programs)
 
     async def start(self) -> None:
         """Programs are loaded when they are used first. What is not compiled yet takes a way without a compiler."""
-        folder = self._settings.compiled_programs
-        await asyncio.get_running_loop().run_in_executor(self._lanes[0], jobs.use_programs, folder)
+        await asyncio.get_running_loop().run_in_executor(self._lanes[0], self._programs)
 
     def look(self, record: Received) -> Look:
         return looked(record)

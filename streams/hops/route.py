@@ -5,20 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Reduced
+from qmosaic.codecs.events.hops import JobEvent, Reduced
 from qmosaic.processors.control.alive import Signs, alive
+from qmosaic.processors.control.breakers import Breakers, Known, Phase, phases
 from qmosaic.processors.control.facts import Facts
-from qmosaic.processors.control.policy import Policy
+from qmosaic.processors.control.fold import Both
+from qmosaic.processors.control.policy import Policy, version_of
 from qmosaic.processors.route import route
 from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.kafka.tail import Tail
 from qmosaic.streams.settings import Settings
 
+TRIAL_SECONDS = 30.0
+"""After which another kernel tries a half open backend, if nothing was heard of the last one."""
 LOOK_BACK = 200
 """Signs of life that are read at the start: who was alive a moment ago is known at once."""
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The policy that the settings say, with its version."""
+    given = settings.route
+    policy = Policy(
+        given.rules,
+        given.preference,
+        settings.paid.backends,
+        given.attempts,
+        tenants=given.tenants,
+        families=given.families,
+    )
+    return msgspec.structs.replace(policy, version=version_of(policy))
 
 
 class Route:
@@ -27,23 +47,39 @@ class Route:
     def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
         """`clock`: seconds since the epoch."""
         self._settings, self._clock = settings, clock
-        given, self._paid = settings.route, settings.paid.backends
-        self._policy = Policy(given.rules, given.preference, self._paid)
-        self._signs = Tail(settings, "backends.status", BackendStatus, Signs(), back=LOOK_BACK)
+        self._paid = settings.paid.backends
+        self._policy = policy_of(settings)
+        self._told = Tail(settings, "backends.status", BackendStatus, Both(Signs(), Breakers()), back=LOOK_BACK)
+        self._tried: dict[str, float] = {}
 
     async def start(self) -> None:
-        await self._signs.start()
+        await self._told.start()
 
     def look(self, record: Received) -> Look:
         return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        live = alive(self._signs.state, max(m.timestamp for m in batch), self._settings.route.stale_seconds)
-        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], Facts(self._clock(), live), self._policy)
+        signs, breakers = self._told.state
+        live = alive(signs, max(m.timestamp for m in batch), self._settings.route.stale_seconds)
+        facts = Facts(self._clock(), live, self._phases(breakers))
+        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], facts, self._policy)
+        for event in decided:
+            if isinstance(event, JobEvent) and facts.breakers.get(event.route.backend) == "half_open":
+                self._tried[event.route.backend] = facts.at
         return [next_send(event, cause, self._paid) for cause, event in enumerate(decided)]
+
+    def _phases(self, state: Known) -> dict[str, Phase]:
+        """Half open is who has not been tried since its time was over, or of whose trial nothing was heard for long."""
+        now = self._clock()
+        found = phases(state, now)
+        for name, phase in found.items():
+            tried = self._tried.get(name, 0.0)
+            if phase == "half_open" and tried >= state.breakers[name].until and now - tried < TRIAL_SECONDS:
+                found[name] = "open"
+        return found
 
     def status(self) -> None:
         return None
 
     async def stop(self) -> None:
-        await self._signs.stop()
+        await self._told.stop()

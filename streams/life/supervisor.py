@@ -32,7 +32,7 @@ from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
 from qmosaic.streams.life.lifeline import READY
 from qmosaic.streams.life.retention import keep_forgetting
 from qmosaic.streams.life.topics import create_topics, refuse_a_second
-from qmosaic.streams.settings import EMBEDDED, Settings
+from qmosaic.streams.settings import EMBEDDED, Settings, needs_programs
 from qmosaic.streams.topology import PAID
 from qmosaic.streams.watch.logs import last_lines, open_log, trim
 
@@ -150,7 +150,7 @@ class Supervisor:
         self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))
         await self._start_workers()
         needed = "jax" in shared_by(self.settings, [child.stage for child in self.children]).values()
-        if needed and not is_complete(self.settings.compiled_programs):
+        if needed and not is_complete(self.settings.compiled_programs, self.settings.usual_programs):
             self._tell("some programs are still to be compiled; that is done behind, and takes a minute or two")
             self._watches.append(asyncio.create_task(self._compile(), name="compile"))
         await self._until_ready(self._at_once())
@@ -368,7 +368,7 @@ def shared_by(settings: Settings, stages: Sequence[str]) -> dict[str, str]:
     """By stage, what its workers need besides what all need, in the order in which it should be imported."""
     found = {"reduce": "jax"}
     for target, names in settings.execute.backends.items():
-        if any(name.startswith(("jax.", "bifurcation")) for name in names) and target != "classical":
+        if any(map(needs_programs, names)) and target != "classical":
             found[f"execute.{target}"] = "jax"
     for target, names in settings.execute.backends.items():
         if target == "quantum" and any("cirq." in name for name in names):

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from pathlib import Path
@@ -49,7 +49,7 @@ BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is lar
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
-STATUS_SECONDS = 2.0
+STATUS_SECONDS, NEWS_SECONDS = 2.0, 0.25
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -335,20 +335,20 @@ class Worker:
         lifeline.ready()
 
     async def _tell_status(self) -> None:
-        told: Mapping[str, object] = {}
-        while True:
-            status = self.handler.status()
-            if status is None:
-                return
-            status = msgspec.structs.replace(status, worker=self.instance)
-            future = await self.producer.send(
-                topic_name(self.settings, "backends.status"), wire.encode(status), key=self.instance.encode()
-            )
-            await bounded(future, PUBLISH_SECONDS, "publishing")
-            if status.backends != told:  # of a mere sign of life nobody need be woken up
-                told = status.backends
-                pacing.ring([topic_name(self.settings, "backends.status")])
-            await asyncio.sleep(STATUS_SECONDS)
+        """Now and then, and at once where there is news: of a mere sign of life nobody need be woken up."""
+        told, said_at = None, 0.0
+        topic = topic_name(self.settings, "backends.status")
+        while (status := self.handler.status()) is not None:
+            news = status.backends, {name: tally.failed for name, tally in status.tallies.items()}
+            now = asyncio.get_running_loop().time()
+            if news != told or now - said_at >= STATUS_SECONDS:
+                status = msgspec.structs.replace(status, worker=self.instance)
+                future = await self.producer.send(topic, wire.encode(status), key=self.instance.encode())
+                await bounded(future, PUBLISH_SECONDS, "publishing")
+                if news != told:
+                    pacing.ring([topic])
+                told, said_at = news, now
+            await asyncio.sleep(NEWS_SECONDS)
 
 
 async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:

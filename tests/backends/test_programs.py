@@ -20,7 +20,7 @@ from qmosaic.backends.programs import Program, program
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A store of its own, for this test."""
-    before = {name: getattr(programs._Store, name) for name in ("folder", "waits", "complete", "looked")}
+    before = {name: getattr(programs._Store, name) for name in ("folder", "waits", "usual", "complete", "looked")}
     programs.store(tmp_path)
     yield tmp_path
     for name, value in before.items():
@@ -98,6 +98,7 @@ def test_who_does_not_wait_is_told_what_is_there(folder: Path) -> None:
     assert not scaled.ready(ROWS, PAIR, 3)
     assert not kept.is_complete(folder)
     programs.completed()
+    assert not kept.is_complete(folder, "other settings")
     programs._Store.looked = 0
     assert kept.is_complete(folder)
     assert scaled.ready(ROWS, PAIR, 3)  # it is unusual: there is no other way

@@ -23,6 +23,7 @@ PUBLIC: dict[str, Any] = {
     "problem-1": Problem,
     "outcome-1": Outcome,
     "outcome-1-paid": Outcome,
+    "outcome-1-chain": Outcome,
     "rejection-1": Rejection,
 }
 MAX_BYTES = 10_000

@@ -20,7 +20,7 @@ from qmosaic.codecs.models.kernel import unpack_kernel
 from qmosaic.codecs.models.polynomial import Linear, SpinPolynomial
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Policy
-from qmosaic.processors.execute import advance, answer_of, execute
+from qmosaic.processors.execute import advance, answer_of, execute, job_id
 from qmosaic.processors.route import route
 from tests.processors.test_route import ALIVE, reduced
 
@@ -228,3 +228,18 @@ def test_a_failed_attempt_goes_to_the_next_candidate_and_in_the_end_to_verify() 
     assert (attempt.attempt, attempt.route) == (3, others[-1])
     assert attempt.failure is not None
     assert attempt.failure.message == "c is down"
+
+
+def test_a_chain_tells_who_had_it_and_how_that_ended() -> None:
+    first, second = (Route(target="quantum", backend=name, reason="rule", rule="r", policy="v") for name in "ab")
+    event = msgspec.structs.replace(job(4), route=first, candidates=[second])
+    failure = Failure("execute", "execution_failed", "x" * 1000)
+    then = advance(event, failure, 0.25)
+    assert isinstance(then, JobEvent)
+    assert (then.route.backend, then.attempt, then.job_id, then.candidates) == ("b", 2, job_id(event.ref, 2), [])
+    (tried,) = then.tried
+    assert (tried.backend, tried.ended, tried.seconds, len(tried.message)) == ("a", "execution_failed", 0.25, 200)
+    last = advance(then, failure)
+    assert isinstance(last, Proposal)
+    assert [one.backend for one in last.tried] == ["a", "b"]
+    assert last.failure == failure

@@ -66,6 +66,7 @@ BACKEND = """
 import os, signal
 from dataclasses import replace
 from qmosaic.backends.solvers.tabu import Tabu
+from qmosaic.codecs.errors import BackendError
 
 
 class Here(Tabu):
@@ -81,6 +82,21 @@ class Here(Tabu):
 class There(Here):
     name = "deadly.quantum"
     capabilities = replace(Here.capabilities, target="quantum")
+
+
+class Failing(Tabu):
+    name = "failing"
+    capabilities = replace(Tabu.capabilities, target="quantum")
+
+    def __init__(self, switch):
+        super().__init__()
+        self.name = f"failing/{switch}"
+        self.switch = switch
+
+    def run(self, batch):
+        if os.path.exists(self.switch):
+            raise BackendError("its fridge is warm")
+        return super().run(batch)
 """
 
 SITE = """
@@ -119,6 +135,6 @@ def install(folder: Path) -> Path:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
         "[qmosaic.families]\nplugged = plugged:Family\n[qmosaic.backends]\n"
-        "deadly = deadly:Here\ndeadly.quantum = deadly:There\n"
+        "deadly = deadly:Here\ndeadly.quantum = deadly:There\nfailing = deadly:Failing\n"
     )
     return folder

@@ -93,7 +93,7 @@ def test_a_circuit_goes_where_circuits_are_run() -> None:
     given = msgspec.structs.replace(reduced(3), kernel=circuit, kind="circuit")
     assert taken(given, {"seconds_left": 0.5}).backend == "cirq.statevector"
     assert decision(given, {"alive": without("quantum")}).reason == "no_backend"
-    assert not Rule("spins only", "gpu", kinds=("spins",)).matches("circuit", 3, 0.0, 9.0)
+    assert not Rule("spins only", "gpu", kinds=("spins",)).matches(given, 0.0, 9.0)
 
 
 def test_a_narrow_kernel_goes_to_exact_beyond_its_enumeration() -> None:
@@ -152,5 +152,6 @@ def test_every_backend_that_was_looked_at_has_its_reason() -> None:
     ]
     behind = decision(reduced(4), {"rules": (Rule("all", "classical"),)})
     assert [(one.backend, one.reason) for one in behind.considered][:2] == [("exact", "taken"), ("tabu", "behind")]
-    told = {one.reason for one in (*found.considered, *behind.considered)}
+    shut = decide(kernel, Facts(0.0, alive, {"tabu": "open"}), Policy())
+    told = {one.reason for one in (*found.considered, *behind.considered, *shut.considered)}
     assert told == set(get_args(CandidateReason))

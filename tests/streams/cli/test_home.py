@@ -18,7 +18,7 @@ import pytest
 
 from tests.servers import ROOT
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.embedded]
 QMOSAIC = [sys.executable, "-m", "qmosaic.streams.cli.main"]
 HEADS = ("qmosaic ", "echo ", "kcat ", "$ kcat ", "$ echo ", "export ", "make ", "python ")
 
