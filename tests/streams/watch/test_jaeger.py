@@ -54,8 +54,9 @@ def up(jaeger: Jaeger, tmp_path: Path) -> Iterator[Settings]:
     command = [sys.executable, "-m", "qmosaic.streams.cli.main", "up", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
         assert process.stdout is not None
-        address = json.loads(process.stdout.readline())["broker"]
-        yield Settings(broker=address, otlp_endpoint=jaeger.otlp_endpoint)
+        while "broker" not in (said := json.loads(process.stdout.readline())):
+            pass  # how far it is
+        yield Settings(broker=said["broker"], otlp_endpoint=jaeger.otlp_endpoint)
         process.terminate()
         assert process.wait(60) == 0
 
@@ -67,6 +68,10 @@ def edges(number: int) -> list[list[int]]:
 
 async def test_each_problem_is_one_trace_with_every_hop(jaeger: Jaeger, up: Settings) -> None:
     async with Client(settings=up) as client:
+        give_up = time.monotonic() + 60
+        first = {"family": "maxcut", "problem": {"edges": edges(99)}}
+        while (await client.solve(first, deadline=30, target="quantum")).backend is None:
+            assert time.monotonic() < give_up  # Cirq is loaded behind
         outcomes = [
             await client.solve({"family": "maxcut", "problem": {"edges": edges(number)}}, deadline=30, target="quantum")
             for number in range(PROBLEMS)
