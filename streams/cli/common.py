@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import signal
 import sys
@@ -113,6 +114,9 @@ def connected(broker: str | None = None) -> Settings:
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run to the end; SIGTERM and Ctrl-C cancel, and everything drains on the way out."""
+
+    logging.getLogger("aiokafka").propagate = False  # what it complains of, an error of ours says, once
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
     async def main() -> int:
         task = asyncio.ensure_future(work)

@@ -67,7 +67,7 @@ def show_answers(out: Console, results: Sequence[Outcome | Rejection], most: int
             continue
         out.print(head)
         for line in lines:
-            out.print(Padding(Text(shown(line, MOST_IN_AN_ANSWER)), (0, 0, 0, 2)))
+            out.print(Padding(Text(shown(line, MOST_IN_AN_ANSWER)), (0, 0, 0, 2), expand=False))
     answers = sum(isinstance(one, Outcome) and one.solution is not None for one in results)
     if answers:
         more = f"{answers - told} more answers: " if answers > told else "All of an answer: "
