@@ -39,6 +39,7 @@ log = logging.getLogger("qmosaic.programs")
 LOOK_SECONDS = 1.0
 """How long the answer is believed that something is not there yet."""
 
+_PLAIN = frozenset({bool, int, float, complex, type(None)})
 _tracer: Any = jax.core.Tracer
 _leaves: Any = jax.tree_util.tree_flatten
 
@@ -112,11 +113,16 @@ class Program:
         self._jit: Any = jax.jit(function, static_argnums=static, donate_argnums=donated)
         self._name = f"{function.__module__.removeprefix('qmosaic.')}.{function.__qualname__}".replace(".<locals>", "")
         self._there: dict[Hashable, Any] = {}
+        self._quick: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any) -> Any:
         if _Store.folder is None:
             return self._jit(*args)
+        quick = self._quick_key(args)
+        known = None if quick is None else self._quick.get(quick)
+        if known is not None:
+            return known(*args)
         dynamic = [arg for k, arg in enumerate(args) if k not in self._static]
         leaves, tree = _leaves(dynamic)
         if any(isinstance(leaf, _tracer) for leaf in leaves) or _several():
@@ -126,7 +132,25 @@ class Program:
         if found is None:
             with self._lock:
                 found = self._there.get(key) or self._made(key, args)
+        if quick is not None:
+            self._quick[quick] = found
         return found(*dynamic)
+
+    def _quick_key(self, args: tuple[Any, ...]) -> Hashable:
+        """Cheap, and enough for who comes again: a search calls the same program thousands of times. None of what has
+        values that are part of the program, or is nested."""
+        if self._static:
+            return None
+        key: list[Any] = [_wide()]
+        for arg in args:
+            kind = type(arg)
+            if hasattr(arg, "shape"):
+                key.append((kind, arg.shape, arg.dtype))
+            elif kind in _PLAIN:
+                key.append(kind)
+            else:
+                return None
+        return tuple(key)
 
     def ready(self, *args: Any) -> bool:
         """Whether a call with such arguments would not wait for a compiler, or may."""

@@ -73,6 +73,24 @@ def test_what_cannot_be_loaded_is_compiled_again(folder: Path) -> None:
         assert len(path.read_bytes()) > 200
 
 
+def test_who_comes_again_is_told_apart_too(folder: Path) -> None:
+    @program
+    def summed(rows: Any, more: Any, factor: Any) -> Any:
+        return (rows.sum() + (0 if more is None else more["x"].sum())) * factor
+
+    given: list[tuple[Any, Any, Any, float]] = [
+        (ROWS, None, 2, 12),
+        (ROWS, {"x": ROWS}, 2, 24),
+        (ROWS, {"x": ROWS[:2]}, 2, 14),
+        (ROWS[:2], None, 2, 2),
+        (jnp.asarray(ROWS), None, 2.5, 15),
+        (ROWS.astype(np.int32), None, 2, 12),
+    ]
+    for rows, more, factor, expected in given * 3:
+        assert summed(rows, more, factor) == expected
+    assert jax.jit(lambda rows: summed(rows, None, 2))(ROWS) == 12
+
+
 def test_inside_of_another_program_it_is_a_function(folder: Path) -> None:
     scaled = made()
     assert jax.jit(lambda rows: scaled(rows, PAIR, 2))(ROWS) == 29

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +26,10 @@ HEADS = ("qmosaic ", "echo ", "kcat ", "$ kcat ", "$ echo ", "export ", "make ",
 @contextmanager
 def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """`qmosaic up` in a folder, ready; stopped by Ctrl-C."""
-    command = [*QMOSAIC, "up"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+    command, spans = [*QMOSAIC, "up"], {"QMOSAIC_SPANS_DIR": ".qmosaic/spans"}
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, text=True, env={**environment(), **spans}
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ready ")
         try:
@@ -144,6 +146,73 @@ def commands(page: Path) -> list[str]:
     blocks = re.findall(r"(?:^    .*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
     lines = [line[4:].partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line.removeprefix("$ ") for line in lines if line.startswith(HEADS)]
+
+
+PLACES = {
+    "HOST:PORT": "{address}",
+    "127.0.0.1:9094": "{address}",
+    "kafka-1:9092,kafka-2:9092": "{address}",
+    " [--json]": " --json",
+    "FILE": "examples/data/karate.rud",
+    "3eec1cd2512c3580b251e74bcf3b0b08": "{trace}",
+}
+"""What stands in the pages for what everybody has another of."""
+
+
+@pytest.fixture(scope="module")
+def script(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """A command line as it stands in a page, to be run in the home."""
+    bin_ = tmp_path_factory.mktemp("bin")
+    (bin_ / "qmosaic").write_text(f'#!/bin/sh\nexec {sys.executable} -m qmosaic.streams.cli.main "$@"\n')
+    (bin_ / "qmosaic").chmod(0o755)
+    (home / "policy.toml").write_text(run(home, "policy", "show").stdout)
+    done = run(home, "submit", "--family", "labs", "--set", "n=6", "--wait", "--json")
+    known = {
+        "address": json.loads((home / ".qmosaic" / "pipeline.json").read_text())["broker"],
+        "trace": json.loads(done.stdout)["trace_id"],
+    }
+
+    def made(line: str) -> list[str]:
+        for name, instead in PLACES.items():
+            line = line.replace(name, instead.format(**known))
+        return ["bash", "-euo", "pipefail", "-c", f"export PATH={bin_}:$PATH QMOSAIC_SPANS_DIR=.qmosaic/spans; {line}"]
+
+    return made
+
+
+OF_THE_DOCS = [
+    (page, line)
+    for page in ("families.md", "operations.md")
+    for line in commands(ROOT / "docs" / page)
+    if not line.startswith(("export ", "make ", "qmosaic up"))
+]
+
+
+@pytest.mark.parametrize(("page", "line"), OF_THE_DOCS)
+def test_every_command_of_the_docs_runs(home: Path, script: Callable[[str], list[str]], page: str, line: str) -> None:
+    """Those that go on are stopped once they are ready."""
+    if not line.startswith("qmosaic worker"):
+        done = subprocess.run(
+            script(line), cwd=home, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return
+    place = json.loads((home / ".qmosaic" / "pipeline.json").read_text())["broker"]
+    mine = {**environment(), "QMOSAIC_BROKER": place, "QMOSAIC_NAMESPACE": "docs", "QMOSAIC_DATA_DIR": ".other"}
+    command = script(f"exec {line}")
+    with subprocess.Popen(command, cwd=home, env=mine, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline()]
+        while said[-1] and not said[-1].startswith("ready: "):
+            said.append(process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert said[-1], said
+
+
+def test_there_are_commands_in_the_docs() -> None:
+    assert len(OF_THE_DOCS) > 8
+    assert {page for page, _ in OF_THE_DOCS} == {"families.md", "operations.md"}
 
 
 def skipped(command: str) -> bool:
