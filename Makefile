@@ -29,9 +29,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
 	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
+	$(BIN)/qmosaic compile
 	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
+	$(BIN)/qmosaic compile
 	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
