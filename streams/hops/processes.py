@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from qmosaic.streams.hops.helpers import Helpers
 
 NICE = 10
@@ -86,6 +88,8 @@ def stay_in_background(least: bool = False) -> None:
         Path("/proc/self/autogroup").write_text(str(LEAST if least else NICE))
     if sys.platform == "linux" and len(cores := os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, cores - {min(cores)})  # one core is always free for what takes milliseconds
+        # BLAS, loaded before the fork, has a thread for every core there was; two on one core take three times as long
+        threadpool_limits(len(cores) - 1)
 
 
 def confined(processes: int, memory_bytes: int) -> Helpers:

@@ -38,6 +38,22 @@ def test_background_processes_leave_the_first_place_to_others() -> None:
         assert psutil.Process(pid).cpu_affinity() == (cores[1:] if len(cores) > 1 else cores)
 
 
+BLAS = """
+import numpy, threadpoolctl
+from qmosaic.streams.hops.processes import stay_in_background
+stay_in_background()
+print(max(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no affinity")
+def test_background_processes_have_a_thread_of_blas_for_each_of_their_cores() -> None:
+    """It is loaded before, in what they are forks of. Two that share a core make a molecule take three times as long."""
+    cores = len(psutil.Process().cpu_affinity())
+    done = subprocess.run([sys.executable, "-c", BLAS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= max(1, cores - 1)
+
+
 def test_abandoned_processes_end() -> None:
     pool = processes.foreground(1)
     process = psutil.Process(pool.submit(os.getpid).result(30))
