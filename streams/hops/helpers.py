@@ -63,7 +63,8 @@ class Helpers(Executor):
             worked, value = pickle.loads(answer)  # noqa: S301 - of a process of ours
             if not worked:
                 raise value
-            return value  # type: ignore[no-any-return]
+            found: T = value
+            return found
 
     def _taken(self) -> _Helper:
         with self._lock:

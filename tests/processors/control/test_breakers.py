@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qmosaic.codecs.events.control import BackendStatus, Tally
 from qmosaic.codecs.events.hops import JobEvent, Proposal
 from qmosaic.processors.control import breakers
-from qmosaic.processors.control.breakers import BASE_SECONDS, HEALTHY_SECONDS, IN_A_ROW, Breakers, Known, phases
+from qmosaic.processors.control.breakers import BASE_SECONDS, HEALTHY_SECONDS, IN_A_ROW, Breakers, Known, Phase, phases
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Policy, decide
 from qmosaic.processors.route import route
@@ -133,8 +133,8 @@ def test_a_half_open_one_has_one_kernel_of_a_batch() -> None:
 
 
 def test_where_all_are_open_there_is_the_incumbent() -> None:
-    shut = dict.fromkeys(("exact", "tabu", "jax.statevector", NAME), "open")
-    (event,) = route([reduced(4)], Facts(0.0, ALIVE, shut), Policy())  # type: ignore[arg-type]
+    shut: dict[str, Phase] = dict.fromkeys(("exact", "tabu", "jax.statevector", NAME), "open")
+    (event,) = route([reduced(4)], Facts(0.0, ALIVE, shut), Policy())
     assert isinstance(event, Proposal)
     assert event.failure is not None
     assert event.failure.reason == "no_backend"

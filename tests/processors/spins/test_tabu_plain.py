@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qmosaic.backends import programs
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
-from qmosaic.processors.families.base import Limits, Task
+from qmosaic.processors.families.base import Limits, Model, Task
 from qmosaic.processors.families.labs.reduce import WALKS, plain_walks
 from qmosaic.processors.families.labs.sequences import energy
 from qmosaic.processors.families.registry import FAMILIES
@@ -66,9 +66,9 @@ def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs.Program, "__call__", called)
 
 
-def task(model: object) -> Task:
+def task(model: Model) -> Task:
     return Task(
-        model=model,  # type: ignore[arg-type]
+        model=model,
         seed=3,
         seconds=2.0,
         shots=100,

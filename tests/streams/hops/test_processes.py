@@ -48,7 +48,7 @@ print(max(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if poo
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no affinity")
 def test_background_processes_have_a_thread_of_blas_for_each_of_their_cores() -> None:
-    """It is loaded before, in what they are forks of. Two that share a core make a molecule take three times as long."""
+    """It is loaded before the fork. Two that share a core make a molecule take three times as long."""
     cores = len(psutil.Process().cpu_affinity())
     done = subprocess.run([sys.executable, "-c", BLAS], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= max(1, cores - 1)
