@@ -157,12 +157,16 @@ Answer = Result | Expectations
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job will take: seconds, US dollars, bytes, and the fidelity of its final state (1 without noise)."""
+    """What a job will take: seconds, US dollars, bytes, and the fidelity of its final state (1 without noise).
+
+    `shots`: of all its circuits, where they are counted. Of a backend that is paid for, 0 means that it is not known.
+    """
 
     seconds: float
     cost: float = 0.0
     fidelity: float = 1.0
     memory_bytes: int = 0
+    shots: int = 0
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ def names() -> list[str]:
     return sorted({*BUILT_IN, *entry_points(group=GROUP).names})
 
 
+def is_known(name: str) -> bool:
+    """Whether there is a backend of a name, with an argument or wrapped as it may be; nothing is imported for it."""
+    return innermost(name).partition("/")[0] in names()
+
+
 def create(name: str) -> Backend:
     """A new instance. Raises BackendError for an unknown name or argument, or one that does not load."""
     inner = innermost(name)

@@ -12,6 +12,7 @@ callers who hold a file or a Client in their hands:
     │   ├── JobCancelled      somebody cancelled it at the vendor
     │   ├── OverBudget        a paid job costs more than may be spent on one, or nobody knows what
     │   └── JobUnknown        nobody can say whether it runs: not sent again, to be looked at
+    ├── RefusedError        control does not carry out an order
     └── BrokerError         no broker, or it does not answer
 """
 
@@ -112,6 +113,12 @@ class JobUnknown(BackendError):  # noqa: N818 - a state of a job
     """The vendor does not say whether a paid job was taken or has ended. It is not sent again."""
 
     code = "job_unknown"
+
+
+class RefusedError(QmosaicError):
+    """An order that control does not carry out; everything is as it was."""
+
+    code = "refused"
 
 
 class BrokerError(QmosaicError):

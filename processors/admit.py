@@ -11,6 +11,7 @@ import msgspec
 
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events.hops import Ref
+from qmosaic.codecs.events.ledger import MICROS
 from qmosaic.codecs.events.public import Problem
 from qmosaic.codecs.events.wire import Envelope, claimed_id, envelope, parse_problem
 from qmosaic.processors.families.base import Instance, Limits
@@ -23,6 +24,7 @@ BRIEF_BYTES = 2 * 1024
 BRIEF_FAMILIES = frozenset({"maxcut", "qubo", "ising", "labs", "portfolio", "route"})
 MESSAGE, PLACE, REMEDY = 500, 200, 500
 """The most characters of a rejection's texts, which may quote what was sent."""
+MOST_USD = 1_000_000_000
 LABEL_BYTES = 64 * 1024
 """The labels of a rejected problem come back up to this; its original bytes hold them in any case."""
 
@@ -143,6 +145,7 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
         seed=seed,
         received_at=record.timestamp,
         deadline_at=deadline_at,
+        max_cost=_micros(problem.max_cost_usd),
     )
     return Admission(ref, problem, instance)
 
@@ -165,9 +168,17 @@ def _check_options(problem: Problem, limits: Limits) -> Rejected | None:
         )
     if problem.shots is not None and not 0 <= problem.shots <= limits.shots:
         return Rejected("invalid_event", f"{problem.shots} shots", "$.shots", f"Ask for 1 to {limits.shots} shots.")
+    if problem.max_cost_usd and not 0 <= problem.max_cost_usd <= MOST_USD:
+        message = f"a cost of {problem.max_cost_usd} US dollars"
+        return Rejected("invalid_event", message, "$.max_cost_usd", f"Allow 0 to {MOST_USD:,} US dollars.")
     if problem.seed is not None and not 0 <= problem.seed < 2**31:
         return Rejected("invalid_event", f"seed {problem.seed}", "$.seed", "Use a seed from 0 to 2147483647.")
     return None
+
+
+def _micros(usd: float | msgspec.UnsetType | None) -> int | None:
+    """Whole micro-dollars, no more than was said; 0.07 is meant as it is written, though a float is a little off."""
+    return None if usd is None or usd is msgspec.UNSET else int(usd * MICROS + 1e-3)
 
 
 def _no_shots(family: str) -> Rejected:

@@ -137,6 +137,8 @@ def advance(job: JobEvent, failure: Failure, seconds: float | None = None) -> Jo
         attempt=attempt,
         route=first,
         candidates=others,
+        quote=None,
+        reservation="",
         tried=[*job.tried, _attempt(job, failure, seconds)],
     )
 

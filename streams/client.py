@@ -105,6 +105,7 @@ class Client:
         seed: int | None = None,
         tenant: str | None = None,
         priority: Literal["high", "normal", "low"] | None = None,
+        max_cost_usd: float | None = None,
         labels: dict[str, Any] | None = None,
     ) -> str:
         """Publish a problem; its id. `problem` is a value of a family, or a whole event (a dict goes as it is).
@@ -119,6 +120,7 @@ class Client:
             "seed": seed,
             "tenant": tenant,
             "priority": priority,
+            "max_cost_usd": max_cost_usd,
             "labels": labels,
         }
         event = _event(problem) | {key: value for key, value in given.items() if value is not None}

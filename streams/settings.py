@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -93,6 +93,13 @@ class BesideSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = 10.0
 
 
+class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose turn it is where things wait: `weights` of tenants' shares, 1 where nothing is said; `a/b` has that of `a`
+    where it has none of its own."""
+
+    weights: dict[str, Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]] = {}
+
+
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`margin_seconds` before the deadline the fallback is written; a repeated id is known that long. `held_bytes` of
     large open problems are held in memory, the others in a file."""
@@ -128,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route: RouteSettings = RouteSettings()
     execute: ExecuteSettings = ExecuteSettings()
     paid: PaidSettings = PaidSettings()
+    order: OrderSettings = OrderSettings()
     verify: VerifySettings = VerifySettings()
     beside: BesideSettings = BesideSettings()
 

@@ -11,8 +11,13 @@
         ▼
     outcomes.accepted · outcomes.fallback · problems.rejected · audit
 
-encode, reduce, route and execute are Faust agents: at least once, safe to run twice. verify is a service of
-its own, exactly once, the only writer of the four topics at the end. A stage is a process and a consumer group.
+    jobs.paid ◄──► execute.paid ──► jobs.priced · jobs.ended ──► control ◄── control.commands
+        ▲                                                          │
+        └──────────────────────────────────────────────────────────┴──► ledger · control.state · audit
+
+encode, reduce, route and execute are Faust agents: at least once, safe to run twice. verify and control are services of
+their own, exactly once: the only writers of the four topics at the end, and of the ledger. A stage is a consumer group,
+and a process but where it is light enough to live in another's.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from qmosaic.codecs.events import control, hops, public
+from qmosaic.codecs.events import control, hops, ledger, public
 from qmosaic.codecs.events.reasons import Target
 from qmosaic.streams.hops import encode, execute, reduce, route
 from qmosaic.streams.hops.hop import Handler
@@ -38,7 +43,7 @@ class Topic:
     schema: str
     joined: bool = False
     partitions: int | None = None
-    retention: Literal["settings", "short"] = "settings"
+    retention: Literal["settings", "short", "for ever", "compacted"] = "settings"
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -51,26 +56,32 @@ TOPICS: tuple[Topic, ...] = (
     # Between the hops.
     Topic("problems.encoded", "problem id", hops.Encoded.schema),
     Topic("incumbents", "problem id", hops.Incumbent.schema, joined=True),
-    Topic("problems.reduced", "tenant", hops.Reduced.schema),
+    Topic("problems.reduced", "problem id", hops.Reduced.schema),
     Topic("jobs.classical", "kernel digest", hops.JobEvent.schema),
     Topic("jobs.gpu", "kernel digest", hops.JobEvent.schema),
     Topic("jobs.quantum", "kernel digest", hops.JobEvent.schema),
     Topic("jobs.paid", "kernel digest", hops.JobEvent.schema),
     Topic("jobs.submitted", "client id", control.Submitted.schema),
+    Topic("jobs.priced", "kernel digest", hops.JobEvent.schema, partitions=1),
+    Topic("jobs.ended", "reservation", ledger.JobEnded.schema, partitions=1),
     Topic("proposals", "problem id", hops.Proposal.schema, joined=True),
     # For whoever operates it.
     Topic("backends.status", "worker", control.BackendStatus.schema, partitions=1, retention="short"),
+    Topic("control.commands", "command id", control.COMMAND_SCHEMA, partitions=1),
+    Topic("control.state", "what it is of", control.ControlState.schema, partitions=1, retention="compacted"),
+    Topic("ledger", "reservation", ledger.LedgerEntry.schema, partitions=1, retention="for ever"),
     Topic("dead-letters", "stage", control.DeadLetter.schema),
 )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One kind of worker. `handler` makes the batch function of an agent; None: the verifier service.
+    """One kind of worker. `handler` makes the batch function of an agent; None: a service, verify or control.
 
     `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables,
     seconds) shares a lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
     `concurrency`: batches that a lane works on at once. `gives_up`: what is too late, or kills workers, is let go.
+    `committed`: its input is written in transactions, and what was aborted is not for it.
     """
 
     name: str
@@ -81,6 +92,7 @@ class Stage:
     lanes: tuple[float, ...] = ()
     concurrency: int = 1
     gives_up: bool = True
+    committed: bool = False
 
     def most(self, lane: int) -> int:
         """The most records of a micro-batch of a lane."""
@@ -88,6 +100,8 @@ class Stage:
 
 
 JOBS = ("jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid")
+LIVES_IN = {"control": "route"}
+"""A light stage, and the one whose process it shares where both are started."""
 
 
 def _execute(target: Target, batch: int) -> Stage:
@@ -129,16 +143,23 @@ STAGES: dict[str, Stage] = {
         Stage(
             PAID,
             ("jobs.paid",),
-            ("jobs.submitted", *JOBS, "proposals", "backends.status"),
+            ("jobs.submitted", "jobs.priced", "jobs.ended", *JOBS, "proposals", "backends.status"),
             ExecutePaid,
             batch=1,
             concurrency=256,
             gives_up=False,  # it may be paid for
+            committed=True,
         ),
         Stage(
             "verify",
             ("problems", "incumbents", "proposals"),
             ("outcomes.accepted", "outcomes.fallback", "problems.rejected", "audit"),
+            None,
+        ),
+        Stage(
+            "control",
+            ("jobs.priced", "jobs.ended", "control.commands"),
+            ("ledger", "control.state", *JOBS, "proposals", "audit", "backends.status"),
             None,
         ),
     )

@@ -188,12 +188,14 @@ class Ionq(RemoteBackend):
         if self._target == "simulator":
             return 0.0
         try:
-            told = (await http.ask("GET", f"{path}/cost", missing=True) or {}).get("cost")
+            told = await _told_cost(http, path)
         except (NotAccepted, Unclear, BackendError):
             told = None
-        if isinstance(told, dict) and str(told.get("unit", "")).lower() == "usd":
-            return _number(told.get("value"))
-        return self.price.of(prepared)
+        return self.price.of(prepared) if told is None else told
+
+    async def bill(self, vendor_id: str) -> float | None:
+        """GET /jobs/<id>/cost; nothing for what the simulator ran."""
+        return 0.0 if self._target == "simulator" else await _told_cost(self._http(), _path(vendor_id))
 
     async def cancel(self, vendor_id: str) -> None:
         """PUT /jobs/<id>/status/cancel."""
@@ -204,6 +206,13 @@ class Ionq(RemoteBackend):
         told = await self._http().ask("GET", f"/backends/{self._target}")
         status = _text(told, "status")
         return Health(status == "available", f"{self.name} is {status}", _number(told.get("average_queue_time")) / 1000)
+
+
+async def _told_cost(http: Http, path: str) -> float | None:
+    told = (await http.ask("GET", f"{path}/cost", missing=True) or {}).get("cost")
+    if isinstance(told, dict) and str(told.get("unit", "")).lower() == "usd":
+        return _number(told.get("value"))
+    return None
 
 
 def _child(name: str, place: int) -> str:

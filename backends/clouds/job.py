@@ -190,7 +190,7 @@ class PaidJob:
         clock: Clock = WALL,
         backend: str = "",
     ) -> None:
-        self._vendor, self._prepared, self._id, self._job = vendor, prepared, client_id, job
+        self._vendor, self._prepared, self.client_id, self._job = vendor, prepared, client_id, job
         self._journal, self._deadline, self._limits, self._clock = journal, deadline, limits, clock
         self._writer, self._backend = uuid4().hex, backend or vendor.name
         self.vendor_id = ""
@@ -200,7 +200,7 @@ class PaidJob:
         """The answer. Raises BackendError, JobTimedOut, JobCancelled or JobUnknown."""
         while True:
             with suppress(_Overtaken):
-                last = await self._journal.last(self._id)
+                last = await self._journal.last(self.client_id)
                 self.vendor_id = last.vendor_id if last else ""
                 if last is not None and last.state in ("failed", "cancelled"):
                     raise self._ended(last)
@@ -211,18 +211,18 @@ class PaidJob:
     async def begin(self) -> None:
         """Write down that it is to be sent, if nothing is written yet."""
         with suppress(_Overtaken):
-            if await self._journal.last(self._id) is None:
+            if await self._journal.last(self.client_id) is None:
                 await self._write("planned", None)
 
     async def ended_badly(self) -> BackendError | None:
         """What `run` would raise at once, if it is known by now that it will."""
-        last = await self._journal.last(self._id)
+        last = await self._journal.last(self.client_id)
         return self._ended(last) if last is not None and last.state in ("failed", "cancelled") else None
 
     async def withdraw(self) -> None:
         """See to it that the vendor does not run it, whatever was done so far. Raises JobUnknown."""
         while True:
-            last = await self._journal.last(self._id)
+            last = await self._journal.last(self.client_id)
             if last is None or last.state in ("planned", "completed", "failed", "cancelled"):
                 return
             with suppress(_Overtaken):
@@ -246,7 +246,7 @@ class PaidJob:
         if self._clock.now() - intent.at > self._limits.lease_seconds:
             return  # too late to send for this intent
         try:
-            vendor_id = await self._request(self._vendor.submit(self._prepared, self._id))
+            vendor_id = await self._request(self._vendor.submit(self._prepared, self.client_id))
         except NotAccepted as refusal:
             await self._write("planned", intent, str(refusal))
             later = self._limits.ask_seconds * 2 ** min(intent.sends, 6)
@@ -273,7 +273,7 @@ class PaidJob:
             await self._pause(over - self._clock.now(), over)
             until = max(until, over + limits.grace_seconds)
         for _ in range(limits.asks):
-            found = await self._insist(lambda: self._vendor.find(self._id), until, "is it there")
+            found = await self._insist(lambda: self._vendor.find(self.client_id), until, "is it there")
             if found is not None:
                 return found
             await self._pause(limits.ask_seconds, until)
@@ -355,7 +355,7 @@ class PaidJob:
     async def _write(self, state: PaidState, last: Submitted | None, message: str = "", **more: Any) -> Submitted:
         sends, vendor_id = (last.sends, last.vendor_id) if last else (0, "")
         entry = Submitted(
-            client_id=self._id,
+            client_id=self.client_id,
             revision=last.revision + 1 if last else 1,
             writer=self._writer,
             backend=self._backend,
@@ -376,4 +376,4 @@ class PaidJob:
 
     def _error(self, kind: type[BackendError], message: str) -> BackendError:
         remedy = "Look for it at the vendor before you send it again." if kind is JobUnknown else ""
-        return kind(f"{self._vendor.name}: {message}", place=self._id, remedy=remedy)
+        return kind(f"{self._vendor.name}: {message}", place=self.client_id, remedy=remedy)

@@ -59,6 +59,10 @@ class RemoteBackend(Backend):
         """Ask the vendor to stop a job; one that has ended is left as it is."""
         raise NotImplementedError
 
+    async def bill(self, vendor_id: str) -> float | None:
+        """US dollars that the vendor says an ended job costs; None: it does not tell. As `poll`, one request."""
+        return None
+
     @abstractmethod
     async def status(self) -> Health:
         """One question whether it takes jobs."""
@@ -78,8 +82,10 @@ class RemoteBackend(Backend):
             raise
 
     def estimate(self, job: Job) -> Estimate:
-        """Dollars by `price` (0: none is set); seconds are up to the vendor's queue, which `health` tells."""
-        return Estimate(0.0, cost=self.price.of(self.prepare(job)))
+        """Dollars and seconds of the device by `price` (0: none is set); how long it waits there, `health` tells."""
+        prepared = self.prepare(job)
+        shots = sum(each.shots for each in prepared.circuits)
+        return Estimate(self.price.shot_seconds * shots, cost=self.price.of(prepared), shots=shots)
 
     def health(self) -> Health:
         """Asks the vendor, for some seconds at most."""
@@ -103,6 +109,15 @@ class Journaled(Backend):
         self._vendor, self._id = vendor, client_id
         self._job = partial(PaidJob, job=job, journal=journal, deadline=deadline, limits=vendor.limits, backend=backend)
         self._jobs: list[PaidJob] = []
+
+    def begin_anew(self) -> None:
+        """From the first of its jobs, as another process would: what happened to them the journal knows."""
+        self._jobs = []
+
+    @property
+    def client_ids(self) -> list[str]:
+        """Our ids of its jobs up to now."""
+        return [job.client_id for job in self._jobs]
 
     @property
     def vendor_ids(self) -> str:

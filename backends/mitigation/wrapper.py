@@ -75,4 +75,5 @@ def summed(estimates: Iterable[Estimate]) -> Estimate:
         sum(one.cost for one in each),
         each[0].fidelity,
         max(one.memory_bytes for one in each),
+        sum(one.shots for one in each),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
+from qmosaic.codecs.events.ledger import Amounts, Budget
 from qmosaic.codecs.events.reasons import PaidState, Target
 from qmosaic.codecs.models.kernel import Kind
 
@@ -49,12 +50,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One decision, for whoever asks later: duplicates dropped, outcomes settled and why, records put aside.
 
-    `put_aside`: a record of an internal topic that fits no problem or nothing at all. `detail` is for readers.
-    `evidence`: of a settled problem, for what learns from it.
+    `put_aside`: a record of an internal topic that fits no problem or nothing at all. Of the control service: `refused`
+    a grant, `command` carried out or refused, `soft_limit` of a budget reached, `overrun`: a job cost more than was
+    reserved for it. `detail` is for readers. `evidence`: of a settled problem, for what learns from it.
     """
 
     schema: ClassVar[str] = "qmosaic.auditentry/1"
-    event: Literal["settled", "rejected", "duplicate", "put_aside"]
+    event: Literal["settled", "rejected", "duplicate", "put_aside", "refused", "command", "soft_limit", "overrun"]
     problem_id: str
     tenant: str
     partition: int
@@ -84,6 +86,96 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     backends: dict[str, dict[Kind, int]]  # name → kind of kernel → max qubits
     at: float
     tallies: dict[str, Tally] = {}  # by name
+    grants: bool = False  # it is the service that keeps the ledger
+
+
+COMMAND_SCHEMA: Final = "qmosaic.command/1"
+
+# -- commands, and what they change ------------------------------------------------------------------------------------
+
+
+class SetPolicy(msgspec.Struct, frozen=True, tag="policy.set", forbid_unknown_fields=True):
+    """A new policy. `base`: the number of the one that it was made from; None: whatever is in force."""
+
+    text: str
+    base: int | None = None
+
+
+class RollBack(msgspec.Struct, frozen=True, tag="policy.rollback", forbid_unknown_fields=True):
+    """The policy of a number again, under a new one."""
+
+    number: int
+    base: int | None = None
+
+
+class SetBudget(msgspec.Struct, frozen=True, tag="budget.set", forbid_unknown_fields=True):
+    """A budget; one that caps nothing is taken away."""
+
+    budget: Budget
+
+
+class Resolve(msgspec.Struct, frozen=True, tag="budget.resolve", forbid_unknown_fields=True):
+    """What a job really cost, found out at its vendor; None: nothing, it never ran."""
+
+    reservation: str
+    amounts: Amounts | None = None
+
+
+class SetBackend(msgspec.Struct, frozen=True, tag="backend.set", forbid_unknown_fields=True):
+    """`draining`: it gets no more jobs. `maintenance`: none between these times (seconds since the epoch)."""
+
+    backend: str
+    state: Literal["enabled", "draining", "maintenance"]
+    since: float = 0.0
+    until: float = 0.0
+
+
+Order = SetPolicy | RollBack | SetBudget | Resolve | SetBackend
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody (`who`) wants something for a reason (`why`). `at`: seconds since the epoch, by their clock. Its answer
+    is an audit entry that names its `id`."""
+
+    schema: Literal["qmosaic.command/1"] = COMMAND_SCHEMA
+    id: str
+    who: str
+    why: str
+    at: float
+    order: Order
+
+
+class PolicySet(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy of the past, or the one in force: the one with the highest number."""
+
+    number: int
+    version: str
+    text: str
+    who: str
+    why: str
+    at: float
+
+
+class BackendSet(msgspec.Struct, frozen=True, kw_only=True):
+    """What was ordered last of a backend."""
+
+    backend: str
+    state: Literal["enabled", "draining", "maintenance"]
+    since: float
+    until: float
+    who: str
+    why: str
+    at: float
+
+
+class ControlState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing of what control decided last, under a key of its own: the topic is compacted. `commands`: ids of the
+    latest ones, which are carried out once."""
+
+    schema: ClassVar[str] = "qmosaic.controlstate/1"
+    policy: PolicySet | None = None
+    backend: BackendSet | None = None
+    commands: list[str] = []
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

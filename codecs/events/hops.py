@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from qmosaic.codecs.events.ledger import Amounts
 from qmosaic.codecs.events.public import Attempt, CircuitInfo, Timing, UsageInfo
 from qmosaic.codecs.events.reasons import Priority, RouteReason, Target
 from qmosaic.codecs.models.arrays import Packed
@@ -28,6 +29,7 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     received_at: float  # seconds since the epoch: the problem record's timestamp
     deadline_at: float
+    max_cost: int | None = None  # micro-dollars that all its attempts may cost
     sent_at: float = 0.0  # when this event was sent, by the sender's clock
     timings: dict[str, Timing] = {}
 
@@ -85,7 +87,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """route → execute: one kernel for one backend. `candidates`: who has it next where that fails."""
+    """route → execute: one kernel for one backend. `candidates`: who has it next where that fails.
+
+    Of a backend that is paid for: `quote` is what its workers say it takes, `reservation` names what control has set
+    aside for it; without one nothing is sent to a vendor.
+    """
 
     schema: ClassVar[str] = "qmosaic.job/1"
     ref: Ref
@@ -94,6 +100,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     route: Route
     candidates: list[Route] = []
     tried: list[Attempt] = []
+    quote: Amounts | None = None
+    reservation: str = ""
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0
@@ -131,7 +139,7 @@ class Failure(msgspec.Struct, frozen=True):
     """
 
     stage: str
-    reason: Literal["execution_failed", "over_budget", "no_backend", "stage_failed", "worker_crashed"]
+    reason: Literal["execution_failed", "deadline", "over_budget", "no_backend", "stage_failed", "worker_crashed"]
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None

@@ -17,7 +17,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """What a producer sends. Only `family` and `problem` are required.
 
     `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` is the way the
-    objective is meant where it is not the family's own. `labels` come back unchanged on the outcome.
+    objective is meant where it is not the family's own. `max_cost_usd`: US dollars that it may cost at most, all
+    attempts together. `labels` come back unchanged on the outcome.
     """
 
     family: str
@@ -31,6 +32,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = "default"
     priority: Priority = "normal"
     sense: Sense | None = None
+    max_cost_usd: float | msgspec.UnsetType | None = msgspec.UNSET
     labels: dict[str, Any] = {}
 
 

@@ -56,5 +56,8 @@ CandidateReason = Literal[
     "not_named",  # it is paid for, and neither a rule nor a preference names it
     "wrong_kind",  # it does not run kernels of this kind
     "too_large",  # the kernel is over what it takes
+    "draining",  # an operator ordered that it gets no more jobs
+    "maintenance",  # an operator announced a time without it
+    "no_ledger",  # it is paid for, and nobody keeps the ledger: control was not heard of lately
     "breaker_open",  # too many of its last attempts failed; it is tried again when its time is over
 ]

@@ -44,6 +44,7 @@ class Envelope(msgspec.Struct, frozen=True):
     family: str = ""
     priority: str = ""
     deadline: float | str | None = None
+    tenant: str = "default"
     id: str | None = None
 
 

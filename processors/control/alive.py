@@ -44,7 +44,7 @@ def alive(heard: Mapping[str, Heard], at: float, stale_seconds: float) -> Alive:
     """
     found: dict[Target, dict[str, dict[Kind, int]]] = {}
     for status, said in heard.values():
-        if said < at - stale_seconds:
+        if said < at - stale_seconds or status.grants:
             continue
         backends = found.setdefault(status.target, {})
         for name, sizes in status.backends.items():
@@ -52,3 +52,8 @@ def alive(heard: Mapping[str, Heard], at: float, stale_seconds: float) -> Alive:
             for kind, qubits in sizes.items():
                 known[kind] = max(qubits, known.get(kind, 0))
     return found
+
+
+def grants(heard: Mapping[str, Heard], at: float, stale_seconds: float) -> bool:
+    """Whether somebody keeps the ledger, as `alive` judges it."""
+    return any(status.grants and said >= at - stale_seconds for status, said in heard.values())

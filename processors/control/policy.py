@@ -59,6 +59,22 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and self.min_seconds_left <= seconds_left <= self.max_seconds_left
         )
 
+    def covers(self, other: Rule) -> bool:
+        """Whether this line matches whatever the other one does."""
+        return (
+            set(other.kinds) <= set(self.kinds)
+            and self.min_qubits <= other.min_qubits
+            and other.max_qubits <= self.max_qubits
+            and self.min_density <= other.min_density
+            and other.max_density <= self.max_density
+            and self.min_seconds_left <= other.min_seconds_left
+            and other.max_seconds_left <= self.max_seconds_left
+            and all(
+                not mine or (theirs and set(theirs) <= set(mine))
+                for mine, theirs in ((self.families, other.families), (self.tenants, other.tenants))
+            )
+        )
+
 
 DEFAULT_RULES = (
     Rule("circuit", "quantum", kinds=("circuit", "clifford", "variational")),
@@ -110,8 +126,8 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def version_of(policy: Policy) -> str:
-    """Of what it says: equal policies have equal versions."""
-    said = msgspec.json.encode(msgspec.structs.replace(policy, version=""), order="sorted")
+    """Of what it says: equal policies have equal versions. Which backends are paid for is not for it to say."""
+    said = msgspec.json.encode(msgspec.structs.replace(policy, version="", paid=()), order="sorted")
     return sha256(said).hexdigest()[:12]
 
 
@@ -133,6 +149,10 @@ class Decision(msgspec.Struct, frozen=True):
     considered: tuple[Considered, ...]
 
 
+SHUT = frozenset[CandidateReason]({"not_alive", "breaker_open", "draining", "maintenance", "no_ledger"})
+"""Reasons that say nothing of the kernel: another one would not be taken either."""
+
+
 def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
     """The decision about one kernel."""
     kind, qubits, wanted = reduced.kind, reduced.variables, reduced.ref.target
@@ -147,7 +167,7 @@ def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
         return _decision(looked, "rule", rule.name, "no_backend", "", reduced, policy)
     live = facts.alive.get(rule.target, {}) if rule is not None else {}
     there = rule.backend in live if rule is not None and rule.backend else bool(live)
-    shut = all(one.reason in ("breaker_open", "not_alive") for one in looked)
+    shut = all(one.reason in SHUT for one in looked)
     reason: RouteReason = "too_large" if there and not shut else "rule_unavailable"
     for target in TARGETS:
         if not any(one.reason == "taken" for one in looked):
@@ -190,6 +210,10 @@ def _looked(
             reason = "not_alive"
         elif name in others and name in policy.paid:
             reason = "not_named"
+        elif name in facts.closed:
+            reason = facts.closed[name]
+        elif name in policy.paid and not facts.grants:
+            reason = "no_ledger"
         elif facts.breakers.get(name) == "open":
             reason = "breaker_open"
         elif kind not in live[name]:

@@ -92,6 +92,15 @@ def _check(found: PolicyFile, text: str, name: str, is_known: Callable[[str], bo
             seen[rule.name] = k
             if rule.min_qubits > rule.max_qubits or rule.min_density > rule.max_density:
                 raise _wrong("no kernel can match: the least is above the most", place, text, name, "Turn them round.")
+            first = next((one for one in rules[:k] if one.covers(rule)), None)
+            if first is not None:
+                message = f"{rule.name!r} can never match: {first.name!r} before it decides about all of it"
+                raise _wrong(message, f"{place}.name", text, name, "Put it before that one, or leave it out.")
+            table, who = at.removeprefix(".").partition(".")[::2]
+            whose = {"tenants": rule.tenants, "families": rule.families}.get(table, ())
+            if whose and who not in whose:
+                message = f"{rule.name!r} can never match: it is asked for {who} alone"
+                raise _wrong(message, f"{place}.{table}", text, name, f"Leave {table} out.")
             for key, one in (("backend", rule.backend), *(("then", each) for each in rule.then)):
                 if one is not None and (key, one) not in _TARGETS and not is_known(one):
                     remedy = choose(one, [*backends, *(TARGETS if key == "then" else ())])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, time
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,13 +13,16 @@ from rich.text import Text
 
 from qmosaic.backends import registry
 from qmosaic.backends.base import Backend, Capabilities, Expectations, Job, Result, run_sync
-from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.errors import BackendError, SettingsError
+from qmosaic.codecs.events.control import SetBackend
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.models.kernel import Kernel
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.codecs.text import shown
-from qmosaic.streams.cli.common import FAILED, USAGE, JsonOption, emit, fail
+from qmosaic.streams.cli.common import FAILED, USAGE, BrokerOption, JsonOption, emit, fail
+from qmosaic.streams.cli.orders import WhyOption, ordered
 from qmosaic.streams.cli.render import console
+from qmosaic.streams.cli.times import moment_of, seconds_of
 
 backends_app = typer.Typer(help="Execution targets: simulators, solvers, devices.")
 
@@ -100,6 +103,40 @@ def _text(value: Any) -> str:
         case list():
             return ", ".join(value)
     return str(value)
+
+
+@backends_app.command("drain", epilog="Example: qmosaic backends drain ionq/qpu.forte-1 --why 'it is noisy'")
+def backends_drain(
+    name: NameArgument, why: WhyOption, broker: BrokerOption = None, as_json: JsonOption = False
+) -> None:
+    """It gets no more jobs; what waits for it already is still run."""
+    ordered(broker, as_json, why, SetBackend(name, "draining"))
+
+
+@backends_app.command("enable", epilog="Example: qmosaic backends enable ionq/qpu.forte-1 --why 'calibrated'")
+def backends_enable(
+    name: NameArgument, why: WhyOption, broker: BrokerOption = None, as_json: JsonOption = False
+) -> None:
+    """It gets jobs again: after a drain, or instead of a maintenance."""
+    ordered(broker, as_json, why, SetBackend(name, "enabled"))
+
+
+@backends_app.command("maintain", epilog="Example: qmosaic backends maintain aqt/default/ibex --for 2h --why 'laser'")
+def backends_maintain(
+    name: NameArgument,
+    why: WhyOption,
+    lasts: Annotated[str, typer.Option("--for", help="How long, e.g. `90m`, `2h`, `1d`.")],
+    begins: Annotated[str | None, typer.Option("--from", help="When, RFC 3339; now unless it is said.")] = None,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """It gets no jobs for a while, then gets them again by itself."""
+    seconds = seconds_of(lasts)
+    since = time() if begins is None else moment_of(begins)
+    if since is None or seconds is None:
+        remedy = "Write --for 90m, and --from 2026-12-01T22:00:00Z where it does not begin now."
+        fail(SettingsError("no such time", place="--for" if seconds is None else "--from", remedy=remedy), USAGE)
+    ordered(broker, as_json, why, SetBackend(name, "maintenance", since, since + seconds))
 
 
 @backends_app.command("check")

@@ -22,7 +22,7 @@ from qmosaic.streams import settings as settings_module
 from qmosaic.streams.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
-    from qmosaic.streams.life.supervisor import Progress
+    from qmosaic.streams.life.children import Progress
 
 OK, FAILED, USAGE, REJECTED, LATE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else.")]
@@ -131,5 +131,5 @@ def run(work: Coroutine[Any, Any, int]) -> NoReturn:
     try:
         code = asyncio.run(main())
     except QmosaicError as error:
-        fail(error, USAGE if error.code in ("invalid_file", "invalid_settings") else FAILED)
+        fail(error, USAGE if error.code in ("invalid_file", "invalid_settings", "refused") else FAILED)
     raise typer.Exit(code)

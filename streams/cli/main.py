@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from qmosaic.streams.cli.backends import backends_app
+from qmosaic.streams.cli.budget import budget_app, ledger
 from qmosaic.streams.cli.families import families_app
 from qmosaic.streams.cli.pipeline import (
     compile_programs,
@@ -36,6 +37,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(families_app, name="families")
 app.add_typer(backends_app, name="backends")
 app.add_typer(policy_app, name="policy")
+app.add_typer(budget_app, name="budget")
 
 
 def _version(asked: bool) -> None:
@@ -61,10 +63,11 @@ EXAMPLES = {
     solve: "qmosaic solve examples/data/karate.rud",
     demo: "qmosaic demo",
     status: "qmosaic status --json",
+    ledger: "qmosaic ledger --tenant acme --json",
     trace: "qmosaic trace 3eec1cd2512c3580b251e74bcf3b0b08",
 }
 
-for command in (up, worker, submit, outcomes, solve, demo, status, trace):
+for command in (up, worker, submit, outcomes, solve, demo, status, ledger, trace):
     app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)

@@ -46,8 +46,9 @@ def up(
 
 
 async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_json: bool) -> int:
+    from qmosaic.streams.life.children import Progress
     from qmosaic.streams.life.place import held
-    from qmosaic.streams.life.supervisor import Progress, Supervisor
+    from qmosaic.streams.life.supervisor import Supervisor
 
     starting = Starting()
 
@@ -62,7 +63,7 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
                 starting.done()
                 address = supervisor.settings.broker
                 place.announce(address)
-                there = list(dict.fromkeys(child.stage for child in supervisor.children))
+                there = list(dict.fromkeys(stage for child in supervisor.children for stage in child.stages))
                 if as_json:
                     emit({"broker": address, "stages": there, "logs": str(logs)})
                 else:
@@ -150,7 +151,8 @@ def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> Non
             return OK
         table = Table("topic", "parts", "days", "key", "schema", box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            days = f"{row['retention_seconds'] / 86_400:.3g}"
+            seconds = row["retention_seconds"]
+            days = "all" if seconds is None else f"{seconds / 86_400:.3g}"
             table.add_row(row["topic"], str(row["partitions"] or "none"), days, row["key"], row["schema"])
         console().print(table)
         return OK

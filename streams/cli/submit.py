@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import uuid4
 
 import msgspec
@@ -16,7 +15,7 @@ import typer
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import public
 from qmosaic.codecs.events.public import Outcome, Rejection
-from qmosaic.codecs.formats.registry import FORMATS, read, writer
+from qmosaic.codecs.formats.registry import read, writer
 from qmosaic.codecs.text import shown
 from qmosaic.streams.cli.common import (
     LATE,
@@ -34,6 +33,21 @@ from qmosaic.streams.cli.common import (
     say,
 )
 from qmosaic.streams.cli.files import file_name, read_bounded, write_within
+from qmosaic.streams.cli.options import (
+    CostOption,
+    DeadlineOption,
+    FamilyOption,
+    FilesArgument,
+    FormatOption,
+    PriorityOption,
+    SeedOption,
+    SenseOption,
+    SetOption,
+    ShotsOption,
+    TargetOption,
+    TenantOption,
+    WriteOption,
+)
 from qmosaic.streams.cli.parameters import parameters
 from qmosaic.streams.cli.render import (
     OutcomeLines,
@@ -44,34 +58,8 @@ from qmosaic.streams.cli.render import (
     show_outcomes,
     trace_tree,
 )
+from qmosaic.streams.cli.times import moment_of, seconds_of
 from qmosaic.streams.settings import EMBEDDED, Settings
-
-Target = Literal["auto", "classical", "gpu", "quantum"]
-FilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Problem files; `-` reads standard input. None: --family and --set say it all."),
-]
-WriteOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--write", help="Write solutions into this folder, where their format has files of them (.tour, .sol)."
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the family, e.g. `cardinality=5`; repeatable."),
-]
-FamilyOption = Annotated[str | None, typer.Option("--family", help="Expect this family; another is an error.")]
-FormatOption = Annotated[str | None, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}. Default: detected.")]
-DeadlineOption = Annotated[float | None, typer.Option("--deadline", help="Seconds until the outcome must be there.")]
-TargetOption = Annotated[Target, typer.Option("--target", help="Where the kernel runs.")]
-ShotsOption = Annotated[int | None, typer.Option("--shots", help="Samples of a circuit.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="Who asks.")]
-PriorityOption = Annotated[Literal["high", "normal", "low"], typer.Option("--priority", help="Within a hop.")]
-SenseOption = Annotated[
-    Literal["min", "max"] | None, typer.Option("--sense", help="How the file's values are meant, if the other way.")
-]
 
 
 def read_files(
@@ -229,6 +217,7 @@ def submit(
     shots: ShotsOption = None,
     seed: SeedOption = None,
     tenant: TenantOption = None,
+    max_cost: CostOption = None,
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
@@ -237,7 +226,9 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Publish the problems of files to a running pipeline."""
-    problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
+    problems = read_files(
+        files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority, max_cost)
+    )
     settings = connected(broker)
 
     async def work() -> int:
@@ -293,6 +284,7 @@ def solve(
     shots: ShotsOption = None,
     seed: SeedOption = None,
     tenant: TenantOption = None,
+    max_cost: CostOption = None,
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
@@ -301,7 +293,9 @@ def solve(
 ) -> None:
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
     settings = load_settings(broker)
-    problems = read_files(files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority))
+    problems = read_files(
+        files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority, max_cost)
+    )
 
     async def work(here: Settings) -> int:
         code, results = await submit_all(here, problems, True, as_json, progress=True)
@@ -372,6 +366,7 @@ def _options(
     seed: int | None,
     tenant: str | None,
     priority: str,
+    max_cost: float | None,
 ) -> dict[str, Any]:
     return {
         "deadline": deadline,
@@ -380,17 +375,15 @@ def _options(
         "seed": seed,
         "tenant": tenant,
         "priority": None if priority == "normal" else priority,
+        "max_cost_usd": max_cost,
     }
 
 
 def _since(text: str | None) -> float | None:
     if text is None:
         return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    try:
-        if text[-1:] in units:
-            return time.time() - float(text[:-1]) * units[text[-1]]
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
+    age = seconds_of(text)
+    found = time.time() - age if age is not None else moment_of(text)
+    if found is None:
         fail(SettingsError(f"cannot read --since {text!r}", remedy="Write 15m, 2h, or 2026-01-31T12:00:00Z."), USAGE)
+    return found

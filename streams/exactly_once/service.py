@@ -183,7 +183,7 @@ class ExactlyOnce(mode.Service, Generic[State]):
     async def send(
         self,
         producer: AIOKafkaProducer,
-        number: int,
+        number: int | None,
         topic: str,
         value: bytes,
         key: str,
@@ -191,7 +191,8 @@ class ExactlyOnce(mode.Service, Generic[State]):
         trace: Sequence[tuple[str, bytes]] = (),
         extra: Mapping[str, str] | None = None,
     ) -> asyncio.Future[Any]:
-        """Within a transaction: an event of a schema (`kind`) to a partition; done when it has its offset."""
+        """Within a transaction: an event of a schema (`kind`) to a partition, None: by its key; done when it has its
+        offset."""
         headers = headers_of(kind, self.source, key, list(trace), extra)
         topic = topic_name(self.settings, topic)
         future: asyncio.Future[Any] = await producer.send(

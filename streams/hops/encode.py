@@ -41,7 +41,8 @@ class Encode:
         said = envelope(record.value)
         deadline_at = deadline_claimed(said, record.timestamp, self._limits, self._defaults)
         light = is_light(record.value, self._limits)
-        return Look(LIGHT if light else HEAVY, RANKS.get(said.priority, 1) if said else 1, deadline_at)
+        rank, tenant = (RANKS.get(said.priority, 1), said.tenant) if said else (1, "")
+        return Look(LIGHT if light else HEAVY, rank, deadline_at, tenant)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         if lane == HEAVY:

@@ -30,6 +30,7 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     size: float
     rank: int
     deadline_at: float
+    tenant: str = ""
 
 
 class Handler(Protocol):
@@ -66,9 +67,8 @@ def looked(record: Received) -> Look:
         size, deadline_at = float(said.get("ce_size", b"0")), float(said.get("ce_deadline", b"inf"))
     except ValueError:
         size, deadline_at = 0.0, math.inf
-    return Look(
-        size, RANKS.get(said.get("ce_priority", b""), 1), deadline_at if deadline_at == deadline_at else math.inf
-    )
+    rank, tenant = RANKS.get(said.get("ce_priority", b""), 1), said.get("ce_tenant", b"").decode(errors="replace")
+    return Look(size, rank, deadline_at if deadline_at == deadline_at else math.inf, tenant)
 
 
 def next_send(event: JobEvent | Proposal, cause: int, paid: Collection[str]) -> Send:
@@ -77,13 +77,16 @@ def next_send(event: JobEvent | Proposal, cause: int, paid: Collection[str]) -> 
 
 
 def job_send(event: JobEvent, cause: int, paid: Collection[str]) -> Send:
-    """A job on its way to the workers of its backend. `paid`: the backends that only `execute.paid` runs."""
+    """A job on its way to the workers of its backend. `paid`: the backends that only `execute.paid` runs, which first
+    says what a job takes; then control grants it."""
     attributes = {
         "qmosaic__route__reason": event.route.reason,
         "qmosaic__route__target": event.route.target,
         "qmosaic__backend__name": event.route.backend,
     }
-    topic = "jobs.paid" if event.route.backend in paid else f"jobs.{event.route.target}"
+    topic = f"jobs.{event.route.target}"
+    if event.route.backend in paid:
+        topic = "jobs.paid" if event.reservation or event.quote is None else "jobs.priced"
     return Send(topic, event, cause, key=event.kernel_digest, attributes=attributes, size=event.work_seconds)
 
 

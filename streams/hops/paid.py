@@ -1,5 +1,9 @@
 """The stage of paid jobs: jobs.paid → proposals, each job sent to its vendor once, whatever worker it is that does it.
 
+A job comes here twice. First its price is found out, by the vendor's own compiler and its estimate, and control is
+asked (jobs.priced); what comes back has a reservation, which is looked up in the ledger, and is sent. Nothing is sent
+without one. How it ended goes back to control (jobs.ended), for the books.
+
 A job is picked up where the journal says the last worker left it. Long waits are waits on the event loop: a worker
 has as many jobs under way as the stage's `concurrency` says. Stopping a worker leaves its jobs at the vendors, for the
 next one.
@@ -7,37 +11,40 @@ next one.
 Backends may be wrapped (`zne(ionq/qpu.forte-1)`): each run that a wrapper needs for a problem is a job of its own at
 the vendor, sent once, too.
 
-With a limit of money, a job whose estimate is over it is refused before anything of it is written or sent. What is
-under way already goes on, for it may be paid for.
+With a limit of money for one job, one whose estimate is over it is refused before control is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiokafka.errors import KafkaError
+from msgspec.structs import replace
 
-from qmosaic.backends.base import Job, run_async
+from qmosaic.backends.base import Backend, Estimate, Job, run_async
 from qmosaic.backends.registry import create, innermost, wrapped
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
+from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry, micros_of
 from qmosaic.codecs.events.public import UsageInfo
+from qmosaic.processors.control.books import Books
 from qmosaic.processors.execute import advance, answer_of, job_of, proposal_of
 from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.journal import KafkaJournal
 from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.kafka.tail import Tail
 from qmosaic.streams.settings import Settings
 
 if TYPE_CHECKING:
-    from qmosaic.backends.clouds.remote import RemoteBackend
+    from qmosaic.backends.clouds.remote import Journaled, RemoteBackend
 
 log = logging.getLogger("qmosaic.paid")
 T = TypeVar("T")
@@ -50,20 +57,14 @@ ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"] | N
 }
 
 
-def client_id(namespace: str, event: JobEvent) -> str:
-    """Our id of a job at its vendor: of the problem where it arrived, and the attempt."""
-    ref = event.ref
-    of = (namespace, ref.problem_id, ref.digest, ref.partition, ref.offset, ref.received_at, event.attempt)
-    return f"qm-{sha256(repr(of).encode()).hexdigest()[:40]}"
-
-
 class ExecutePaid:
-    """jobs.paid → jobs.submitted, proposals."""
+    """jobs.paid → jobs.priced; jobs.paid with a reservation → jobs.submitted, jobs.ended, proposals."""
 
     def __init__(self, settings: Settings, stage: str, clock: Callable[[], float] = time.time) -> None:
         """`clock`: seconds since the epoch."""
         self._settings, self._clock = settings, clock
         self._journal = KafkaJournal(settings, stage)
+        self._ledger = Tail(settings, "ledger", LedgerEntry, Books(), wait_ms=100, isolation="read_committed")
         self._backends: dict[str, RemoteBackend] = {}
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
@@ -82,44 +83,86 @@ class ExecutePaid:
             backend.limits = self._settings.paid.limits
             self._backends[name] = backend
             wrapped(name, backend)  # it may not be fit for it
-        await self._journal.start()
+        await asyncio.gather(self._journal.start(), self._ledger.start())
 
     def look(self, record: Received) -> Look:
         return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        found = [await self._one(wire.decode(record.value or b"", JobEvent)) for record in batch]
-        paid = self._settings.paid.backends
-        return [next_send(event, cause, paid) for cause, event in enumerate(found) if event is not None]
+        sends: list[Send] = []
+        for cause, record in enumerate(batch):
+            event = wire.decode(record.value or b"", JobEvent)
+            found, ended = await (self._granted(event) if event.reservation else self._quoted(event))
+            if ended is not None:
+                sends.append(Send("jobs.ended", ended, cause, key=ended.reservation))
+            if found is not None:
+                sends.append(next_send(found, cause, self._settings.paid.backends))
+        return sends
 
-    async def _one(self, event: JobEvent) -> JobEvent | Proposal | None:
-        job, name = job_of(event), event.route.backend
+    async def _quoted(self, event: JobEvent) -> tuple[JobEvent | Proposal, None]:
+        """The job with what it takes, on its way to control; or what follows where its backend refuses it."""
+        from qmosaic.backends.clouds.price import check_cost
+
+        paid, name = self._settings.paid, event.route.backend
         try:
-            vendor = self._backends.get(name)
-            if vendor is None:
-                raise BackendError(f"{name} is not in paid.backends", place="paid.backends")
-            found = await self._paid(event, job, vendor)
+            backend = wrapped(name, self._vendor(name))
+            estimate = await self._compiling(_estimated, backend, job_of(event))
+            check_cost(name, estimate.cost, paid.max_cost_usd, self._vendor(name).price_variable)
+        except BackendError as error:
+            return advance(event, _failed(error)), None
+        return replace(event, quote=_amounts(estimate.cost, estimate.seconds, estimate.shots)), None
+
+    async def _granted(self, event: JobEvent) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
+        """What follows from a job with a reservation, and how it ended, where that is for the books."""
+        job, name, of = job_of(event), event.route.backend, event.reservation
+        try:
+            vendor = self._vendor(name)
+            if not await self._is_reserved(event):
+                raise BackendError(f"there is no reservation {of} for it", place="jobs.paid")
+        except BackendError as error:
+            return advance(event, _failed(error)), None
+        from qmosaic.backends.clouds.remote import Journaled
+
+        own = Journaled(vendor, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
+        try:
+            found = await self._paid(event, job, own)
         except BackendError as error:
             found = _failed(error)
+        except Exception as error:  # of a vendor's library: anything may come
+            log.exception("%s broke on %s", name, event.ref.problem_id)
+            found = Failure("execute", "stage_failed", f"{name} raised {type(error).__name__}")
         if found is None:
-            return None
-        return advance(event, found) if isinstance(found, Failure) else proposal_of(event, found)
+            return None, None
+        ended = await self._ended(event, found, own)
+        return advance(event, found) if isinstance(found, Failure) else proposal_of(event, found), ended
+
+    def _vendor(self, name: str) -> RemoteBackend:
+        vendor = self._backends.get(name)
+        if vendor is None:
+            raise BackendError(f"{name} is not in paid.backends", place="paid.backends")
+        return vendor
+
+    async def _is_reserved(self, event: JobEvent) -> bool:
+        """Whether the ledger knows of its reservation. One that is resolved is for a job that was begun, only."""
+        known = self._ledger.state.reservations.get(event.reservation)
+        if known is None:
+            known = (await self._ledger.caught_up()).reservations.get(event.reservation)
+        if known is None or (known.backend, known.problem_id) != (event.route.backend, event.ref.problem_id):
+            return False
+        return known.is_pending or await self._journal.last(event.reservation) is not None
 
     async def _compiling(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._compiler, work, *given)
 
-    async def _paid(self, event: JobEvent, job: Job, vendor: RemoteBackend) -> Answer | Failure | None:
+    async def _paid(self, event: JobEvent, job: Job, own: Journaled) -> Answer | Failure | None:
         """The answer, or why there is none; None where the same problem and attempt are under way with another kernel
         or backend: a hop before this one was repeated, and what came of it first is what is paid for.
 
-        Raises BackendError for what the vendor's backend refuses, or what costs too much.
+        Raises BackendError for what the vendor's backend refuses.
         """
-        from qmosaic.backends.clouds.price import check_cost
-        from qmosaic.backends.clouds.remote import Journaled
-
-        paid, of, name = self._settings.paid, client_id(self._settings.namespace, event), event.route.backend
+        of, name = event.reservation, event.route.backend
         while True:
-            own = Journaled(vendor, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
+            own.begin_anew()
             backend = wrapped(name, own)  # of this problem alone: so are its calibrations
             prepared = await self._compiling(backend.prepare, job)
             try:
@@ -127,8 +170,6 @@ class ExecutePaid:
                 if last is not None and (last.backend, last.job) != (name, event.kernel_digest):
                     log.warning("%s is under way as another job, on %s", event.ref.problem_id, last.backend)
                     return None
-                if last is None and paid.max_cost_usd:
-                    await self._compiling(check_cost, backend, job, paid.max_cost_usd, vendor.price_variable)
                 try:
                     (found,) = await run_async(backend, [prepared])
                     return answer_of(job.kernel, found)
@@ -136,10 +177,27 @@ class ExecutePaid:
                     return _failed(await own.given_up(error), own.vendor_ids)
             except (KafkaError, TimeoutError) as error:
                 log.warning("the journal does not answer: %s", error)
-                await asyncio.sleep(paid.limits.ask_seconds)  # what was written is there when it answers again
+                await asyncio.sleep(self._settings.paid.limits.ask_seconds)  # what was written is there afterwards
             except Exception:
                 await own.withdraw()  # nobody takes it up again
                 raise
+
+    async def _ended(self, event: JobEvent, found: Answer | Failure, own: Journaled) -> JobEnded:
+        """For the books. What the vendor had and failed counts in full, unless it tells what it took of it."""
+        usage = found.usage or UsageInfo()
+        ended: Literal["settled", "released", "unknown"] = "settled"
+        if isinstance(found, Failure):
+            states = [await self._journal.last(of) for of in own.client_ids or [event.reservation]]
+            had = any(entry is not None and entry.vendor_id for entry in states)
+            ended = "unknown" if found.ended == "unknown" else "settled" if had else "released"
+        return JobEnded(
+            reservation=event.reservation,
+            problem_id=event.ref.problem_id,
+            ended=ended,
+            amounts=_amounts(usage.cost_usd or 0.0, usage.device_seconds, 0),
+            vendor_ids=usage.vendor_job_id,
+            at=self._clock(),
+        )
 
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
@@ -147,7 +205,20 @@ class ExecutePaid:
 
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)
-        await self._journal.stop()
+        await asyncio.gather(self._journal.stop(), self._ledger.stop())
+
+
+def _estimated(backend: Backend, job: Job) -> Estimate:
+    return backend.estimate(job)
+
+
+def _amounts(usd: float, seconds: float, shots: int) -> Amounts:
+    """What is 0 is not known."""
+    return Amounts(
+        micros=micros_of(usd) if usd > 0 else None,
+        device_ms=math.ceil(1000 * seconds) if seconds > 0 else None,
+        shots=shots or None,
+    )
 
 
 def _failed(error: BackendError, vendor_id: str = "") -> Failure:

@@ -52,7 +52,7 @@ class Reduce:
             ref = incumbent.ref
             out.append(Send("incumbents", incumbent, cause, key=ref.problem_id, partition=ref.partition))
             if reduced is not None:
-                out.append(Send("problems.reduced", reduced, cause, key=ref.tenant))
+                out.append(Send("problems.reduced", reduced, cause, key=ref.problem_id))
         return out
 
     async def _run(self, values: Sequence[bytes], lane: int) -> list[tuple[Incumbent, Reduced | None]]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import BackendStatus
+from qmosaic.codecs.events.control import BackendStatus, ControlState
 from qmosaic.codecs.events.hops import JobEvent, Reduced
-from qmosaic.processors.control.alive import Signs, alive
+from qmosaic.processors.control.alive import Signs, alive, grants
 from qmosaic.processors.control.breakers import Breakers, Known, Phase, phases
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.fold import Both
+from qmosaic.processors.control.orders import Ordered, Orders
+from qmosaic.processors.control.orders import policy_of as ordered_policy
 from qmosaic.processors.control.policy import Policy, version_of
 from qmosaic.processors.route import route
 from qmosaic.streams.hops.hop import Look, looked, next_send
@@ -48,25 +51,38 @@ class Route:
         """`clock`: seconds since the epoch."""
         self._settings, self._clock = settings, clock
         self._paid = settings.paid.backends
-        self._policy = policy_of(settings)
+        self._of_settings = policy_of(settings)
+        self._set: tuple[int, Policy] = 0, self._of_settings
+        self._ordered = Tail(settings, "control.state", ControlState, Orders(), isolation="read_committed")
         self._told = Tail(settings, "backends.status", BackendStatus, Both(Signs(), Breakers()), back=LOOK_BACK)
         self._tried: dict[str, float] = {}
 
     async def start(self) -> None:
-        await self._told.start()
+        await asyncio.gather(self._told.start(), self._ordered.start())
 
     def look(self, record: Received) -> Look:
         return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         signs, breakers = self._told.state
-        live = alive(signs, max(m.timestamp for m in batch), self._settings.route.stale_seconds)
-        facts = Facts(self._clock(), live, self._phases(breakers))
-        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], facts, self._policy)
+        ordered, now = self._ordered.state, self._clock()
+        at, stale = max(m.timestamp for m in batch), self._settings.route.stale_seconds
+        live, there = alive(signs, at, stale), grants(signs, at, stale)
+        facts = Facts(now, live, self._phases(breakers), ordered.closed(now), there)
+        decided = route([wire.decode(m.value or b"", Reduced) for m in batch], facts, self._policy(ordered))
         for event in decided:
             if isinstance(event, JobEvent) and facts.breakers.get(event.route.backend) == "half_open":
                 self._tried[event.route.backend] = facts.at
         return [next_send(event, cause, self._paid) for cause, event in enumerate(decided)]
+
+    def _policy(self, ordered: Ordered) -> Policy:
+        """The one that was set last, or, where nobody has set any, the settings'."""
+        last = ordered.policy
+        if last is None:
+            return self._of_settings
+        if last.number != self._set[0]:
+            self._set = last.number, ordered_policy(last.text, self._paid)
+        return self._set[1]
 
     def _phases(self, state: Known) -> dict[str, Phase]:
         """Half open is who has not been tried since its time was over, or of whose trial nothing was heard for long."""
@@ -82,4 +98,4 @@ class Route:
         return None
 
     async def stop(self) -> None:
-        await self._told.stop()
+        await asyncio.gather(self._told.stop(), self._ordered.stop())

@@ -140,6 +140,11 @@ def stamp(event: Any, timings: dict[str, public.Timing], now: float) -> Any:
     )
 
 
+def headers_for_turns(ref: hops.Ref) -> dict[str, str]:
+    """What says in whose turn an event is, before anybody looks into it."""
+    return {"ce_priority": ref.priority, "ce_deadline": f"{ref.deadline_at:.3f}", "ce_tenant": ref.tenant}
+
+
 def whose(ref: hops.Ref) -> dict[str, str]:
     """What every span of a problem says."""
     return {"qmosaic.problem.id": ref.problem_id, "qmosaic.problem.family": ref.family, "qmosaic.tenant": ref.tenant}

@@ -97,6 +97,7 @@ class Tail(Generic[State, Event]):
     """The state of a fold over a topic, kept up to date: whoever reads the same records has the same state.
 
     What is no event of the kind is passed over. `back`: how many records of each partition to begin with, None: all.
+    `isolation`: committed, of a topic that is written in transactions.
     """
 
     def __init__(
@@ -108,7 +109,9 @@ class Tail(Generic[State, Event]):
         *,
         back: int | None = None,
         wait_ms: int = 500,
+        isolation: Literal["read_committed", "read_uncommitted"] = "read_uncommitted",
     ) -> None:
+        self._isolation: Literal["read_committed", "read_uncommitted"] = isolation
         self._state = fold.start
         self._settings, self._topic, self._back = settings, topic_name(settings, topic), back
         self._kind, self._fold, self._wait_ms = kind, fold, wait_ms
@@ -127,7 +130,7 @@ class Tail(Generic[State, Event]):
     async def start(self) -> None:
         """Connect, and read what there is. Raises BrokerError, KafkaError, TimeoutError."""
         consumer = self._consumer = consumer_of(
-            self._settings, self._topic, isolation="read_uncommitted", wait_ms=self._wait_ms
+            self._settings, self._topic, isolation=self._isolation, wait_ms=self._wait_ms
         )
         await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
         places = sorted(consumer.assignment())

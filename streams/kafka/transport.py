@@ -1,5 +1,8 @@
 """Faust's Kafka transport, with one detour less for every record, and a start without a second of waiting.
 
+What control grants is written in transactions, and one that was aborted must not be carried out: so a consumer may read
+what is committed alone, which Faust ties to a mode of its own.
+
 Faust's consumer hands a record to its stream while it watches for the flow to be suspended: `Service.wait_first`
 starts four tasks for that and cancels three of them, a fifth of all the time that a worker spends on an event. But the
 stream's queue nearly always has room, and takes the record at once. So the handing over is begun right here; only
@@ -21,8 +24,23 @@ from faust.transport.drivers import aiokafka
 from mode.services import WaitResults
 
 
+class Thread(aiokafka.AIOKafkaConsumerThread):
+    """The thread that Faust gives the client, which reads what is committed."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        client = super()._create_worker_consumer(transport)
+        client._isolation_level = "read_committed"
+        return client
+
+
 class Consumer(aiokafka.Consumer):
     """See the head of this file."""
+
+    committed = False
+
+    def _new_consumer_thread(self) -> aiokafka.AIOKafkaConsumerThread:
+        kind = Thread if self.committed else aiokafka.AIOKafkaConsumerThread
+        return kind(self, loop=self.loop, beacon=self.beacon)
 
     async def wait_first(self, *waits: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109  # as Faust has it
         """The first of `waits` to end; the others are cancelled."""
@@ -63,10 +81,22 @@ def _rest(begun: Coroutine[Any, Any, Any], waited_for: Any) -> Generator[Any, An
         return end.value
 
 
+class CommittedConsumer(Consumer):
+    """Of a stage whose input is written in transactions."""
+
+    committed = True
+
+
 class Transport(aiokafka.Transport):
     """`app.transport` of a worker."""
 
     Consumer = Consumer
+
+
+class CommittedTransport(Transport):
+    """Of a stage whose input is written in transactions."""
+
+    Consumer = CommittedConsumer
 
 
 class Tables(TableManager):

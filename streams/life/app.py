@@ -12,7 +12,7 @@ from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.connect import record_bytes
 from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.kafka.records import Received
-from qmosaic.streams.kafka.transport import Tables, Transport
+from qmosaic.streams.kafka.transport import CommittedTransport, Tables, Transport
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
 
@@ -61,7 +61,8 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         datadir=data / instance,
         TableManager=Tables,
     )
-    app.transport = Transport(app.conf.broker_consumer, app)
+    kind = CommittedTransport if stage.committed else Transport
+    app.transport = kind(app.conf.broker_consumer, app)
     return app
 
 

@@ -8,7 +8,8 @@ import asyncio
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from qmosaic.streams.kafka import pacing, reading
 from qmosaic.streams.kafka.bounded import bounded
@@ -23,7 +24,7 @@ from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 
 if TYPE_CHECKING:
-    from qmosaic.streams.hops.verify import Verifier
+    from qmosaic.streams.exactly_once.service import ExactlyOnce
 
 NICE = 5
 """The niceness of all workers but verify, which keeps the deadlines of all."""
@@ -34,8 +35,11 @@ def main() -> None:
     run(sys.argv[1], sys.argv[2], int(sys.argv[3]))
 
 
-def run(name: str, instance: str, fd: int) -> None:
-    """Run until told to stop. Exit codes: 0 stopped, 1 ended by an error (start me again)."""
+def run(names: str, instance: str, fd: int) -> None:
+    """Run until told to stop. Exit codes: 0 stopped, 1 ended by an error (start me again).
+
+    `names`: a stage, and with a plus sign another that shares its process.
+    """
     # Several processes share one GPU: each takes what it needs, and not three quarters at its start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     pacing.install()
@@ -46,13 +50,16 @@ def run(name: str, instance: str, fd: int) -> None:
     handler.setFormatter(Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
     handler.addFilter(Chatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
-    asyncio.run(_until_end(settings, STAGES[name], instance, lifeline))
+    asyncio.run(_until_end(settings, [STAGES[name] for name in names.split("+")], instance, lifeline))
 
 
-async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
+async def _until_end(settings: Settings, stages: Sequence[Stage], instance: str, lifeline: Lifeline) -> None:
     code = 1
     try:
-        await _run(settings, stage, instance, lifeline)
+        lifeline.listen()
+        rest, lines = instance.removeprefix(stages[0].name), lifeline.shared_by(len(stages))
+        each = zip(stages, lines, strict=True)
+        await asyncio.gather(*(_run(settings, stage, f"{stage.name}{rest}", line) for stage, line in each))
         code = 0
     except BaseException as error:  # SystemExit and cancellation, too: Python would wait for threads that never end
         # Crash-only: said, ended, and started anew by the supervisor.
@@ -67,34 +74,39 @@ async def _until_end(settings: Settings, stage: Stage, instance: str, lifeline: 
 
 
 async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
-    lifeline.listen()
     telemetry = Telemetry(settings, stage.name, instance)
     sensor = Tracing(telemetry, group_id(settings, stage.name))
-    if stage.handler is None:
-        from qmosaic.streams.hops.verify import Verifier
-
-        verifier = Verifier(settings, instance, sensor, lifeline.ready)
-        try:
-            await _verify(verifier, lifeline)
-        finally:
-            verifier.crashes.close()
-    else:
+    if stage.handler is not None:
         from qmosaic.streams.life.worker import Worker
 
         os.nice(NICE)
         await Worker(settings, stage, instance, sensor).run(lifeline)
+    elif stage.name == "control":
+        from qmosaic.backends import registry
+        from qmosaic.streams.hops.control import Control
+
+        known, names = registry.is_known, registry.names()
+        await _serve(Control(settings, instance, sensor, lifeline.ready, is_known=known, names=names), lifeline)
+    else:
+        from qmosaic.streams.hops.verify import Verifier
+
+        verifier = Verifier(settings, instance, sensor, lifeline.ready)
+        try:
+            await _serve(verifier, lifeline)
+        finally:
+            verifier.crashes.close()
     await asyncio.to_thread(telemetry.close)
 
 
-async def _verify(verifier: Verifier, lifeline: Lifeline) -> None:
-    await verifier.maybe_start()
+async def _serve(service: ExactlyOnce[Any], lifeline: Lifeline) -> None:
+    await service.maybe_start()
     lifeline.started()
     stopping = asyncio.create_task(lifeline.wait())
-    ended = asyncio.create_task(verifier.wait_until_stopped())
+    ended = asyncio.create_task(service.wait_until_stopped())
     done, _ = await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
     if ended in done:
-        raise RuntimeError("the verifier ended by itself") from verifier.crash_reason
-    await bounded(verifier.stop(), 20, "stopping")
+        raise RuntimeError(f"{service.stage} ended by itself") from service.crash_reason
+    await bounded(service.stop(), 20, "stopping")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,13 @@ class Lifeline:
         """What start-up made stays: see `settle_memory`."""
         settle_memory()
 
+    def shared_by(self, count: int) -> list[Lifeline]:
+        """For so many stages of one process: it is ready when all of them are."""
+        if count == 1:
+            return [self]
+        waiting = set(range(count))
+        return [_Part(self, number, waiting) for number in range(count)]
+
     def ready(self) -> None:
         """Tell the supervisor, once, that this worker has its partitions."""
         if not self._told:
@@ -94,3 +101,28 @@ class Lifeline:
     async def wait(self) -> None:
         """Until told to stop."""
         await self._stop.wait()
+
+
+class _Part(Lifeline):
+    """The lifeline as one of several stages sees it. `waiting`: of whom nothing was heard yet."""
+
+    def __init__(self, whole: Lifeline, number: int, waiting: set[int]) -> None:
+        self._whole, self._number, self._waiting = whole, number, waiting
+
+    def started(self) -> None:
+        """What start-up made stays, when the last one has started; it may be called by each."""
+        self._whole.started()
+
+    def ready(self) -> None:
+        """It has its partitions."""
+        self._waiting.discard(self._number)
+        if not self._waiting:
+            self._whole.ready()
+
+    def step(self, doing: str) -> None:
+        """Tell the supervisor."""
+        self._whole.step(doing)
+
+    async def wait(self) -> None:
+        """Until told to stop."""
+        await self._whole.wait()

@@ -31,7 +31,11 @@ KEPT = 100
 """Records of a partition that stay behind its reader, to look at."""
 PATIENCE = 10.0
 READERS = {
-    topic: stage.name for stage in STAGES.values() if stage.name != PAID for topic in stage.reads if topic != "problems"
+    topic: stage.name
+    for stage in STAGES.values()
+    if stage.name not in (PAID, "control")
+    for topic in stage.reads
+    if topic != "problems"
 }
 """The only stage that reads each topic that is forgotten."""
 

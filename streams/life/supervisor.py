@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,21 +22,21 @@ import msgspec
 from qmosaic.backends.kept import is_complete
 from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.text import shown
-from qmosaic.streams.hops.processes import cpu_seconds
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.life.broker import EmbeddedBroker
+from qmosaic.streams.life.children import Child, Progress, children_of, note_progress, shared_by
 from qmosaic.streams.life.environment import of_all, of_worker
 from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, scratch
 from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
 from qmosaic.streams.life.lifeline import READY
 from qmosaic.streams.life.retention import keep_forgetting
 from qmosaic.streams.life.topics import create_topics, refuse_a_second
-from qmosaic.streams.settings import EMBEDDED, Settings, needs_programs
+from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
 from qmosaic.streams.watch.logs import last_lines, open_log, trim
 
-READY_SECONDS = 300.0  # a start is given up that long after the last sign of progress: a step that a worker tells, or
-PROGRESS_SECONDS = 5.0  # of a processor, taken by a worker and its processes; one that only waits takes less
+READY_SECONDS = 300.0
+"""A start is given up that long after the last sign of progress: a step that a worker tells, or time of a processor."""
 LOOK_SECONDS, SAY_SECONDS = 1.0, 5.0
 LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
@@ -45,38 +44,6 @@ COMPILER_STARTS = 3
 HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
 STEADY_SECONDS = 30.0  # a worker that ran this long starts again without a pause
 LONGEST_PAUSE = 10.0
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a start is: how many workers are ready, of how many, and what the others do; after how many seconds."""
-
-    ready: int
-    of: int
-    waiting: dict[str, str]
-    seconds: float
-
-    def __str__(self) -> str:
-        each = ", ".join(f"{instance} {doing}" for instance, doing in self.waiting.items())
-        return f"{self.ready} of {self.of} ready, {self.seconds:.0f} s: {each}" if each else f"{self.ready} ready"
-
-
-@dataclass(eq=False)
-class Child:
-    """One worker process and what is known of it."""
-
-    stage: str
-    instance: str
-    process: Process | None = None
-    line: socket.socket | None = None
-    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
-    starts: int = 0
-    started_at: float = 0.0
-    cpu: float = 0.0
-    progress_at: float = 0.0
-    progress_cpu: float = 0.0
-    doing: str = "starting"
-    environment: dict[str, str] = field(default_factory=dict)
-    task: asyncio.Task[None] | None = None
 
 
 class Supervisor:
@@ -106,7 +73,7 @@ class Supervisor:
         counts = scale or {}
         if not settings.paid.backends:
             stages = [stage for stage in stages if stage != PAID]
-        self.children = [Child(stage, f"{stage}{suffix}-{k}") for stage in stages for k in range(counts.get(stage, 1))]
+        self.children = children_of(stages, counts, suffix)
 
     async def __aenter__(self) -> Supervisor:
         try:
@@ -143,7 +110,11 @@ class Supervisor:
         if self._create:
             await create_topics(self.settings)
         if self._alone and self.broker is None:
-            workers = {child.instance: child.stage for child in self.children}
+            workers = {
+                f"{stage}{child.instance.removeprefix(child.stage)}": stage
+                for child in self.children
+                for stage in child.stages
+            }
             await refuse_a_second(self.settings, workers, self._tell)
         if self.broker is not None:
             self._watches.append(asyncio.create_task(keep_forgetting(self.settings), name="retention"))
@@ -222,7 +193,7 @@ class Supervisor:
                     child.task.result()  # it cannot even be spawned
             if (now := time.monotonic()) - looked >= LOOK_SECONDS:
                 looked = now
-                _note_progress(late, now)
+                note_progress(late, now)
             hopeless = [child for child in late if child.starts >= HOPELESS_STARTS]
             stuck = [child for child in late if child.starts and now - child.progress_at > READY_SECONDS]
             if hopeless or stuck:
@@ -324,11 +295,11 @@ class Supervisor:
         """A fork of the zygote, or, where there is none for it, a new interpreter."""
         if self._forks.fits(child.environment):
             try:
-                return await self._forks.worker(child.stage, child.instance, line, words)
+                return await self._forks.worker("+".join(child.stages), child.instance, line, words)
             except ZygoteError as error:
                 self._tell(f"{child.instance} is started without a zygote: {error}")
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "qmosaic.streams.life.child", child.stage, child.instance, str(line)),
+            *(sys.executable, "-m", "qmosaic.streams.life.child", "+".join(child.stages), child.instance, str(line)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=words,
             stderr=words,
@@ -364,18 +335,6 @@ class Supervisor:
         _hang_up(child)
 
 
-def shared_by(settings: Settings, stages: Sequence[str]) -> dict[str, str]:
-    """By stage, what its workers need besides what all need, in the order in which it should be imported."""
-    found = {"reduce": "jax"}
-    for target, names in settings.execute.backends.items():
-        if any(map(needs_programs, names)) and target != "classical":
-            found[f"execute.{target}"] = "jax"
-    for target, names in settings.execute.backends.items():
-        if target == "quantum" and any("cirq." in name for name in names):
-            found[f"execute.{target}"] = "cirq"
-    return {stage: name for stage, name in found.items() if stage in stages}
-
-
 def _line_of(settings: Settings) -> bytes:
     """The first line on a lifeline."""
     return msgspec.json.encode(settings) + b"\n"
@@ -386,12 +345,3 @@ def _hang_up(child: Child) -> None:
         asyncio.get_running_loop().remove_reader(child.line)
         child.line.close()
         child.line = None
-
-
-def _note_progress(children: Sequence[Child], now: float) -> None:
-    taken = cpu_seconds(child.process.pid for child in children if child.process is not None)
-    for child in children:
-        if child.process is not None:
-            child.cpu = taken[child.process.pid]
-            if child.cpu - child.progress_cpu >= PROGRESS_SECONDS:
-                child.progress_at, child.progress_cpu = now, child.cpu

@@ -43,12 +43,18 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
             await asyncio.wait_for(client.close(), 5)
 
 
+BY_BROKERS_CLOCK = ("problems", "jobs.priced", "jobs.ended", "control.commands")
+"""Deadlines and windows of budgets count from the broker's clock: producers' clocks are not ours to trust."""
+
+
 def config_of(settings: Settings, topic: Topic) -> dict[str, str]:
     """The topic's settings on the broker."""
     seconds = SHORT_SECONDS if topic.retention == "short" else settings.topics.retention_seconds
-    config = {"retention.ms": str(seconds * 1000), "max.message.bytes": str(record_bytes(settings))}
-    if topic.name == "problems":
-        # Deadlines count from the broker's clock: producers' clocks are not ours to trust.
+    kept = topic.retention in ("for ever", "compacted")
+    config = {"retention.ms": "-1" if kept else str(seconds * 1000), "max.message.bytes": str(record_bytes(settings))}
+    if topic.retention == "compacted":
+        config["cleanup.policy"] = "compact"
+    if topic.name in BY_BROKERS_CLOCK:
         config["message.timestamp.type"] = "LogAppendTime"
     return config
 
@@ -135,6 +141,12 @@ async def _once_made(client: AIOKafkaAdminClient, settings: Settings, made: Sequ
         await asyncio.sleep(0.1)
 
 
+def _retention_seconds(settings: Settings, topic: Topic) -> int | None:
+    """None: for ever."""
+    milliseconds = int(config_of(settings, topic)["retention.ms"])
+    return None if milliseconds < 0 else milliseconds // 1000
+
+
 async def _describe(client: AIOKafkaAdminClient, settings: Settings) -> list[dict[str, Any]]:
     names = [topic_name(settings, topic.name) for topic in TOPICS]
     described = {entry["topic"]: entry for entry in await client.describe_topics(names)}
@@ -145,7 +157,7 @@ async def _describe(client: AIOKafkaAdminClient, settings: Settings) -> list[dic
             {
                 "topic": name,
                 "partitions": len(entry.get("partitions", ())),
-                "retention_seconds": int(config_of(settings, topic)["retention.ms"]) // 1000,
+                "retention_seconds": _retention_seconds(settings, topic),
                 "key": topic.key,
                 "schema": topic.schema,
                 "joined": topic.joined,

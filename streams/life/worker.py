@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,14 +24,15 @@ from faust.types import EventT
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.public import Timing
+from qmosaic.processors.control.order import Turns
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
-from qmosaic.streams.hops.hop import Handler
+from qmosaic.streams.hops.hop import Handler, Look
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
 from qmosaic.streams.kafka.names import group_id, topic_name
-from qmosaic.streams.kafka.records import Received, Send, headers_of, stamp, whole, whose
+from qmosaic.streams.kafka.records import Received, Send, headers_for_turns, headers_of, stamp, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.life.app import faust_app, received
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
@@ -59,6 +60,29 @@ class _Held(msgspec.Struct, frozen=True):
     record: Received
     size: int
     deadline_at: float
+
+
+class _Lane:
+    """Events that wait for a free place, in the order of their turns."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._turns: Turns[_Held] = Turns(weights)
+        self._there = asyncio.Semaphore(0)
+
+    def put(self, held: _Held, look: Look) -> None:
+        """One more."""
+        self._turns.put(held, look.rank, look.tenant, look.deadline_at, look.size)
+        self._there.release()
+
+    async def get(self) -> _Held:
+        """The next; waits for one."""
+        await self._there.acquire()
+        return self._turns.get()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is one without waiting."""
+        return not self._there.locked()
 
 
 class _Handled(msgspec.Struct, frozen=True):
@@ -96,12 +120,11 @@ class Worker:
             self.app.topic(topic_name(settings, stage.reads[0]), value_type=bytes, key_type=bytes, allow_empty=True),
             name=f"qmosaic.{stage.name}",
         )(self._agent)
-        self._lanes: list[asyncio.PriorityQueue[tuple[int, float, int, _Held]]] = []
+        self._lanes: list[_Lane] = []
         self._pending = asyncio.Semaphore(PENDING)
         self._pending_bytes = 0
         self._store = Store(IN_MEMORY_BYTES, Path(settings.data_dir))
         self._room = asyncio.Event()
-        self._arrived = 0
         self._crashes = Notebook(Path(settings.data_dir) / "crashes", stage.name, instance)
         self._alone = asyncio.Lock()
         self._most = written_bytes(settings)
@@ -117,7 +140,7 @@ class Worker:
 
     async def _run(self, lifeline: Lifeline) -> None:
         self._fatal = asyncio.get_running_loop().create_future()
-        self._lanes = [asyncio.PriorityQueue() for _ in range(len(self.stage.lanes) + 1)]
+        self._lanes = [_Lane(self.settings.order.weights) for _ in range(len(self.stage.lanes) + 1)]
         self.producer: AIOKafkaProducer = self._clients.producer(
             **producing(self.settings), client_id=self.instance, linger_ms=0
         )
@@ -182,20 +205,17 @@ class Worker:
             record = msgspec.structs.replace(record, value=None, kept=self._store.put(record.value))
         event.message.value = None
         self._pending_bytes += size
-        self._arrived += 1
         held = _Held(event.message, record, size, look.deadline_at)
-        self._lanes[bisect_left(self.stage.lanes, look.size)].put_nowait(
-            (look.rank, look.deadline_at, self._arrived, held)
-        )
+        self._lanes[bisect_left(self.stage.lanes, look.size)].put(held, look)
 
     async def _lane(self, lane: int) -> None:
         queue, most = self._lanes[lane], self.stage.most(lane)
         publishing: asyncio.Task[None] | None = None
         while True:
-            batch = [(await queue.get())[-1]]
+            batch = [await queue.get()]
             size = batch[0].size
-            while len(batch) < most and size < BATCH_BYTES and not queue.empty():
-                batch.append(queue.get_nowait()[-1])
+            while len(batch) < most and size < BATCH_BYTES and queue.has_more:
+                batch.append(await queue.get())
                 size += batch[-1].size
             handled = await self._handle([whole(held.record) for held in self._in_time(batch)], lane)
             if publishing is not None:
@@ -315,7 +335,7 @@ class Worker:
             queue = handled.started - (event.ref.sent_at or event.ref.received_at)
             timing = Timing(round(max(queue, 0.0), 6), round(handled.ended - handled.started, 6))
             event = stamp(event, {self.stage.name.partition(".")[0]: timing}, self._clock())
-            extra["ce_priority"], extra["ce_deadline"] = event.ref.priority, f"{event.ref.deadline_at:.3f}"
+            extra |= headers_for_turns(event.ref)
         if send.size is not None:
             extra["ce_size"] = str(send.size)
         return event, extra

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmosaic.codecs.errors import RejectCode, Rejected
-from qmosaic.codecs.events import control, hops, reasons, wire
+from qmosaic.codecs.events import control, hops, ledger, reasons, wire
 from qmosaic.codecs.events.hops import Answer, Failure, Proposal, Ref, Route
 from qmosaic.codecs.events.public import Outcome, Problem, Rejection, Timing
 from qmosaic.codecs.schemas import EVENTS
@@ -200,6 +200,7 @@ def test_the_documentation_names_every_field_and_every_word_of_the_closed_enums(
 
 INTERNAL: list[Any] = [hops.Encoded, hops.Incumbent, hops.Reduced, hops.JobEvent, hops.Proposal]
 INTERNAL += [control.Submitted, control.AuditEntry, control.BackendStatus, control.DeadLetter]
+INTERNAL += [control.ControlState, ledger.LedgerEntry, ledger.JobEnded]
 FILES = sorted((GOLDEN / "internal").glob("*.json"))
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qmosaic.streams.life.supervisor import Child, Supervisor
+from qmosaic.streams.life.children import Child
+from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import Settings, Topics
 
 T = TypeVar("T")

@@ -131,15 +131,18 @@ class Faults:
         self, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job, backend = Job(THREE_BASES, 30, 1), self.make()
+        cost, variable = backend.estimate(job).cost, backend.price_variable
+        check_cost(backend.name, cost, 0.0, variable)
         with pytest.raises(OverBudget, match="not known") as refused:
-            check_cost(backend, job, 1e9, backend.price_variable)
-        assert backend.price_variable in refused.value.remedy
+            check_cost(backend.name, cost, 1e9, variable)
+        assert variable in refused.value.remedy
         monkeypatch.setenv(backend.price_variable, '{"task": 2}')
         backend = self.make()
-        check_cost(backend, job, 6.0, backend.price_variable)
+        cost = backend.estimate(job).cost
+        check_cost(backend.name, cost, 6.0, variable)
         for most in (5.99, -1.0, float("nan")):
             with pytest.raises(OverBudget, match=r"costs about \$6"):
-                check_cost(backend, job, most, backend.price_variable)
+                check_cost(backend.name, cost, most, variable)
         assert vendor.requests == []
 
     @pytest.mark.parametrize(("first", "values"), [(0, [3.0, 3.0, 4.0]), (2, [4.0])])

@@ -153,5 +153,9 @@ def test_every_backend_that_was_looked_at_has_its_reason() -> None:
     behind = decision(reduced(4), {"rules": (Rule("all", "classical"),)})
     assert [(one.backend, one.reason) for one in behind.considered][:2] == [("exact", "taken"), ("tabu", "behind")]
     shut = decide(kernel, Facts(0.0, alive, {"tabu": "open"}), Policy())
-    told = {one.reason for one in (*found.considered, *behind.considered, *shut.considered)}
+    closed = Facts(0.0, alive, {}, {"tabu": "draining", "annealing": "maintenance"}, grants=False)
+    by_order = decide(kernel, closed, Policy())
+    paid_rule = (Rule("all", "quantum", backend="ionq/simulator"),)
+    unkept = decide(kernel, closed, Policy(paid_rule, paid=("ionq/simulator",)))
+    told = {one.reason for said in (found, behind, shut, by_order, unkept) for one in said.considered}
     assert told == set(get_args(CandidateReason))

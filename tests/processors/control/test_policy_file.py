@@ -103,6 +103,8 @@ def test_versions_are_of_what_is_said() -> None:
         ('families = ["maxcut"]', "families = [3]", 23, "Expected `str`, got `int`"),
         ("[[tenants.acme.rules]]", "[[tenants.acme.rule]]", 17, "unknown field `rule`"),
         ("attempts = 3", "attempts = ", 2, "Invalid value"),
+        ("max_qubits = 12", "", 11, "'all' can never match: 'small' before it decides"),
+        ('families = ["maxcut"]', 'tenants = ["other"]', 23, "'acme' can never match: it is asked for acme alone"),
         ('then = ["gpu", "exact"]', 'then = ["gpu", "exakt"]', 8, "no backend is called 'exakt'"),
     ],
 )
@@ -134,11 +136,19 @@ rules = st.builds(
     families=st.lists(texts, max_size=2).map(tuple),
     then=st.lists(texts, max_size=2).map(tuple),
 )
-many = st.lists(rules, max_size=3, unique_by=lambda rule: rule.name).map(tuple)
-specials = st.dictionaries(texts, st.builds(Special, many, st.none() | st.integers(1, 10)), max_size=2)
 
 
-@given(st.builds(PolicyFile, st.integers(1, 10), many, st.just({"gpu": ("a", 'b"\\\x7f\n')}), specials, specials))
+def reachable(found: tuple[Rule, ...]) -> bool:
+    return not any(first.covers(rule) for k, rule in enumerate(found) for first in found[:k])
+
+
+many = st.lists(rules, max_size=3, unique_by=lambda rule: rule.name).map(tuple).filter(reachable)
+of_all = many.map(lambda found: tuple(msgspec.structs.replace(rule, families=()) for rule in found)).filter(reachable)
+tenants = st.dictionaries(texts, st.builds(Special, many, st.none() | st.integers(1, 10)), max_size=2)
+families = st.dictionaries(texts, st.builds(Special, of_all, st.none() | st.integers(1, 10)), max_size=2)
+
+
+@given(st.builds(PolicyFile, st.integers(1, 10), many, st.just({"gpu": ("a", 'b"\\\x7f\n')}), tenants, families))
 def test_what_is_written_is_read_again(said: PolicyFile) -> None:
     if not said.rules:
         said = msgspec.structs.replace(said, rules=(Rule("one", "gpu"),))  # none is the default

@@ -26,11 +26,13 @@ from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import Submitted
 from qmosaic.codecs.events.hops import JobEvent, Proposal, Ref, Route
+from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.models.kernel import pack_kernel
+from qmosaic.processors.control.grants import reservation_of
 from qmosaic.streams.hops.jobs import sizes_of
-from qmosaic.streams.hops.paid import ExecutePaid, client_id
+from qmosaic.streams.hops.paid import ExecutePaid
 from qmosaic.streams.kafka.connect import producing
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Received
@@ -80,7 +82,7 @@ def running(broker: str, vendor: IonqServer, tmp_path_factory: pytest.TempPathFa
         spans_dir=str(directory / "spans"),
         paid=PaidSettings((NAME, MITIGATED, UNPRICED), LIMITS, max_cost_usd=10.0),
     )
-    with pipeline(settings, [PAID]) as up:
+    with pipeline(settings, [PAID, "control"]) as up:
         yield up
 
 
@@ -297,11 +299,13 @@ async def test_what_costs_too_much_is_not_sent(
         found = await proposal(proposed, taken.ref.problem_id)
         first = wire.decode(await written(bool), Submitted)
     assert found.answer is not None, found.failure
-    assert first.client_id == client_id(running.settings.namespace, taken)  # of the other nothing was written
+    assert first.client_id == reservation_of(running.settings.namespace, taken)  # of the other nothing was written
 
 
 async def test_a_job_that_was_sent_goes_on_under_a_lower_limit(running: Pipeline, vendor: IonqServer) -> None:
     event = event_of(uuid4().hex)
+    event = msgspec.structs.replace(event, reservation=reservation_of(running.settings.namespace, event))
+    await promise(running.settings, event)
     record = Received("", 0, 0, time.time(), wire.encode(event), {})
     lower = msgspec.structs.replace(running.settings, paid=PaidSettings((NAME,), LIMITS, max_cost_usd=0.5))
     vendor.held = {"polling"}
@@ -315,12 +319,59 @@ async def test_a_job_that_was_sent_goes_on_under_a_lower_limit(running: Pipeline
                 work.cancel()
                 continue
             vendor.held.clear()
-            (sent,) = await work
+            ended, sent = await work
         finally:
             await stage.stop()
     assert isinstance(sent.event, Proposal)
     assert sent.event.answer is not None, sent.event.failure
+    assert isinstance(ended.event, JobEnded)
+    assert (ended.event.ended, ended.event.reservation) == ("settled", event.reservation)
     assert len(vendor.jobs) == 1
+
+
+async def promise(settings: Settings, event: JobEvent) -> None:
+    """A line of the ledger that control never wrote, nor knows of."""
+    entry = LedgerEntry(
+        event="reserved",
+        at=time.time(),
+        reservation=event.reservation,
+        problem_id=event.ref.problem_id,
+        backend=event.route.backend,
+        deadline_at=event.ref.deadline_at,
+    )
+    async with AIOKafkaProducer(**producing(settings)) as producer:
+        await producer.send_and_wait(topic_name(settings, "ledger"), wire.encode(entry))
+
+
+async def test_without_a_reservation_in_the_ledger_nothing_is_sent(running: Pipeline, vendor: IonqServer) -> None:
+    settings = running.settings
+    invented, another = event_of(uuid4().hex), event_of(uuid4().hex)
+    invented = msgspec.structs.replace(invented, reservation="qm-invented")
+    another = msgspec.structs.replace(another, reservation=reservation_of(settings.namespace, another))
+    await promise(settings, msgspec.structs.replace(another, ref=event_of("somebody else's").ref))
+    async with reading(settings, "proposals") as proposed:
+        for event in (invented, another):
+            await send(settings, event)
+            found = await proposal(proposed, event.ref.problem_id)
+            assert found.failure is not None
+            assert "there is no reservation" in found.failure.message
+    assert vendor.jobs == []
+
+
+async def test_a_grant_that_was_aborted_is_not_carried_out(running: Pipeline, vendor: IonqServer) -> None:
+    settings, event = running.settings, event_of(uuid4().hex)
+    event = msgspec.structs.replace(event, reservation=reservation_of(settings.namespace, event))
+    await promise(settings, event)
+    async with AIOKafkaProducer(**producing(settings), transactional_id=uuid4().hex) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic_name(settings, "jobs.paid"), wire.encode(event))
+        await producer.abort_transaction()
+    after = event_of(uuid4().hex)
+    async with reading(settings, "proposals") as proposed:
+        await send(settings, after)
+        found = await proposal(proposed, after.ref.problem_id)
+    assert found.answer is not None, found.failure
+    assert [job.name for job in vendor.jobs] == [reservation_of(settings.namespace, after)]
 
 
 def test_the_key_is_in_no_log_span_or_setting(running: Pipeline) -> None:

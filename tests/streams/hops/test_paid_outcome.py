@@ -44,7 +44,7 @@ def running(broker: str, vendor: IonqServer, tmp_path: Path) -> Iterator[Pipelin
         paid=PaidSettings((NAME,), LIMITS),
         route=RouteSettings(preference=DEFAULT_PREFERENCE | {"quantum": (NAME,)}, stale_seconds=60.0),
     )
-    with pipeline(settings, ["encode", "reduce", "route", "execute.paid", "verify"]) as up:
+    with pipeline(settings, ["encode", "reduce", "route", "control", "execute.paid", "verify"]) as up:
         yield up
 
 

@@ -46,6 +46,12 @@ REPLACED: dict[str, tuple[Any, str]] = {
     "Service.wait_first": (mode.Service.wait_first, "feade6a31f8a6789"),
     "Consumer._wait_next_records": (faust_consumer.Consumer._wait_next_records, "6218e1969a636b3f"),
     "Consumer.getmany": (faust_consumer.Consumer.getmany, "4b168d84882a70d6"),
+    "ConsumerThread._create_worker_consumer": (
+        faust_aiokafka.AIOKafkaConsumerThread._create_worker_consumer,
+        "c2701bfc3e6f6cad",
+    ),
+    "Consumer._new_consumer_thread": (faust_aiokafka.Consumer._new_consumer_thread, "0870ec53dea75083"),
+    "AIOKafkaConsumer.start": (AIOKafkaConsumer.start, "2f1ba70443327538"),
     "TableManager.on_start": (TableManager.on_start, "365dd25fbc0e0684"),
     "Stream.events": (Stream.events, "c62f4dd3a73fe7aa"),
     "Consumer._to_message": (faust_aiokafka.Consumer._to_message, "7c24f6511b2fcef7"),

@@ -22,7 +22,7 @@ import pytest
 
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.streams.hops.processes import cpu_seconds
-from qmosaic.streams.life import forks
+from qmosaic.streams.life import children, forks
 from qmosaic.streams.life import supervisor as module
 from qmosaic.streams.life.folders import scratch
 from qmosaic.streams.life.supervisor import Supervisor
@@ -143,9 +143,9 @@ async def test_a_start_waits_as_long_as_there_is_progress_and_says_so(
     def taken(pids: Iterable[int]) -> dict[int, float]:
         nonlocal looks
         looks += 1
-        return dict.fromkeys(pids, looks * module.PROGRESS_SECONDS)
+        return dict.fromkeys(pids, looks * children.PROGRESS_SECONDS)
 
-    monkeypatch.setattr(module, "cpu_seconds", taken)
+    monkeypatch.setattr(children, "cpu_seconds", taken)
     said: list[str] = []
     async with alone(tmp_path, said):
         assert looks > 5
@@ -168,7 +168,7 @@ async def test_a_start_without_progress_is_given_up(
         looks += 1
         return dict.fromkeys(pids, looks * growth)
 
-    monkeypatch.setattr(module, "cpu_seconds", taken)
+    monkeypatch.setattr(children, "cpu_seconds", taken)
     with pytest.raises(BrokerError, match="encode-0 not ready: no progress for"):
         async with alone(tmp_path, []):
             pass

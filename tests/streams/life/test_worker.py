@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.streams.kafka.records import whole
-from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
+from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker, _Lane
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
 from qmosaic.streams.watch.spans import Telemetry
@@ -26,18 +26,22 @@ def event(offset: int, value: bytes) -> Any:
     return SimpleNamespace(message=message)
 
 
+async def drained(lane: _Lane) -> list[Any]:
+    return [await lane.get() for _ in range(len(lane._turns))]
+
+
 def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
     async def run() -> None:
         settings = Settings(data_dir=str(tmp_path))
         worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
-        worker._lanes = [asyncio.PriorityQueue() for _ in range(len(worker.stage.lanes) + 1)]
+        worker._lanes = [_Lane({}) for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
             await worker._take(event(offset, large))
         small = named(EVENTS["markup"](), "small", 5.0)
         await asyncio.wait_for(worker._take(event(count, small)), 30)  # it would wait until one of them is done
         assert worker._store.in_memory <= IN_MEMORY_BYTES
-        waiting = [queue.get_nowait()[-1] for queue in worker._lanes for _ in range(queue.qsize())]
+        waiting = [held for lane in worker._lanes for held in await drained(lane)]
         assert sorted(whole(held.record).value or b"" for held in waiting) == sorted([small, *[large] * count])
         assert all(held.message.value is None and held.record.value is None for held in waiting)
 

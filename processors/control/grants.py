@@ -1,0 +1,169 @@
+"""Grants: a job that is paid for is let through where every account has what it takes, and is booked when it ends.
+
+Pure: from the ledger, and an event, to the entries that follow and what goes on. Whoever calls these writes all of it
+in one transaction with the offset of the event, so that it counts once.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from qmosaic.codecs.events.control import AuditEntry
+from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
+from qmosaic.codecs.events.ledger import UNITS, Amounts, JobEnded, LedgerEntry
+from qmosaic.processors.control.books import (
+    PROBLEM,
+    Books,
+    Ledger,
+    Short,
+    accounts_for,
+    amount_text,
+    beyond_soft,
+    shortage,
+    within,
+)
+from qmosaic.processors.execute import advance
+
+BOOKS = Books()
+
+
+class Booked(NamedTuple):
+    """The ledger after an event, the entries that were made, what goes on to others, and what the audit says."""
+
+    ledger: Ledger
+    entries: tuple[LedgerEntry, ...] = ()
+    goes_on: JobEvent | Proposal | None = None
+    audits: tuple[AuditEntry, ...] = ()
+
+
+def reservation_of(namespace: str, event: JobEvent) -> str:
+    """The name of a job's reservation: of the problem where it arrived, and the attempt. Equal whenever it is made."""
+    ref = event.ref
+    of = (namespace, ref.problem_id, ref.digest, ref.partition, ref.offset, ref.received_at, event.attempt)
+    return f"qm-{sha256(repr(of).encode()).hexdigest()[:40]}"
+
+
+def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: float) -> Booked:
+    """A job asks for what it was quoted. `at`: seconds since the epoch, by the broker's clock; a job whose deadline is
+    less than `margin` seconds away is not started any more."""
+    name, ref = reservation_of(namespace, event), event.ref
+    if name in ledger.reservations:
+        return Booked(ledger)  # it was asked before, and has its answer
+    at = max(at, ledger.at)
+    if ref.deadline_at <= at + margin:
+        return _refused(ledger, event, name, at, "deadline", "it cannot be done by its deadline any more")
+    amounts = event.quote or Amounts(None, None, None)
+    problem = f"{ref.partition}-{ref.offset}"
+    accounts = accounts_for(ledger, ref.tenant, event.route.backend, at, problem, ref.max_cost)
+    short = shortage(ledger, accounts, amounts, ref.max_cost)
+    if short is not None:
+        return _refused(ledger, event, name, at, "over_budget", why_short(short, event.route.backend))
+    entry = LedgerEntry(
+        event="reserved",
+        at=at,
+        reservation=name,
+        amounts=amounts.known(Amounts()),
+        accounts=accounts,
+        max_cost=ref.max_cost,
+        problem_id=ref.problem_id,
+        tenant=ref.tenant,
+        backend=event.route.backend,
+        deadline_at=ref.deadline_at,
+    )
+    after = BOOKS.step(ledger, entry)
+    crossed = beyond_soft(after, accounts) - beyond_soft(ledger, accounts)
+    audits = []
+    for which in sorted(crossed):
+        account, unit = after.accounts[which], which.unit
+        used = amount_text(unit, account.reserved + account.spent)
+        said = f"{used} of {amount_text(unit, account.cap)} are reserved or spent"
+        audits.append(_audit("soft_limit", event, at, which.budget, {"window": which.window, "said": said}))
+    return Booked(after, (entry,), replace(event, reservation=name), tuple(audits))
+
+
+def why_short(short: Short, backend: str) -> str:
+    """For people: which account has how much left, and what the job takes."""
+    unit, of = short.account.unit, short.account.budget
+    if short.wanted is None:
+        what = {"micros": "costs", "device_ms": "takes of the device", "shots": "takes of shots"}[unit]
+        return f"{of} counts what a job on {backend} {what}, and nobody knows that"
+    whose = "the problem" if of.startswith(PROBLEM) else of
+    left = f"{amount_text(unit, short.free)} of {amount_text(unit, short.cap)}"
+    return f"{whose} has {left} left, and a job on {backend} takes {amount_text(unit, short.wanted)}"
+
+
+def _refused(
+    ledger: Ledger, event: JobEvent, name: str, at: float, reason: Literal["deadline", "over_budget"], why: str
+) -> Booked:
+    """The next candidate has it, at the latest the incumbent."""
+    ref = event.ref
+    entry = LedgerEntry(
+        event="refused",
+        at=at,
+        reservation=name,
+        problem_id=ref.problem_id,
+        tenant=ref.tenant,
+        backend=event.route.backend,
+        deadline_at=ref.deadline_at,
+        why=why,
+    )
+    goes_on = advance(event, Failure("control", reason, why))
+    audit = _audit("refused", event, at, reason, {"said": why})
+    return Booked(BOOKS.step(ledger, entry), (entry,), goes_on, (audit,))
+
+
+def _audit(kind: str, event: JobEvent, at: float, reason: str, detail: dict[str, object]) -> AuditEntry:
+    ref = event.ref
+    return AuditEntry(
+        event=kind,  # type: ignore[arg-type]  # one of its words
+        problem_id=ref.problem_id,
+        tenant=ref.tenant,
+        partition=ref.partition,
+        offset=ref.offset,
+        at=at,
+        status=event.route.backend,
+        reason=reason,
+        detail=detail,
+    )
+
+
+def ended(ledger: Ledger, event: JobEnded, at: float) -> Booked:
+    """A job has ended. What it took more than was reserved is a revision, and is told."""
+    known = ledger.reservations.get(event.reservation)
+    if known is None or not known.is_pending or event.ended == known.state:
+        return Booked(ledger)
+    at = max(at, ledger.at)
+    real = event.amounts.known(known.amounts)
+    booked = within(known, real)
+    entry = LedgerEntry(
+        event=event.ended,
+        at=at,
+        reservation=event.reservation,
+        amounts=booked if event.ended == "settled" else Amounts(),
+        problem_id=known.problem_id,
+        tenant=known.tenant,
+        backend=known.backend,
+        why=event.vendor_ids,
+    )
+    ledger = BOOKS.step(ledger, entry)
+    if event.ended != "settled" or real == entry.amounts:
+        return Booked(ledger, (entry,))
+    more = replace(entry, event="revised", amounts=real, why="it took more than was reserved")
+    over = ", ".join(
+        amount_text(unit, more_of) for unit in UNITS if (more_of := (real.of(unit) or 0) - (booked.of(unit) or 0)) > 0
+    )
+    audit = AuditEntry(
+        event="overrun",
+        problem_id=known.problem_id,
+        tenant=known.tenant,
+        partition=0,
+        offset=0,
+        at=at,
+        status=known.backend,
+        reason="revised",
+        detail={"reservation": event.reservation, "said": f"{over} more than was reserved"},
+    )
+    return Booked(BOOKS.step(ledger, more), (entry, more), None, (audit,))

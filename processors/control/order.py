@@ -1,0 +1,106 @@
+"""Whose turn it is: within a lane of a worker, class by class, tenant by tenant, deadline by deadline.
+
+- A higher class goes first; but of so many turns (`PASSED_OVER`) at least one is of each lower class that waits.
+- Within a class tenants share by weight, by start-time fair queueing (Goyal, Vin, Cheng 1996): who sends much waits for
+  itself, who sends little hardly waits. The virtual time is that of the turn taken last; a tenant that comes (back)
+  starts from there, so nobody saves up turns.
+- Of one tenant the earliest deadline goes first.
+
+Kafka's partitions and the bound on what a worker holds make this an order of what has been read, not of all there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+CLASSES = 3
+"""High, normal, low."""
+PASSED_OVER = (0, 10, 20)
+"""Of so many turns at least one is of the class, where something of it waits."""
+LEAST_COST = 1e-3
+"""Of a turn; what says nothing of its size costs that."""
+
+
+@dataclass(eq=False)
+class _Tenant(Generic[Item]):
+    """What waits of one tenant, by deadline; `start`: the virtual time of its next turn."""
+
+    name: str
+    start: float
+    waiting: list[tuple[float, int, float, Item]] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Class(Generic[Item]):
+    """Tenants of whom something waits, by their next turns; `now`: the virtual time. `ends`: of who waits no more."""
+
+    now: float = 0.0
+    turns: list[tuple[float, float, int, _Tenant[Item]]] = field(default_factory=list)
+    tenants: dict[str, _Tenant[Item]] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
+    passed_over: int = 0
+
+
+class Turns(Generic[Item]):
+    """Things that wait. `weights`: by tenant, 1 where nothing is said; `a/b` has that of `a` where it has none."""
+
+    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+        self._weights = dict(weights or {})
+        self._classes: list[_Class[Item]] = [_Class() for _ in range(CLASSES)]
+        self._count = count()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(self, item: Item, rank: int, tenant: str, deadline_at: float, size: float = 0.0) -> None:
+        """One more. `rank`: 0 goes first; `size`: how much work it is, in any unit that the lane's all share."""
+        of = self._classes[min(max(rank, 0), CLASSES - 1)]
+        its = of.tenants.get(tenant)
+        if its is None:
+            start = max(of.now, of.ends.pop(tenant, 0.0))
+            its = of.tenants[tenant] = _Tenant(tenant, start)
+            heappush(of.turns, (start, deadline_at, next(self._count), its))
+        heappush(its.waiting, (deadline_at, next(self._count), max(size, LEAST_COST), item))
+        self._length += 1
+
+    def get(self) -> Item:
+        """The next. Raises IndexError where nothing waits."""
+        of = self._chosen()
+        start, _, _, its = heappop(of.turns)
+        _, _, cost, item = heappop(its.waiting)
+        of.now = start
+        its.start = start + cost / self._weight(its.name)
+        if its.waiting:
+            heappush(of.turns, (its.start, its.waiting[0][0], next(self._count), its))
+        else:
+            del of.tenants[its.name]
+            of.ends[its.name] = its.start
+            if not of.turns:
+                of.ends.clear()  # nobody is ahead of anybody
+        self._length -= 1
+        return item
+
+    def _chosen(self) -> _Class[Item]:
+        """The highest class that waits, or a lower one that was passed over often enough."""
+        waiting = [of for of in self._classes if of.turns]
+        if not waiting:
+            raise IndexError("nothing waits")
+        chosen = waiting[0]
+        for rank, of in enumerate(self._classes):
+            if of.turns and rank and of.passed_over + 1 >= PASSED_OVER[rank]:
+                chosen = of
+        for of in waiting:
+            of.passed_over = 0 if of is chosen else of.passed_over + 1
+        return chosen
+
+    def _weight(self, tenant: str) -> float:
+        while tenant not in self._weights and "/" in tenant:
+            tenant = tenant.rpartition("/")[0]
+        return self._weights.get(tenant, 1.0)

@@ -1,0 +1,40 @@
+"""The options of the commands that send problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from qmosaic.codecs.formats.registry import FORMATS
+
+Target = Literal["auto", "classical", "gpu", "quantum"]
+FilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Problem files; `-` reads standard input. None: --family and --set say it all."),
+]
+WriteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--write", help="Write solutions into this folder, where their format has files of them (.tour, .sol)."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the family, e.g. `cardinality=5`; repeatable."),
+]
+FamilyOption = Annotated[str | None, typer.Option("--family", help="Expect this family; another is an error.")]
+FormatOption = Annotated[str | None, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}. Default: detected.")]
+DeadlineOption = Annotated[float | None, typer.Option("--deadline", help="Seconds until the outcome must be there.")]
+TargetOption = Annotated[Target, typer.Option("--target", help="Where the kernel runs.")]
+ShotsOption = Annotated[int | None, typer.Option("--shots", help="Samples of a circuit.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+CostOption = Annotated[
+    float | None, typer.Option("--max-cost", help="US dollars that one problem may cost, all attempts together.", min=0)
+]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Who asks.")]
+PriorityOption = Annotated[Literal["high", "normal", "low"], typer.Option("--priority", help="Within a hop.")]
+SenseOption = Annotated[
+    Literal["min", "max"] | None, typer.Option("--sense", help="How the file's values are meant, if the other way.")
+]

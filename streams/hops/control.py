@@ -1,0 +1,276 @@
+"""The service control: it keeps the ledger, grants jobs that are paid for, and carries out operators' orders.
+
+Exactly once, by the shell that verify has: what follows from a record (ledger, job, audit, state) and its offset are
+one transaction. One leader, who owns the one partition of its inputs; others stand by. What it knows is read from
+`ledger` and `control.state`, whose only writer it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState
+from qmosaic.codecs.events.hops import JobEvent
+from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
+from qmosaic.processors.control.books import Books, Ledger
+from qmosaic.processors.control.grants import asked, ended
+from qmosaic.processors.control.orders import Changes, Ordered, Orders, answer_to, carried_out, remembered
+from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, ExactlyOnce, Owned
+from qmosaic.streams.hops.hop import RANKS, next_send
+from qmosaic.streams.kafka import pacing
+from qmosaic.streams.kafka.bounded import bounded, closing
+from qmosaic.streams.kafka.connect import Clients, producing
+from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.records import Received, Send, headers_for_turns, received_of, stamp, whose
+from qmosaic.streams.kafka.tail import to_end
+from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.sensor import Sensor
+
+log = logging.getLogger("qmosaic.control")
+
+INPUTS = ("jobs.ended", "control.commands", "jobs.priced")
+"""In the order in which a round takes them: what ended makes room, orders hold from now on, then jobs ask."""
+KINDS: dict[str, Any] = {"jobs.ended": JobEnded, "control.commands": Command, "jobs.priced": JobEvent}
+TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
+STATUS_SECONDS = 2.0
+IDLE_MS = 500
+NOBODY = "unknown"
+
+
+@dataclass(eq=False, kw_only=True)
+class Kept(Owned):
+    """What the leader knows, and where it stands."""
+
+    ledger: Ledger
+    ordered: Ordered
+    positions: dict[str, int] = field(default_factory=dict)
+    told_at: float = 0.0  # that it is there
+
+
+@dataclass(eq=False)
+class Round:
+    """What one round writes, in its order."""
+
+    states: list[tuple[str, ControlState]] = field(default_factory=list)
+    entries: list[LedgerEntry] = field(default_factory=list)
+    audits: list[AuditEntry] = field(default_factory=list)
+    sends: list[Send] = field(default_factory=list)
+
+
+class Control(ExactlyOnce[Kept]):
+    """Grants, books, orders. `is_known`: whether there is a backend of a name, of which `names` are some."""
+
+    _logger = log
+
+    def __init__(
+        self,
+        settings: Settings,
+        instance: str,
+        sensor: Sensor,
+        on_ready: Any,
+        *,
+        is_known: Callable[[str], bool],
+        names: Collection[str],
+        clients: Clients = Clients(),  # noqa: B008 - frozen
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(settings, "control", INPUTS, instance, on_ready, clients=clients, clock=clock)
+        self._sensor, self._is_known, self._names = sensor, is_known, names
+        self._books, self._orders = Books(), Orders()
+        self._told = False
+
+    async def on_start(self) -> None:
+        """Connect; the partition comes by rebalance, or when the leader goes."""
+        self._teller = self._clients.producer(**producing(self.settings), linger_ms=0)
+        await bounded(self._teller.start(), CONNECT_SECONDS, "connecting")
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Leave; every wait bounded."""
+        await super().on_stop()
+        await closing(self._teller.stop(), 5, "stopping a client")
+
+    async def rebuild(
+        self, fenced: Mapping[int, AIOKafkaProducer], committed: Mapping[int, Committed]
+    ) -> dict[int, Kept]:
+        """The ledger and the orders, from their topics."""
+        (number,) = fenced
+        ledger, ordered = self._books.start, self._orders.start
+        topics = {topic_name(self.settings, name): name for name in ("ledger", "control.state")}
+        places = [TopicPartition(topic, 0) for topic in topics]
+        self.reader.assign(places)
+        begins, ends = await self.reader.beginning_offsets(places), await self.reader.end_offsets(places)
+        for place in places:
+            self.reader.seek(place, begins[place])
+        entries = 0
+        async for record in to_end(self.reader, ends):
+            try:
+                if topics[record.topic] == "ledger":
+                    ledger = self._books.step(ledger, wire.decode(record.value or b"", LedgerEntry))
+                    entries += 1
+                elif record.value:
+                    ordered = self._orders.step(ordered, wire.decode(record.value, ControlState))
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                log.error("%s %s:%s was not written by control", record.topic, record.partition, record.offset)
+        self.reader.unsubscribe()
+        starts = committed[number].starts
+        log.info("rebuilt: %s ledger entries, %s pending, reading from %s", entries, len(ledger.pending), starts)
+        kept = Kept(producer=fenced[number], committed=dict(starts), ledger=ledger, ordered=ordered)
+        kept.positions = dict(starts)
+        return {number: kept}
+
+    def position(self, owned: Kept, name: str) -> int:
+        """The next offset of an input."""
+        return owned.positions[name]
+
+    def patience(self) -> int:
+        """Half a second: the clock decides nothing here."""
+        return IDLE_MS
+
+    async def round(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        """Take what came, write what follows."""
+        for number, owned in self.owned.items():
+            now = self.clock()
+            records: list[Received] = []
+            for name in INPUTS:
+                place = TopicPartition(topic_name(self.settings, name), number)
+                there = [received_of(record, now) for record in batches.get(place, ())]
+                if there:
+                    owned.positions[name] = there[-1].offset + 1
+                records += sorted(there, key=_turn) if name == "jobs.priced" else there
+            if records:
+                work = self._write(number, owned, records, self._decided(owned, records), now)
+                await bounded(work, TRANSACTION_SECONDS, "writing a transaction")
+            if now - owned.told_at >= STATUS_SECONDS:
+                owned.told_at = now
+                await bounded(self._tell(), TRANSACTION_SECONDS, "a sign of life")
+
+    async def _tell(self) -> None:
+        """That somebody keeps the ledger."""
+        status = BackendStatus(worker=self.instance, target="classical", backends={}, at=self.clock(), grants=True)
+        topic = topic_name(self.settings, "backends.status")
+        await (await self._teller.send(topic, wire.encode(status), key=self.instance.encode()))
+        if not self._told:
+            self._told = True
+            pacing.ring([topic])
+
+    def _decided(self, owned: Kept, records: Sequence[Received]) -> Round:
+        out = Round()
+        for cause, record in enumerate(records):
+            name = self.topics[record.topic]
+            try:
+                event = wire.decode(record.value or b"", KINDS[name])
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                out.audits.append(self._aside(record, str(error)))
+                continue
+            if isinstance(event, Command):
+                self._order(owned, event, record, out)
+            elif isinstance(event, JobEnded):
+                booked = ended(owned.ledger, event, record.timestamp)
+                owned.ledger = booked.ledger
+                out.entries += booked.entries
+                out.audits += booked.audits
+            elif event.reservation:
+                out.audits.append(self._aside(record, "it has a reservation already"))
+            else:
+                margin = self.settings.verify.margin_seconds
+                booked = asked(owned.ledger, event, self.settings.namespace, record.timestamp, margin)
+                owned.ledger = booked.ledger
+                out.entries += booked.entries
+                out.audits += booked.audits
+                if booked.goes_on is not None:
+                    out.sends.append(next_send(booked.goes_on, cause, self.settings.paid.backends))
+        return out
+
+    def _order(self, owned: Kept, command: Command, record: Received, out: Round) -> None:
+        at = record.timestamp
+        found = carried_out(command, owned.ordered, owned.ledger, at, self._is_known, self._names)
+        if found is None:
+            return
+        if isinstance(found, Changes):
+            out.states += found.states.items()
+            out.entries += found.entries
+            for state in found.states.values():
+                owned.ordered = self._orders.step(owned.ordered, state)
+            for entry in found.entries:
+                owned.ledger = self._books.step(owned.ledger, entry)
+        ids = remembered(owned.ordered, command)
+        owned.ordered = self._orders.step(owned.ordered, ids)
+        out.states.append(("commands", ids))
+        out.audits.append(answer_to(command, found, at, record.offset))
+
+    def _aside(self, record: Received, why: str) -> AuditEntry:
+        log.warning("%s %s:%s is put aside: %s", record.topic, record.partition, record.offset, why)
+        return AuditEntry(
+            event="put_aside",
+            problem_id="",
+            tenant="",
+            partition=record.partition,
+            offset=record.offset,
+            at=record.timestamp,
+            status=NOBODY,
+            reason=self.topics[record.topic],
+            detail={"said": why[:500]},
+        )
+
+    async def _write(
+        self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float
+    ) -> None:
+        told = self._sensor.handled(records, started)
+        # What was refused goes on outside of the transaction, before it: were it in there, a leader that froze would
+        # hold up everybody who reads jobs or proposals. It may go on twice, as after any hop; what is granted may not.
+        refused = [send for send in written.sends if send.topic != "jobs.paid"]
+        free = [await self._pass_on(self._teller, send, told) for send in refused]
+        for future in free:
+            await future
+        async with self.transaction(owned) as producer:
+            for entry in written.entries:
+                await self.send(
+                    producer, 0, "ledger", wire.encode(entry), entry.reservation or entry.event, entry.schema
+                )
+            for key, state in written.states:
+                await self.send(producer, 0, "control.state", wire.encode(state), key, state.schema)
+            for audit in written.audits:
+                partition = audit.partition if audit.partition < self.settings.topics.partitions else 0
+                await self.send(producer, partition, "audit", wire.encode(audit), audit.problem_id, audit.schema)
+            for send in written.sends:
+                if send.topic == "jobs.paid":
+                    await self._pass_on(producer, send, told)
+            await producer.flush()
+            await self.commit(number, owned, owned.positions, {})
+        wrote = {"ledger": written.entries, "control.state": written.states, "audit": written.audits}
+        rings = {name for name, what in wrote.items() if what} | {send.topic for send in written.sends}
+        pacing.ring({topic_name(self.settings, name) for name in rings})
+        told.sent()
+
+    async def _pass_on(self, producer: AIOKafkaProducer, send: Send, told: Any) -> asyncio.Future[Any]:
+        event: Any = send.event
+        said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
+        said |= whose(event.ref)
+        told.decided(send.cause, said)
+        trace = told.sending(send.cause, topic_name(self.settings, send.topic), said)
+        event = stamp(event, {}, self.clock())
+        extra = headers_for_turns(event.ref)
+        if send.size is not None:
+            extra["ce_size"] = str(send.size)
+        value, key = wire.encode(event), send.key or ""
+        return await self.send(producer, send.partition, send.topic, value, key, event.schema, trace, extra)
+
+
+def _turn(record: Received) -> tuple[int, float]:
+    """Whose class is higher, then whose deadline is nearer, asks first."""
+    headers = record.headers
+    try:
+        deadline_at = float(headers.get("ce_deadline", b"inf"))
+    except ValueError:
+        deadline_at = float("inf")
+    return RANKS.get(headers.get("ce_priority", b""), 1), deadline_at

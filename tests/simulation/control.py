@@ -1,0 +1,194 @@
+"""One run of control in a world of faults: jobs ask, run, end, or are never heard of again; what is granted is within
+the caps, counted once, and each has one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from aiokafka import TopicPartition
+
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import AuditEntry, Command, SetBackend, SetBudget
+from qmosaic.codecs.events.hops import JobEvent, Route
+from qmosaic.codecs.events.ledger import Amounts, Budget, JobEnded, LedgerEntry
+from qmosaic.processors.control.books import Books, unbalanced
+from qmosaic.processors.control.grants import reservation_of
+from qmosaic.streams.hops.control import Control
+from qmosaic.streams.settings import PaidSettings, Settings, Topics
+from tests.simulation.broker import Entry
+from tests.simulation.clients import clients_of
+from tests.simulation.loop import START
+from tests.simulation.world import PARTITIONS, QUIET, SECONDS, Faults, answers, sensor
+
+ALONE = ("jobs.priced", "jobs.ended", "control.commands", "control.state", "ledger", "backends.status")
+TOPICS = {
+    **dict.fromkeys(ALONE, 1),
+    **dict.fromkeys(("jobs.paid", "jobs.classical", "proposals", "audit"), PARTITIONS),
+}
+BACKEND = "vendor"
+COST = 10
+
+
+class ControlWorld(Faults):
+    """Two instances of control. `control`: what is simulated; tests hand in ones that are broken."""
+
+    def __init__(self, seed: int, control: type[Control] = Control) -> None:
+        super().__init__(seed, TOPICS)
+        self._control = control
+        self.asked: dict[str, JobEvent] = {}
+        self.ordered: list[str] = []
+        self.ended: set[str] = set()
+        self.cap = COST * self.chance.randint(0, 6)
+
+    async def begin(self) -> None:
+        for k in range(2):
+            self.loop.spawn(None, self.supervise(f"control-{k}"))
+        budget = Budget(scope="all", window="total", micros=self.cap)
+        self._order(SetBudget(budget))
+        for number in range(self.chance.randint(3, 10)):
+            self.loop.spawn(None, self._ask(number, self.chance.uniform(0, SECONDS)))
+        if self.chance.random() < 0.5:
+            self.loop.spawn(None, self._orders_later())
+        self.loop.spawn(None, self._vendor())
+
+    async def life(self, name: str) -> None:
+        settings = Settings(
+            data_dir=self._folder, topics=Topics(partitions=PARTITIONS), paid=PaidSettings(backends=(BACKEND,))
+        )
+        control = self._control(
+            settings,
+            name,
+            sensor(),
+            lambda: None,
+            is_known=lambda backend: backend == BACKEND,
+            names=[BACKEND],
+            clients=clients_of(self.broker),
+            clock=self.loop.time,
+        )
+        await control.maybe_start()
+        await control.wait_until_stopped()
+
+    def _append(self, topic: str, value: bytes) -> None:
+        self.broker.append(TopicPartition(topic, 0), Entry(None, value, (), self.loop.time(), None))
+
+    def _order(self, order: Any) -> None:
+        name = f"c{len(self.ordered)}"
+        self.ordered.append(name)
+        command = Command(id=name, who="ada", why="a test", at=self.loop.time(), order=order)
+        for _ in range(self.chance.choice((1, 1, 2))):
+            self._append("control.commands", wire.encode(command))
+
+    async def _orders_later(self) -> None:
+        await asyncio.sleep(self.chance.uniform(0, SECONDS))
+        self._order(SetBackend("nobody has it", "draining"))
+        self._order(SetBudget(Budget(scope="all", window="total", micros=self.cap + COST)))
+
+    async def _ask(self, number: int, after: float) -> None:
+        await asyncio.sleep(after)
+        now = self.loop.time()
+        _, reduced, _ = answers()
+        ref = msgspec.structs.replace(
+            reduced.ref,
+            problem_id=f"p{number}",
+            partition=number % PARTITIONS,
+            offset=number,
+            received_at=now,
+            deadline_at=now + self.chance.choice((1.0, 60.0)),
+        )
+        free = Route(target="classical", backend="exact", reason="rule", rule="")
+        event = JobEvent(
+            ref=ref,
+            job_id="",
+            attempt=1,
+            route=Route(target="quantum", backend=BACKEND, reason="rule", rule=""),
+            candidates=[free] if self.chance.random() < 0.5 else [],
+            quote=Amounts(COST, None, None),
+            kernel=reduced.kernel,
+            kernel_digest=reduced.kernel_digest,
+            work_seconds=0.1,
+            gammas=[],
+            betas=[],
+        )
+        self.asked[reservation_of("", event)] = event
+        for _ in range(self.chance.choice((1, 1, 2))):
+            self._append("jobs.priced", wire.encode(event))
+            await asyncio.sleep(self.chance.expovariate(2))
+        if self.chance.random() < 0.05:
+            self._append("jobs.priced", b"garbage")
+
+    async def _vendor(self) -> None:
+        """Runs what was granted, each once; now and then its end is told twice, or never."""
+        seen: set[str] = set()
+        while True:
+            await asyncio.sleep(0.1)
+            for event in self._written("jobs.paid", JobEvent):
+                if event.reservation not in seen:
+                    seen.add(event.reservation)
+                    self.loop.spawn(None, self._run_job(event))
+
+    async def _run_job(self, event: JobEvent) -> None:
+        await asyncio.sleep(self.chance.expovariate(1))
+        kind, chance = self.chance.choice(("settled", "settled", "released", "unknown")), self.chance
+        if chance.random() < 0.1 or self.loop.time() > START + SECONDS + QUIET / 2:
+            return
+        said: Any = kind
+        real = Amounts(chance.randint(0, COST), None, None)
+        end = JobEnded(
+            reservation=event.reservation,
+            problem_id=event.ref.problem_id,
+            ended=said,
+            amounts=real,
+            at=self.loop.time(),
+        )
+        if kind != "unknown":
+            self.ended.add(event.reservation)
+        for _ in range(chance.choice((1, 1, 2))):
+            self._append("jobs.ended", wire.encode(end))
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    def _written(self, topic: str, kind: Any) -> Iterator[Any]:
+        """What readers of what is committed see."""
+        for place, log in self.broker.logs.items():
+            if place.topic == topic:
+                for entry in log.entries:
+                    committed = entry.transaction is None or entry.transaction.state == "committed"
+                    if not entry.marker and committed and entry.value:
+                        yield wire.decode(entry.value, kind)
+
+    def check(self) -> None:
+        books = Books()
+        state = books.start
+        answered: Counter[str] = Counter()
+        granted: set[str] = set()
+        for entry in self._written("ledger", LedgerEntry):
+            state = books.step(state, entry)
+            if unbalanced(state) or any(account.free < 0 for account in state.accounts.values()):
+                self.wrong.append(f"the ledger does not balance after {entry}: {state.accounts}")
+            if entry.event in ("reserved", "refused"):
+                answered[entry.reservation] += 1
+            if entry.event == "reserved":
+                granted.add(entry.reservation)
+        for name in self.asked:
+            if answered[name] != 1:
+                self.wrong.append(f"{name} was answered {answered[name]} times")
+        paid = Counter(event.reservation for event in self._written("jobs.paid", JobEvent))
+        if set(paid) != granted or any(count > 1 for count in paid.values()):
+            self.wrong.append(f"granted {sorted(granted)}, to be run {paid}")
+        there = {event.ref.problem_id for event in self._written("jobs.classical", JobEvent)}
+        there |= {event["ref"]["problem_id"] for event in self._written("proposals", dict[str, Any])}
+        for name, event in self.asked.items():
+            if name not in granted and event.ref.problem_id not in there:
+                self.wrong.append(f"{event.ref.problem_id} was refused, and nobody has it")
+        pending = set(state.pending)
+        if pending != granted - self.ended:
+            self.wrong.append(f"reserved {sorted(pending)}, running {sorted(granted - self.ended)}")
+        told = Counter(
+            entry.detail["command"] for entry in self._written("audit", AuditEntry) if entry.event == "command"
+        )
+        if told != Counter(self.ordered):
+            self.wrong.append(f"commands {self.ordered} were answered {told}")

@@ -1,0 +1,296 @@
+"""The control plane on a broker: budgets hold whatever is killed, orders are followed without a restart or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+from typer.testing import CliRunner
+
+from qmosaic.codecs.errors import BrokerError, RefusedError
+from qmosaic.codecs.events.control import RollBack, SetBackend, SetBudget, SetPolicy
+from qmosaic.codecs.events.ledger import MICROS, Budget
+from qmosaic.codecs.events.public import Outcome
+from qmosaic.processors.control.books import Books, unbalanced
+from qmosaic.processors.control.policy import Rule
+from qmosaic.streams.cli.main import app
+from qmosaic.streams.cli.orders import give, read_ledger, read_ordered
+from qmosaic.streams.client import Client
+from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings
+from tests.streams.harness import Pipeline, pipeline, settings_for
+from tests.streams.hops.test_paid import LIMITS
+from tests.vendors.ionq import IonqServer
+
+pytestmark = pytest.mark.broker
+
+NAME = "ionq/simulator"
+PRICE = '{"task": 1, "shot": 0.001}'
+COST = 2 * MICROS + 24_000  # of the 1,024 shots that are usual
+RULE = Rule("devices", "quantum", backend=NAME, then=("exact",))
+STAGES = ["encode", "reduce", "route", "control", "execute.classical", "execute.paid", "verify"]
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[IonqServer]:
+    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
+        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
+            patch.setenv(variable, value)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(broker: str, vendor: IonqServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    settings = settings_for(
+        broker,
+        tmp_path_factory.mktemp("control"),
+        paid=PaidSettings((NAME,), LIMITS),
+        execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+        route=RouteSettings(rules=(RULE,), preference={"classical": ("exact",)}, attempts=2),
+    )
+    with pipeline(settings, STAGES) as up:
+        yield up
+
+
+def problem(seed: int) -> dict[str, Any]:
+    graph: Any = nx.random_regular_graph(3, 10, seed=seed)
+    return {"family": "maxcut", "problem": {"edges": [list(edge) for edge in graph.edges]}, "seed": seed}
+
+
+async def solved(settings: Settings, count: int, **options: Any) -> list[Outcome]:
+    async with Client(settings=settings) as client:
+        work = (client.solve(problem(k), deadline=options.pop("deadline", 60), **options) for k in range(count))
+        return list(await asyncio.gather(*work))
+
+
+async def set_budget(settings: Settings, scope: str, **caps: Any) -> None:
+    await give(settings, SetBudget(Budget(scope=scope, window="total", **caps)), "a test")
+
+
+def ran(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(one.backend, one.ended) for one in outcome.tried or []]
+
+
+async def settled(settings: Settings) -> Any:
+    """The ledger, when nothing is reserved in it any more."""
+    for _ in range(200):
+        books, entries = await read_ledger(settings)
+        if not books.pending:
+            return books, entries
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"still reserved: {books.pending}")
+
+
+async def test_a_cap_pays_for_so_many_jobs_and_the_others_go_on_at_once(running: Pipeline, vendor: IonqServer) -> None:
+    settings = running.settings
+    await set_budget(settings, "tenant:acme", micros=5 * COST + 1)
+    before = len(vendor.jobs)
+    outcomes = await solved(settings, 12, tenant="acme/chem/ada")
+    assert {outcome.status for outcome in outcomes} == {"accepted"}
+    ways = Counter(tuple(ran(outcome)) for outcome in outcomes)
+    assert ways == {((NAME, "answered"),): 5, ((NAME, "over_budget"), ("exact", "answered")): 7}
+    (said,) = {one.message for outcome in outcomes for one in outcome.tried or [] if one.ended == "over_budget"}
+    assert said == f"tenant:acme total has $0.000001 of $10.120001 left, and a job on {NAME} takes $2.024"
+    assert len(vendor.jobs) - before == 5
+    books, entries = await settled(settings)
+    (account,) = (one for which, one in books.accounts.items() if which.budget == "tenant:acme total")
+    assert account == (5 * COST + 1, 1, 0, 5 * COST)
+    assert Counter(entry.event for entry in entries if entry.tenant == "acme/chem/ada") == {
+        "reserved": 5,
+        "settled": 5,
+        "refused": 7,
+    }
+
+
+async def test_a_problems_own_limit(running: Pipeline, vendor: IonqServer) -> None:
+    (dear,) = await solved(running.settings, 1, max_cost_usd=2.0)
+    assert ran(dear) == [(NAME, "over_budget"), ("exact", "answered")]
+    (fair,) = await solved(running.settings, 1, max_cost_usd=2.03)
+    assert ran(fair) == [(NAME, "answered")]
+
+
+async def test_control_is_killed_again_and_again_and_nothing_leaks(running: Pipeline, vendor: IonqServer) -> None:
+    settings = running.settings
+    await set_budget(settings, "tenant:busy", micros=20 * COST)
+    before = len(vendor.jobs)
+
+    async def torment() -> None:
+        for _ in range(3):
+            await asyncio.sleep(1.0)
+            running.signal("route-0", signal.SIGKILL)  # control lives in it
+
+    outcomes, _ = await asyncio.gather(solved(settings, 60, tenant="busy"), torment())
+    assert {outcome.status for outcome in outcomes} == {"accepted"}
+    books, entries = await settled(settings)
+    (account,) = (one for which, one in books.accounts.items() if which.budget == "tenant:busy total")
+    assert account.spent <= account.cap
+    assert account.spent == COST * (len(vendor.jobs) - before)
+    granted = {entry.reservation for entry in entries if entry.event == "reserved" and entry.tenant == "busy"}
+    assert {job.name for job in vendor.jobs[before:]} == granted
+    state = Books.start
+    for entry in entries:
+        state = Books().step(state, entry)
+        assert unbalanced(state) == []
+
+
+POLICY = """
+attempts = 1
+[[rules]]
+name = "all classical"
+target = "classical"
+"""
+
+
+async def test_a_policy_is_set_followed_and_rolled_back_without_a_restart(running: Pipeline) -> None:
+    settings = running.settings
+    (before,) = await solved(settings, 1)
+    await give(settings, SetPolicy(POLICY), "no devices today")
+    (after,) = await solved(settings, 1)
+    assert (before.backend, after.backend) == (NAME, "exact")
+    ordered = await read_ordered(settings)
+    assert ordered.policy is not None
+    assert (ordered.policy.number, ordered.policy.version) == (1, after.policy)
+    assert after.policy != before.policy
+    second = POLICY.replace("all classical", "another name")
+    await give(settings, SetPolicy(second, base=1), "a better name")
+    with pytest.raises(RefusedError, match="made from policy 1, and 2 is in force"):
+        await give(settings, SetPolicy(POLICY, base=1), "somebody was faster")
+    await give(settings, RollBack(1), "the old name was better")
+    (again,) = await solved(settings, 1)
+    assert again.policy == after.policy
+    ordered = await read_ordered(settings)
+    assert sorted(ordered.policies) == [1, 2, 3]
+    running.signal("route-0", signal.SIGKILL)
+    (later,) = await solved(settings, 1)
+    assert later.policy == after.policy
+
+
+async def test_a_backend_is_drained_maintained_and_enabled(running: Pipeline) -> None:
+    settings = running.settings
+    text = f'attempts = 1\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\n'
+    await give(settings, SetPolicy(text), "devices again")
+    assert [one.backend for one in await solved(settings, 1)] == [NAME]
+    now = time.time()
+    for order, backend in (
+        (SetBackend(NAME, "draining"), "exact"),
+        (SetBackend(NAME, "enabled"), NAME),
+        (SetBackend(NAME, "maintenance", now - 1, now + 600), "exact"),
+        (SetBackend(NAME, "maintenance", now + 600, now + 900), NAME),
+    ):
+        await give(settings, order, "a test")
+        (outcome,) = await solved(settings, 1)
+        assert outcome.backend == backend, order
+
+
+WRONG: list[tuple[Any, str, str]] = [
+    (SetPolicy("attempt = 2\n"), "reason", r"attempt.*policy:1"),
+    (SetPolicy('[[rules]]\nname = "a"\ntarget = "quantum"\nbackend = "ionk"\n'), "reason", r"no backend.*policy:4"),
+    (
+        SetPolicy('[[rules]]\nname = "all"\ntarget = "gpu"\n[[rules]]\nname = "b"\ntarget = "gpu"\nmax_qubits = 5\n'),
+        "reason",
+        r"'b' can never match.*'all'.*policy:5",
+    ),
+    (RollBack(77), "reason", r"there is no policy 77"),
+    (SetBackend("nobody", "draining"), "reason", r"no backend is called 'nobody'"),
+    (SetBackend(NAME, "maintenance", 5.0, 6.0), "reason", r"over before it begins"),
+    (SetBudget(Budget(scope="tenants:a", window="day", shots=1)), "reason", r"no budget is for 'tenants:a'"),
+    (SetBudget(Budget(scope="backend:ionk/x", window="day", shots=1)), "reason", r"no backend is called 'ionk/x'"),
+    (SetBudget(Budget(scope="tenant:acme", window="total", micros=4)), "reason", r"less than the \$10\.12"),
+    (SetBudget(Budget(scope="tenant:nobody", window="day")), "reason", r"there is no budget 'tenant:nobody day'"),
+    (SetBackend(NAME, "draining"), "  ", r"needs its why"),
+]
+
+
+@pytest.mark.parametrize(("order", "why", "said"), WRONG)
+async def test_what_is_wrong_is_refused_and_everything_stays(
+    running: Pipeline, order: Any, why: str, said: str
+) -> None:
+    settings = running.settings
+    before, books = await read_ordered(settings), (await read_ledger(settings))[0]
+    with pytest.raises(RefusedError, match=said):
+        await give(settings, order, why)
+    after = await read_ordered(settings)
+    assert (after.policies, after.backends) == (before.policies, before.backends)
+    assert (await read_ledger(settings))[0].budgets == books.budgets
+
+
+async def test_without_control_paid_backends_are_not_asked(broker: str, vendor: IonqServer, tmp_path: Path) -> None:
+    settings = settings_for(
+        broker,
+        tmp_path,
+        paid=PaidSettings((NAME,), LIMITS),
+        execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+        route=RouteSettings(rules=(RULE,), preference={"classical": ("exact",)}, attempts=2),
+    )
+    before = len(vendor.jobs)
+    with pipeline(settings, [stage for stage in STAGES if stage != "control"]):
+        (outcome,) = await solved(settings, 1)
+        assert (outcome.backend, outcome.route_reason) == ("exact", "rule_unavailable")
+        with pytest.raises(BrokerError, match="control does not answer"):
+            await give(settings, SetBackend(NAME, "draining"), "a test")
+    assert len(vendor.jobs) == before
+
+
+def test_the_command_line(running: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = running.settings
+    monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
+    monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
+    monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")
+
+    def call(*arguments: str) -> Any:
+        return CliRunner().invoke(app, list(arguments))
+
+    found = call("budget", "set", "tenant:cli", "--per", "day", "--usd", "0.07", "--shots", "500", "--why", "a test")
+    assert (found.exit_code, found.stdout) == (0, "budget tenant:cli day is set\n")
+    rows = [json.loads(line) for line in call("budget", "show", "--json").stdout.splitlines()]
+    mine = {row["unit"]: row["cap"] for row in rows if row["budget"] == "tenant:cli day"}
+    assert mine == {"micros": 70_000, "shots": 500}
+    assert "tenant:cli day" in call("budget", "show").stdout
+    for wrong in (["--usd", "-1"], ["--usd", "0.0000001"], ["--usd", "many"], ["--per", "week", "--shots", "1"], []):
+        assert call("budget", "set", "tenant:cli", "--why", "a test", *wrong).exit_code == 2, wrong
+    assert call("budget", "remove", "tenant:cli", "--per", "day", "--why", "a test").exit_code == 0
+    assert "tenant:cli day" not in call("budget", "show").stdout
+    entries = [json.loads(line) for line in call("ledger", "--tenant", "acme", "--json").stdout.splitlines()]
+    assert {entry["tenant"] for entry in entries} == {"acme/chem/ada"}
+    assert "reserved" in call("ledger").stdout
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY)
+    found = call("policy", "set", str(file), "--why", "from a file")
+    assert found.exit_code == 0, found.output
+    assert "all classical" in call("policy", "show").stdout
+    assert json.loads(call("policy", "history", "--json").stdout.splitlines()[0])["why"] == "from a file"
+    file.write_text("attempts = 0\n")
+    assert call("policy", "set", str(file), "--why", "x").exit_code == 2
+    found = call("policy", "rollback", "99", "--why", "x")
+    assert (found.exit_code, "there is no policy 99" in found.stderr) == (2, True)
+    assert call("backends", "drain", "exact", "--why", "x").exit_code == 0
+    assert call("backends", "maintain", "exact", "--for", "soon", "--why", "x").exit_code == 2
+    assert call("backends", "enable", "exact", "--why", "x").exit_code == 0
+
+
+def test_reconcile_finds_what_nobody_heard_of(
+    running: Pipeline, vendor: IonqServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = running.settings
+    monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
+    monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
+    monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")
+    books = asyncio.run(read_ledger(settings))[0]
+    assert any(one.state == "settled" and one.amounts.micros == COST for one in books.reservations.values())
+    found = CliRunner().invoke(app, ["budget", "reconcile", "--json"])
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    # the vendor's simulator is free of charge, whatever price is set here
+    assert found.exit_code == 1
+    assert {(row["vendor"], row["amounts"].get("micros", 0)) for row in rows} == {
+        ("the vendor says completed, $0.00", 0)
+    }
+    found = CliRunner().invoke(app, ["budget", "reconcile", "--apply"])
+    assert "settled" in found.stdout
+    assert CliRunner().invoke(app, ["budget", "reconcile"]).exit_code == 0
