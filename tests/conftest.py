@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from qmosaic.streams.life.broker import EmbeddedBroker
@@ -18,6 +19,11 @@ SUITES = {
     "cluster": "make test-cluster",
     "jaeger": "make test-jaeger",
 }
+# A machine may be as busy as it likes: no property fails for its time.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 _left_out = pytest.StashKey[Counter[str]]()
 
 

@@ -23,12 +23,14 @@ TARGETS: tuple[Target, ...] = ("classical", "gpu", "quantum")
 MOST_ATTEMPTS = 10
 Kinds = Annotated[tuple[Kind, ...], msgspec.Meta(min_length=1)]
 Attempts = Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
+Hour = Annotated[int, msgspec.Meta(ge=0, le=24)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of the policy: all conditions given must hold. `seconds_left` counts to the deadline.
 
+    `hours`: of the day (UTC), from the first up to the second, over midnight where that is the smaller one.
     `families`, `tenants`: empty for all. `then`: targets or backends that have the kernel next where the rule's own
     target fails it, as far as the policy's `attempts` go.
     """
@@ -45,10 +47,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_seconds_left: float = 1e12
     families: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
+    hours: tuple[Hour, Hour] | None = None
     then: tuple[str, ...] = ()
 
-    def matches(self, reduced: Reduced, density: float, seconds_left: float) -> bool:
-        """Whether this line is about such a kernel."""
+    def matches(self, reduced: Reduced, density: float, seconds_left: float, at: float) -> bool:
+        """Whether this line is about such a kernel. `at`: seconds since the epoch."""
         kind, qubits, ref = reduced.kind, reduced.variables, reduced.ref
         return (
             kind in self.kinds
@@ -57,6 +60,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and self.min_qubits <= qubits <= self.max_qubits
             and self.min_density <= density <= self.max_density
             and self.min_seconds_left <= seconds_left <= self.max_seconds_left
+            and (self.hours is None or _within(self.hours, at / 3600 % 24))
         )
 
     def covers(self, other: Rule) -> bool:
@@ -67,6 +71,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and other.max_qubits <= self.max_qubits
             and self.min_density <= other.min_density
             and other.max_density <= self.max_density
+            and self.hours in (None, other.hours)
             and self.min_seconds_left <= other.min_seconds_left
             and other.max_seconds_left <= self.max_seconds_left
             and all(
@@ -74,6 +79,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 for mine, theirs in ((self.families, other.families), (self.tenants, other.tenants))
             )
         )
+
+
+def _within(hours: tuple[int, int], hour: float) -> bool:
+    first, second = hours
+    return first <= hour < second if first < second else hour >= first or hour < second
 
 
 DEFAULT_RULES = (
@@ -161,15 +171,15 @@ def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
         return _decision(looked, "requested", "", "requested_unavailable", f"no live {wanted} backend", reduced, policy)
     rule = _rule(reduced, facts, policy)
     looked = tuple(_looked(rule.target, rule.backend, kind, qubits, facts, policy)) if rule is not None else ()
-    if rule is not None and any(one.reason == "taken" for one in looked):
-        for name in rule.then if policy.attempts_of(reduced.ref) > 1 else ():
-            looked += tuple(_next(name, looked, kind, qubits, facts, policy))
-        return _decision(looked, "rule", rule.name, "no_backend", "", reduced, policy)
     live = facts.alive.get(rule.target, {}) if rule is not None else {}
     there = rule.backend in live if rule is not None and rule.backend else bool(live)
     shut = all(one.reason in SHUT for one in looked)
     reason: RouteReason = "too_large" if there and not shut else "rule_unavailable"
-    for target in TARGETS:
+    if any(one.reason == "taken" for one in looked):
+        reason = "rule"
+    for name in rule.then if rule is not None and policy.attempts_of(reduced.ref) > 1 else ():
+        looked += tuple(_next(name, looked, kind, qubits, facts, policy))
+    for target in TARGETS if not any(one.reason in ("taken", "behind") for one in looked) else ():
         if not any(one.reason == "taken" for one in looked):
             looked += tuple(_looked(target, None, kind, qubits, facts, policy))
     return _decision(looked, reason, rule.name if rule else "", "no_backend", "no live backend", reduced, policy)
@@ -193,7 +203,7 @@ def _rule(reduced: Reduced, facts: Facts, policy: Policy) -> Rule | None:
     qubits = reduced.variables
     density = 2 * reduced.couplings / (qubits * (qubits - 1)) if qubits > 1 else 0.0
     left = max(0.0, reduced.ref.deadline_at - facts.at)
-    return next((rule for rule in policy.rules_of(reduced.ref) if rule.matches(reduced, density, left)), None)
+    return next((rule for rule in policy.rules_of(reduced.ref) if rule.matches(reduced, density, left, facts.at)), None)
 
 
 def _looked(
@@ -237,6 +247,9 @@ def _decision(
     """`none` and `message`: the reason and the beginning of the sentence where no backend takes it."""
     takers = [one for one in looked if one.reason in ("taken", "behind")]
     takers.sort(key=lambda one: one.reason != "taken")  # the one that was chosen before those looked at earlier
+    if takers and takers[0].reason == "behind":  # the rule's own do not take it, and one of those after them does
+        first = msgspec.structs.replace(takers[0], reason="taken")
+        looked = tuple(first if one is takers[0] else one for one in looked)
     if takers:
         chain = tuple(
             Route(target=one.target, backend=one.backend, reason=reason, rule=rule, policy=policy.version)

@@ -93,7 +93,7 @@ def test_a_circuit_goes_where_circuits_are_run() -> None:
     given = msgspec.structs.replace(reduced(3), kernel=circuit, kind="circuit")
     assert taken(given, {"seconds_left": 0.5}).backend == "cirq.statevector"
     assert decision(given, {"alive": without("quantum")}).reason == "no_backend"
-    assert not Rule("spins only", "gpu", kinds=("spins",)).matches(given, 0.0, 9.0)
+    assert not Rule("spins only", "gpu", kinds=("spins",)).matches(given, 0.0, 9.0, 0.0)
 
 
 def test_a_narrow_kernel_goes_to_exact_beyond_its_enumeration() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmosaic.backends import registry
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Decision, Policy, Rule, Special, decide, version_of
@@ -164,3 +166,57 @@ def test_lines_are_found_in_anything(text: str, path: str) -> None:
 def test_any_text_is_a_policy_or_refused(text: str) -> None:
     with suppress(SettingsError):
         read_policy(text, "p")
+
+
+# -- the recipes of the documentation ----------------------------------------------------------------------------------
+
+POLICIES = Path(__file__).parents[3] / "examples" / "policies"
+VENDORS = {
+    "ionq/qpu.forte-1": {"spins": 36},
+    "aqt/default/ibex": {"spins": 12},
+    "aqt/default/simulator_noise": {"spins": 12},
+}
+EVERYTHING: Any = {**ALIVE, "quantum": {**ALIVE["quantum"], **VENDORS}}
+NOON, NIGHT = 12 * 3600.0, 23.5 * 3600.0
+
+
+def recipe(name: str, kernel: Any, at: float = NOON, **facts: Any) -> list[str]:
+    """Whose turn it is with a kernel whose deadline is ten minutes away."""
+    said = read_policy((POLICIES / f"{name}.toml").read_text(), name, registry.is_known)
+    paid = tuple(VENDORS)
+    policy = Policy(said.rules, said.preference, paid, said.attempts, said.tenants, said.families)
+    kernel = of(kernel, deadline_at=at + 600.0)
+    found = decide(kernel, Facts(at, facts.pop("alive", EVERYTHING), **facts), policy)
+    return [route.backend for route in found.candidates]
+
+
+def test_every_recipe_is_a_policy_and_tried_here() -> None:
+    names = {file.stem for file in POLICIES.glob("*.toml")}
+    assert names == {"cost-cap-per-team", "device-for-some-families", "night-window", "two-vendors"}
+    for name in names:
+        assert recipe(name, reduced(8))
+
+
+def test_the_recipe_of_a_team_with_a_budget() -> None:
+    assert recipe("cost-cap-per-team", reduced(8)) == ["cirq.statevector"]
+    chemistry = of(reduced(8), tenant="acme/chem")
+    assert recipe("cost-cap-per-team", chemistry) == ["ionq/qpu.forte-1", "cirq.statevector", "exact"]
+
+
+def test_the_recipe_of_a_device_for_some_families() -> None:
+    assert recipe("device-for-some-families", of(reduced(8), family="labs"))[0] == "aqt/default/simulator_noise"
+    assert recipe("device-for-some-families", of(reduced(8), family="maxcut"))[0] == "exact"
+
+
+def test_the_recipe_of_a_night() -> None:
+    assert recipe("night-window", reduced(8), NOON)[0] == "jax.statevector"
+    for at in (NIGHT, NIGHT + 3 * 3600):
+        assert recipe("night-window", reduced(8), at)[0] == "ionq/qpu.forte-1"
+    assert recipe("night-window", reduced(8), 6 * 3600.0)[0] == "jax.statevector"
+
+
+def test_the_recipe_of_two_vendors() -> None:
+    both = ["ionq/qpu.forte-1", "aqt/default/ibex", "exact"]
+    assert recipe("two-vendors", reduced(8)) == both
+    for facts in ({"breakers": {both[0]: "open"}}, {"closed": {both[0]: "draining"}}):
+        assert recipe("two-vendors", reduced(8), **facts) == ["aqt/default/ibex", "exact", "tabu"]
