@@ -159,6 +159,7 @@ def proposal_of(job: JobEvent, answer: Answer | Failure, seconds: float | None =
     """What verify is told of a job, whose last attempt took `seconds`."""
     return Proposal(
         tried=[*job.tried, _attempt(job, answer, seconds)],
+        considered=job.considered,
         ref=job.ref,
         kernel_digest=job.kernel_digest,
         route=job.route,

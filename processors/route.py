@@ -27,6 +27,7 @@ def route(batch: Sequence[Reduced], facts: Facts, policy: Policy) -> list[JobEve
 
 def _routed(reduced: Reduced, facts: Facts, policy: Policy) -> JobEvent | Proposal:
     decision = decide(reduced, facts, policy)
+    looked = {one.backend: one.reason for one in decision.considered}
     if not decision.candidates:
         return Proposal(
             ref=reduced.ref,
@@ -35,6 +36,7 @@ def _routed(reduced: Reduced, facts: Facts, policy: Policy) -> JobEvent | Propos
             attempt=0,
             answer=None,
             failure=Failure("route", "no_backend", decision.message, decision.reason),
+            considered=looked,
         )
     first, *others = decision.candidates
     return JobEvent(
@@ -43,6 +45,7 @@ def _routed(reduced: Reduced, facts: Facts, policy: Policy) -> JobEvent | Propos
         attempt=1,
         route=first,
         candidates=others,
+        considered=looked,
         kind=reduced.kind,
         variables=reduced.variables,
         couplings=reduced.couplings,

@@ -62,6 +62,8 @@ def outcome_verdict(
         "route_reason": outcome.route_reason,
         "usage": outcome.usage,
         "failure": failure,
+        "rule": proposal.route.rule if proposal is not None and proposal.route is not None else None,
+        "considered": proposal.considered if proposal is not None else {},
     }
     topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
     value = _fitting(outcome, most, labels)

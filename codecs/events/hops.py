@@ -8,7 +8,7 @@ import msgspec
 
 from qmosaic.codecs.events.ledger import Amounts
 from qmosaic.codecs.events.public import Attempt, CircuitInfo, Timing, UsageInfo
-from qmosaic.codecs.events.reasons import Priority, RouteReason, Target
+from qmosaic.codecs.events.reasons import CandidateReason, Priority, RouteReason, Target
 from qmosaic.codecs.models.arrays import Packed
 from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.codecs.models.kernel import Kind, PackedKernel
@@ -87,7 +87,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """route → execute: one kernel for one backend. `candidates`: who has it next where that fails.
+    """route → execute: one kernel for one backend. `candidates`: who has it next where that fails; `considered`: every
+    backend that was looked at, and why it is one or not.
 
     Of a backend that is paid for: `quote` is what its workers say it takes, `reservation` names what control has set
     aside for it; without one nothing is sent to a vendor.
@@ -99,6 +100,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     route: Route
     candidates: list[Route] = []
+    considered: dict[str, CandidateReason] = {}
     tried: list[Attempt] = []
     quote: Amounts | None = None
     reservation: str = ""
@@ -157,6 +159,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     answer: Answer | None
     failure: Failure | None
+    considered: dict[str, CandidateReason] = {}
     tried: list[Attempt] = []
     kind: Kind | None = None
     variables: int = 0

@@ -53,9 +53,13 @@ CandidateReason = Literal[
     "taken",  # it gets the kernel
     "behind",  # it would take it, another one goes first
     "not_alive",  # no worker that runs it was heard of lately
+    "not_in_rule",  # the rule that decides names others
     "not_named",  # it is paid for, and neither a rule nor a preference names it
     "wrong_kind",  # it does not run kernels of this kind
     "too_large",  # the kernel is over what it takes
+    "too_slow_for_deadline",  # by its estimate it would not be done by the deadline
+    "over_budget",  # a budget has too little left for it
+    "no_price",  # a budget counts what it takes, and nobody knows that
     "draining",  # an operator ordered that it gets no more jobs
     "maintenance",  # an operator announced a time without it
     "no_ledger",  # it is paid for, and nobody keeps the ledger: control was not heard of lately

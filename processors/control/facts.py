@@ -1,13 +1,20 @@
-"""What is known of the world when a kernel is decided about."""
+"""What is known of the world when a kernel is decided about, and the folds that it comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qmosaic.codecs.events.reasons import CandidateReason
-from qmosaic.processors.control.alive import Alive
-from qmosaic.processors.control.breakers import Phase
+from qmosaic.codecs.events.control import BackendStatus
+from qmosaic.codecs.events.reasons import CandidateReason, Target
+from qmosaic.codecs.models.kernel import Kind
+from qmosaic.processors.control.alive import Heard, Signs, alive, grants
+from qmosaic.processors.control.breakers import Breakers, Known, Phase, phases
+from qmosaic.processors.control.fold import Both
+from qmosaic.processors.control.ordered import Ordered
+
+STATUS: Both[Mapping[str, Heard], Known, BackendStatus] = Both(Signs(), Breakers())
+"""Over `backends.status`: who is there, and whose breaker is not closed."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,17 @@ class Facts:
     """
 
     at: float
-    alive: Alive = field(default_factory=dict)
+    alive: Mapping[Target, Mapping[str, Mapping[Kind, int]]] = field(default_factory=dict)
     breakers: Mapping[str, Phase] = field(default_factory=dict)
     closed: Mapping[str, CandidateReason] = field(default_factory=dict)
     grants: bool = True
+
+
+def facts_of(
+    told: tuple[Mapping[str, Heard], Known], ordered: Ordered, now: float, at: float, stale_seconds: float
+) -> Facts:
+    """From the states of the folds. `now` and `at`, seconds since the epoch: of the decision, and of the record that it
+    is about, by which it is judged who is alive (see `alive`)."""
+    signs, known = told
+    live, kept = alive(signs, at, stale_seconds), grants(signs, at, stale_seconds)
+    return Facts(now, live, phases(known, now), ordered.closed(now), kept)

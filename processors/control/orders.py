@@ -1,11 +1,10 @@
-"""Orders of operators: checked, carried out, remembered. The state is a fold over `control.state`."""
+"""Orders of operators: checked, and carried out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from immutables import Map
 from msgspec.structs import replace
 
 from qmosaic.codecs.errors import SettingsError
@@ -22,59 +21,19 @@ from qmosaic.codecs.events.control import (
     SetPolicy,
 )
 from qmosaic.codecs.events.ledger import UNITS, Amounts, Budget, LedgerEntry
-from qmosaic.codecs.events.reasons import CandidateReason
 from qmosaic.codecs.text import choose
 from qmosaic.processors.control.books import Ledger, amount_text, window_of
+from qmosaic.processors.control.ordered import Ordered
 from qmosaic.processors.control.policy import Policy, version_of
 from qmosaic.processors.control.policy_file import read_policy
 
-MOST_POLICIES, MOST_COMMANDS = 100, 100
-"""Kept: a policy can be rolled back to the last so many; a command is carried out once of the last so many."""
+MOST_COMMANDS = 100
+"""A command that is among the last so many is not carried out again."""
 STALE_SECONDS = 120.0
 """A command that old is not carried out: it may have been sent again."""
 LONGEST = 500
 """Characters of who and why."""
 PLACE = "control.commands"
-
-
-class Ordered(NamedTuple):
-    """The state of the fold: policies by number, what was ordered of backends, ids of commands that were answered."""
-
-    policies: Map[int, PolicySet] = Map()
-    backends: Map[str, BackendSet] = Map()
-    commands: tuple[str, ...] = ()
-
-    @property
-    def policy(self) -> PolicySet | None:
-        """The one in force; None: nobody has set any, the settings' is."""
-        return self.policies[max(self.policies)] if self.policies else None
-
-    def closed(self, at: float) -> dict[str, CandidateReason]:
-        """The backends that get no jobs at a moment (seconds since the epoch), and why."""
-        found: dict[str, CandidateReason] = {}
-        for name, said in self.backends.items():
-            if said.state == "draining":
-                found[name] = "draining"
-            elif said.state == "maintenance" and said.since <= at < said.until:
-                found[name] = "maintenance"
-        return found
-
-
-class Orders:
-    """The fold."""
-
-    start = Ordered()
-
-    def step(self, state: Ordered, event: ControlState, at: float = 0.0) -> Ordered:
-        """The state after one more thing was decided."""
-        if event.policy is not None:
-            policies = state.policies.set(event.policy.number, event.policy)
-            if len(policies) > MOST_POLICIES:
-                policies = policies.delete(min(policies))
-            state = state._replace(policies=policies)
-        if event.backend is not None:
-            state = state._replace(backends=state.backends.set(event.backend.backend, event.backend))
-        return state._replace(commands=tuple(event.commands)) if event.commands else state
 
 
 class Refused(NamedTuple):

@@ -165,12 +165,12 @@ SHUT = frozenset[CandidateReason]({"not_alive", "breaker_open", "draining", "mai
 
 def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
     """The decision about one kernel."""
-    kind, qubits, wanted = reduced.kind, reduced.variables, reduced.ref.target
+    wanted = reduced.ref.target
     if wanted != "auto":
-        looked = tuple(_looked(wanted, None, kind, qubits, facts, policy))
+        looked = tuple(_looked(wanted, None, reduced, facts, policy))
         return _decision(looked, "requested", "", "requested_unavailable", f"no live {wanted} backend", reduced, policy)
     rule = _rule(reduced, facts, policy)
-    looked = tuple(_looked(rule.target, rule.backend, kind, qubits, facts, policy)) if rule is not None else ()
+    looked = tuple(_looked(rule.target, rule.backend, reduced, facts, policy)) if rule is not None else ()
     live = facts.alive.get(rule.target, {}) if rule is not None else {}
     there = rule.backend in live if rule is not None and rule.backend else bool(live)
     shut = all(one.reason in SHUT for one in looked)
@@ -178,22 +178,22 @@ def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
     if any(one.reason == "taken" for one in looked):
         reason = "rule"
     for name in rule.then if rule is not None and policy.attempts_of(reduced.ref) > 1 else ():
-        looked += tuple(_next(name, looked, kind, qubits, facts, policy))
+        looked += tuple(_next(name, looked, reduced, facts, policy))
     for target in TARGETS if not any(one.reason in ("taken", "behind") for one in looked) else ():
         if not any(one.reason == "taken" for one in looked):
-            looked += tuple(_looked(target, None, kind, qubits, facts, policy))
+            looked += tuple(_looked(target, None, reduced, facts, policy))
     return _decision(looked, reason, rule.name if rule else "", "no_backend", "no live backend", reduced, policy)
 
 
 def _next(
-    name: str, looked: Sequence[Considered], kind: Kind, qubits: int, facts: Facts, policy: Policy
+    name: str, looked: Sequence[Considered], reduced: Reduced, facts: Facts, policy: Policy
 ) -> Iterator[Considered]:
     """The backends of a target, or one by its name, that were not looked at yet, behind those that were."""
     of_target = name in TARGETS
     targets = [each for each in TARGETS if (name == each if of_target else name in facts.alive.get(each, {}))]
     known = {(one.target, one.backend) for one in looked}
     for target in targets:
-        for one in _looked(target, None if of_target else name, kind, qubits, facts, policy):
+        for one in _looked(target, None if of_target else name, reduced, facts, policy):
             if (one.target, one.backend) not in known:
                 yield msgspec.structs.replace(one, reason="behind") if one.reason == "taken" else one
 
@@ -207,10 +207,10 @@ def _rule(reduced: Reduced, facts: Facts, policy: Policy) -> Rule | None:
 
 
 def _looked(
-    target: Target, backend: str | None, kind: Kind, qubits: int, facts: Facts, policy: Policy
+    target: Target, backend: str | None, reduced: Reduced, facts: Facts, policy: Policy
 ) -> Iterator[Considered]:
     """The backends of a target in the order of the preference, or the one that is named: each with its reason."""
-    live = facts.alive.get(target, {})
+    kind, qubits, live = reduced.kind, reduced.variables, facts.alive.get(target, {})
     named = [backend] if backend else policy.preference.get(target, ())
     others = [] if backend else [name for name in live if name not in named]
     taken = False
@@ -230,6 +230,8 @@ def _looked(
             reason = "wrong_kind"
         elif qubits > live[name][kind]:
             reason = "too_large"
+        elif target != "classical" and reduced.work_seconds > reduced.ref.deadline_at - facts.at:
+            reason = "too_slow_for_deadline"  # solvers stop by themselves when their time is over
         else:
             reason, taken = ("behind" if taken else "taken"), True
         yield Considered(target, name, reason)

@@ -11,6 +11,7 @@ import typer
 
 from qmosaic.streams.cli.backends import backends_app
 from qmosaic.streams.cli.budget import budget_app, ledger
+from qmosaic.streams.cli.explain import explain
 from qmosaic.streams.cli.families import families_app
 from qmosaic.streams.cli.pipeline import (
     compile_programs,
@@ -22,6 +23,7 @@ from qmosaic.streams.cli.pipeline import (
     up,
     worker,
 )
+from qmosaic.streams.cli.plan import plan
 from qmosaic.streams.cli.policy import policy_app
 from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
 from qmosaic.streams.cli.trace import trace
@@ -63,11 +65,13 @@ EXAMPLES = {
     solve: "qmosaic solve examples/data/karate.rud",
     demo: "qmosaic demo",
     status: "qmosaic status --json",
+    plan: "qmosaic plan examples/data/karate.rud --deadline 5",
+    explain: "qmosaic explain 9d2c6a",
     ledger: "qmosaic ledger --tenant acme --json",
     trace: "qmosaic trace 3eec1cd2512c3580b251e74bcf3b0b08",
 }
 
-for command in (up, worker, submit, outcomes, solve, demo, status, ledger, trace):
+for command in (up, worker, submit, outcomes, solve, demo, status, plan, explain, ledger, trace):
     app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)

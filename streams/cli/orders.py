@@ -21,7 +21,7 @@ from qmosaic.codecs.events.control import COMMAND_SCHEMA, AuditEntry, Command, C
 from qmosaic.codecs.events.ledger import LedgerEntry
 from qmosaic.processors.control.books import Books, Ledger
 from qmosaic.processors.control.fold import Fold
-from qmosaic.processors.control.orders import Ordered, Orders
+from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.streams.cli.common import OK, connected, emit, run
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import producing

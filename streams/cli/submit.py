@@ -227,7 +227,7 @@ def submit(
 ) -> None:
     """Publish the problems of files to a running pipeline."""
     problems = read_files(
-        files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority, max_cost)
+        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost)
     )
     settings = connected(broker)
 
@@ -294,7 +294,7 @@ def solve(
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
     settings = load_settings(broker)
     problems = read_files(
-        files, family, fmt, sense, given, _options(deadline, target, shots, seed, tenant, priority, max_cost)
+        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost)
     )
 
     async def work(here: Settings) -> int:
@@ -359,7 +359,7 @@ def demo() -> None:
         run(_with_pipeline(settings, list(STAGES), work))
 
 
-def _options(
+def options_of(
     deadline: float | None,
     target: str,
     shots: int | None,

@@ -23,7 +23,8 @@ from qmosaic.codecs.events.hops import JobEvent
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.processors.control.books import Books, Ledger
 from qmosaic.processors.control.grants import asked, ended
-from qmosaic.processors.control.orders import Changes, Ordered, Orders, answer_to, carried_out, remembered
+from qmosaic.processors.control.ordered import Ordered, Orders
+from qmosaic.processors.control.orders import Changes, answer_to, carried_out, remembered
 from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, ExactlyOnce, Owned
 from qmosaic.streams.hops.hop import RANKS, next_send
 from qmosaic.streams.kafka import pacing

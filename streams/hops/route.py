@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus, ControlState
 from qmosaic.codecs.events.hops import JobEvent, Reduced
-from qmosaic.processors.control.alive import Signs, alive, grants
-from qmosaic.processors.control.breakers import Breakers, Known, Phase, phases
-from qmosaic.processors.control.facts import Facts
-from qmosaic.processors.control.fold import Both
-from qmosaic.processors.control.orders import Ordered, Orders
+from qmosaic.processors.control.breakers import Known, Phase
+from qmosaic.processors.control.facts import STATUS, Facts, facts_of
+from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import policy_of as ordered_policy
 from qmosaic.processors.control.policy import Policy, version_of
 from qmosaic.processors.route import route
@@ -54,7 +53,7 @@ class Route:
         self._of_settings = policy_of(settings)
         self._set: tuple[int, Policy] = 0, self._of_settings
         self._ordered = Tail(settings, "control.state", ControlState, Orders(), isolation="read_committed")
-        self._told = Tail(settings, "backends.status", BackendStatus, Both(Signs(), Breakers()), back=LOOK_BACK)
+        self._told = Tail(settings, "backends.status", BackendStatus, STATUS, back=LOOK_BACK)
         self._tried: dict[str, float] = {}
 
     async def start(self) -> None:
@@ -64,11 +63,10 @@ class Route:
         return looked(record)
 
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
-        signs, breakers = self._told.state
-        ordered, now = self._ordered.state, self._clock()
-        at, stale = max(m.timestamp for m in batch), self._settings.route.stale_seconds
-        live, there = alive(signs, at, stale), grants(signs, at, stale)
-        facts = Facts(now, live, self._phases(breakers), ordered.closed(now), there)
+        told, ordered = self._told.state, self._ordered.state
+        at = max(m.timestamp for m in batch)
+        facts = facts_of(told, ordered, self._clock(), at, self._settings.route.stale_seconds)
+        facts = replace(facts, breakers=self._untried(facts, told[1]))
         decided = route([wire.decode(m.value or b"", Reduced) for m in batch], facts, self._policy(ordered))
         for event in decided:
             if isinstance(event, JobEvent) and facts.breakers.get(event.route.backend) == "half_open":
@@ -84,13 +82,12 @@ class Route:
             self._set = last.number, ordered_policy(last.text, self._paid)
         return self._set[1]
 
-    def _phases(self, state: Known) -> dict[str, Phase]:
+    def _untried(self, facts: Facts, known: Known) -> dict[str, Phase]:
         """Half open is who has not been tried since its time was over, or of whose trial nothing was heard for long."""
-        now = self._clock()
-        found = phases(state, now)
-        for name, phase in found.items():
+        found = dict(facts.breakers)
+        for name, phase in facts.breakers.items():
             tried = self._tried.get(name, 0.0)
-            if phase == "half_open" and tried >= state.breakers[name].until and now - tried < TRIAL_SECONDS:
+            if phase == "half_open" and tried >= known.breakers[name].until and facts.at - tried < TRIAL_SECONDS:
                 found[name] = "open"
         return found
 

@@ -238,15 +238,80 @@ async def test_without_control_paid_backends_are_not_asked(broker: str, vendor: 
     assert len(vendor.jobs) == before
 
 
-def test_the_command_line(running: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = running.settings
-    monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
-    monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
+@pytest.fixture
+def at_home(running: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The environment of the command line."""
+    monkeypatch.setenv("QMOSAIC_BROKER", running.settings.broker)
+    monkeypatch.setenv("QMOSAIC_NAMESPACE", running.settings.namespace)
     monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")
+    monkeypatch.setenv("QMOSAIC_PAID__BACKENDS", f'["{NAME}"]')
+    monkeypatch.setenv("COLUMNS", "200")
+    return running.settings
 
-    def call(*arguments: str) -> Any:
-        return CliRunner().invoke(app, list(arguments))
 
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_a_plan_says_what_each_takes_and_what_would_change_it(at_home: Settings, tmp_path: Path) -> None:
+    text = f'attempts = 2\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\nmin_seconds_left = 9\n'
+    text += 'then = ["exact"]\n[[rules]]\nname = "rest"\ntarget = "classical"\n'
+    asyncio.run(give(at_home, SetPolicy(text), "for a plan"))
+    asyncio.run(set_budget(at_home, "tenant:poor", micros=1_000_000))
+    file = tmp_path / "problem.json"
+    file.write_text(json.dumps(problem(3)))
+    said = json.loads(call("plan", str(file), "--json").stdout)
+    first, second = said["backends"]
+    assert (said["reason"], said["rule"], said["kernel"]["kind"]) == ("rule", "devices", "spins")
+    assert (first["backend"], first["candidate"], first["cost_usd"]) == (NAME, 1, 2.024)
+    assert (second["backend"], second["candidate"], second["cost_usd"]) == ("exact", 2, 0.0)
+    assert any("exact (rest)" in line for line in said["otherwise"])
+    poor = json.loads(call("plan", str(file), "--json", "--tenant", "poor/lab").stdout)
+    assert poor["backends"][0]["reason"] == "over_budget"
+    assert "tenant:poor total has $1.00 of $1.00 left" in poor["backends"][0]["means"]
+    asyncio.run(give(at_home, SetBackend(NAME, "draining"), "for a plan"))
+    drained = call("plan", str(file)).stdout
+    assert "draining: an operator ordered that it gets no more jobs (it takes: `qmosaic backends enable`)" in drained
+    asyncio.run(give(at_home, SetBackend(NAME, "enabled"), "for a plan"))
+    file.write_text(json.dumps({"family": "maxcut", "problem": {"edges": [[0, 0]]}}))
+    assert call("plan", str(file)).exit_code == 3
+
+
+def test_what_happened_and_what_waits_is_explained(at_home: Settings, running: Pipeline) -> None:
+    text = f'attempts = 2\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\nthen = ["exact"]\n'
+    asyncio.run(give(at_home, SetPolicy(text), "to be explained"))
+    (dear,) = asyncio.run(solved(at_home, 1, max_cost_usd=2.0))
+    said = json.loads(call("explain", dear.problem_id, "--json").stdout)
+    assert (said["state"], said["status"], said["rule"]) == ("ended", "accepted", "devices")
+    assert said["considered"] == {NAME: "taken", "exact": "behind"}
+    assert [one["ended"] for one in said["tried"]] == ["over_budget", "answered"]
+    assert [one["event"] for one in said["audit"]] == ["refused", "settled"]
+    assert [one["event"] for one in said["ledger"]] == ["refused"]
+    shown = call("explain", dear.problem_id).stdout
+    assert "the problem has $2.00 of $2.00 left, and a job on ionq/simulator takes $2.024" in shown
+    assert "taken: it gets the kernel" in shown
+    running.signal("execute.classical-0", signal.SIGSTOP)
+    try:
+        names = asyncio.run(sent(at_home, 3))
+        for _ in range(100):
+            told = json.loads(call("explain", names[-1], "--json").stdout)
+            if told["state"] == "waiting" and told["stage"] == "execute.classical":
+                break
+            time.sleep(0.1)
+        assert (told["stage"], told["tenant"]) == ("execute.classical", "queue")
+        assert told["of_its_tenant"] <= told["behind"] <= 3  # where it lies is by its kernel
+        assert 0 < told["seconds_left"] < 60
+    finally:
+        running.signal("execute.classical-0", signal.SIGCONT)
+    assert call("explain", "nobody").exit_code == 1
+
+
+async def sent(settings: Settings, count: int) -> list[str]:
+    async with Client(settings=settings) as client:
+        return [await client.submit(problem(k), target="classical", tenant="queue", deadline=60) for k in range(count)]
+
+
+def test_the_command_line(at_home: Settings, tmp_path: Path) -> None:
     found = call("budget", "set", "tenant:cli", "--per", "day", "--usd", "0.07", "--shots", "500", "--why", "a test")
     assert (found.exit_code, found.stdout) == (0, "budget tenant:cli day is set\n")
     rows = [json.loads(line) for line in call("budget", "show", "--json").stdout.splitlines()]
@@ -275,14 +340,8 @@ def test_the_command_line(running: Pipeline, monkeypatch: pytest.MonkeyPatch, tm
     assert call("backends", "enable", "exact", "--why", "x").exit_code == 0
 
 
-def test_reconcile_finds_what_nobody_heard_of(
-    running: Pipeline, vendor: IonqServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = running.settings
-    monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
-    monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
-    monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")
-    books = asyncio.run(read_ledger(settings))[0]
+def test_reconcile_finds_what_nobody_heard_of(at_home: Settings) -> None:
+    books = asyncio.run(read_ledger(at_home))[0]
     assert any(one.state == "settled" and one.amounts.micros == COST for one in books.reservations.values())
     found = CliRunner().invoke(app, ["budget", "reconcile", "--json"])
     rows = [json.loads(line) for line in found.stdout.splitlines()]

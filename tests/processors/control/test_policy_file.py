@@ -57,7 +57,7 @@ def chain(kernel: Any, **more: Any) -> list[str]:
     return [route.backend for route in found.candidates]
 
 
-def of(kernel: Any, **who: str) -> Any:
+def of(kernel: Any, **who: Any) -> Any:
     return msgspec.structs.replace(kernel, ref=msgspec.structs.replace(kernel.ref, **who))
 
 
@@ -218,5 +218,6 @@ def test_the_recipe_of_a_night() -> None:
 def test_the_recipe_of_two_vendors() -> None:
     both = ["ionq/qpu.forte-1", "aqt/default/ibex", "exact"]
     assert recipe("two-vendors", reduced(8)) == both
-    for facts in ({"breakers": {both[0]: "open"}}, {"closed": {both[0]: "draining"}}):
-        assert recipe("two-vendors", reduced(8), **facts) == ["aqt/default/ibex", "exact", "tabu"]
+    shut: list[dict[str, Any]] = [{"breakers": {both[0]: "open"}}, {"closed": {both[0]: "draining"}}]
+    for facts in shut:
+        assert recipe("two-vendors", reduced(8), NOON, **facts) == ["aqt/default/ibex", "exact", "tabu"]
