@@ -54,8 +54,8 @@ def test_a_backend_is_a_file_and_a_line(backend: str) -> None:
 
 
 def test_an_input_of_the_rules_touches_four_files() -> None:
-    """Its fold, its field, its use, and its tail where it is of another topic: as who is alive does. What shows decisions
-    to people reads the same folds."""
+    """Its fold, its field, its use, and its tail where it is of another topic: as who is alive does. What shows
+    decisions to people reads the same folds."""
     alive = "qmosaic.processors.control.alive"
     users = {str(name) for name, used in USES.items() if alive in used}
     assert users == {"processors/control/facts.py"}

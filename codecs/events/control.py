@@ -52,11 +52,14 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `put_aside`: a record of an internal topic that fits no problem or nothing at all. Of the control service: `refused`
     a grant, `command` carried out or refused, `soft_limit` of a budget reached, `overrun`: a job cost more than was
-    reserved for it. `detail` is for readers. `evidence`: of a settled problem, for what learns from it.
+    reserved for it, `breaker` of a backend opened or closed. `detail` is for readers. `evidence`: of a settled problem,
+    for what learns from it.
     """
 
     schema: ClassVar[str] = "qmosaic.auditentry/1"
-    event: Literal["settled", "rejected", "duplicate", "put_aside", "refused", "command", "soft_limit", "overrun"]
+    event: Literal[
+        "settled", "rejected", "duplicate", "put_aside", "refused", "command", "soft_limit", "overrun", "breaker"
+    ]
     problem_id: str
     tenant: str
     partition: int
@@ -70,11 +73,12 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Tally(msgspec.Struct, frozen=True):
     """What a worker saw of a backend since it began: attempts that were answered, that failed by the backend's fault,
-    and how many of the last ones failed in a row."""
+    and how many of the last ones failed in a row; how many of those answered were far slower than estimated."""
 
     answered: int
     failed: int
     streak: int
+    slow: int = 0
 
 
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):

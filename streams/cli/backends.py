@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter, time
 from typing import Annotated, Any
 
@@ -19,7 +20,8 @@ from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.models.kernel import Kernel
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.codecs.text import shown
-from qmosaic.streams.cli.common import FAILED, USAGE, BrokerOption, JsonOption, emit, fail
+from qmosaic.streams.cli.common import FAILED, USAGE, BrokerOption, JsonOption, emit, fail, load_settings, pipeline_here
+from qmosaic.streams.cli.facts import facts_now
 from qmosaic.streams.cli.orders import WhyOption, ordered
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import moment_of, seconds_of
@@ -39,20 +41,38 @@ def backends(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @backends_app.command("list")
 def backends_list(as_json: JsonOption = False) -> None:
-    """All backends there are, built in or installed, and the wrappers around them."""
+    """All backends there are, built in or installed, and the wrappers around them; and where a pipeline runs, which of
+    them it has, and what keeps jobs from them: an order, or their breaker."""
+    state = _state()
     rows = [_row(name) for name in registry.names()]
     rows += [
         {"name": f"{name}(NAME)", "target": "", "about": entry.about, "extra": entry.extra}
         for name, entry in registry.WRAPPERS.items()
     ]
+    for row in rows:
+        row["state"] = state.pop(row["name"], "")
+    rows += [{"name": name, "target": "", "about": "", "extra": "", "state": said} for name, said in state.items()]
     if as_json:
         for row in rows:
             emit(row)
         return
-    table = Table("backend", "target", "about", "needs", box=None, pad_edge=False, header_style="bold")
+    columns = ("backend", "target", *(("state",) if any(row["state"] for row in rows) else ()), "about", "needs")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    keys = {"backend": "name", "needs": "extra"}
     for row in rows:
-        table.add_row(*(escape(row[key]) for key in ("name", "target", "about", "extra")))
+        table.add_row(*(escape(shown(row[keys.get(column, column)])) for column in columns))
     console().print(table)
+
+
+def _state() -> dict[str, str]:
+    """By name, of the backends of the pipeline that runs here; nothing where none does."""
+    settings = pipeline_here(load_settings())
+    if settings is None:
+        return {}
+    facts, _, _ = asyncio.run(facts_now(settings))
+    found = {name: "alive" for names in facts.alive.values() for name in names}
+    found |= {name: f"breaker {phase.replace('_', ' ')}" for name, phase in facts.breakers.items()}
+    return found | dict(facts.closed)
 
 
 def _row(name: str) -> dict[str, str]:

@@ -94,14 +94,22 @@ def load_settings(broker: str | None = None) -> Settings:
     return msgspec.structs.replace(settings, broker=broker) if broker else settings
 
 
-def connected(broker: str | None = None) -> Settings:
-    """The settings, with the address of a broker: the one named, or that of the pipeline of this data folder."""
+def pipeline_here(settings: Settings) -> Settings | None:
+    """With the address of the pipeline that runs: that of the broker that is named, or of this data folder, or None."""
     from qmosaic.streams.life.place import running
 
-    settings = load_settings(broker)
     if settings.broker != EMBEDDED:
         return settings
     found = running(Path(settings.data_dir))
+    if found is None:
+        return None
+    return msgspec.structs.replace(settings, broker=found.broker, namespace=found.namespace)
+
+
+def connected(broker: str | None = None) -> Settings:
+    """The settings, with the address of a broker: the one named, or that of the pipeline of this data folder."""
+    settings = load_settings(broker)
+    found = pipeline_here(settings)
     if found is None:
         fail(
             BrokerError(
@@ -109,7 +117,7 @@ def connected(broker: str | None = None) -> Settings:
                 remedy="Start one with `qmosaic up`, or name a broker with --broker HOST:PORT (QMOSAIC_BROKER).",
             )
         )
-    return msgspec.structs.replace(settings, broker=found.broker, namespace=found.namespace)
+    return found
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,7 +25,17 @@ from qmosaic.processors.control.policy import Decision, decide
 from qmosaic.processors.encode import encode
 from qmosaic.processors.reduce import reduce_events
 from qmosaic.processors.route import route
-from qmosaic.streams.cli.common import OK, REJECTED, BrokerOption, JsonOption, emit, fail, load_settings, run
+from qmosaic.streams.cli.common import (
+    OK,
+    REJECTED,
+    BrokerOption,
+    JsonOption,
+    emit,
+    fail,
+    load_settings,
+    pipeline_here,
+    run,
+)
 from qmosaic.streams.cli.facts import facts_now
 from qmosaic.streams.cli.options import (
     CostOption,
@@ -46,8 +54,7 @@ from qmosaic.streams.cli.options import (
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.submit import options_of, read_files
 from qmosaic.streams.hops.route import policy_of
-from qmosaic.streams.life.place import running
-from qmosaic.streams.settings import EMBEDDED, Settings
+from qmosaic.streams.settings import Settings
 
 
 def plan(
@@ -76,7 +83,7 @@ def plan(
     events = read_files(files, family, fmt, sense, given, options)
 
     async def work() -> int:
-        here = _running(settings)
+        here = pipeline_here(settings)
         known = await facts_now(here) if here is not None else None
         for event in events:
             try:
@@ -87,16 +94,6 @@ def plan(
         return OK
 
     run(work())
-
-
-def _running(settings: Settings) -> Settings | None:
-    """The settings of the pipeline that runs, if one does."""
-    if settings.broker != EMBEDDED:
-        return settings
-    found = running(Path(settings.data_dir))
-    if found is None:
-        return None
-    return msgspec.structs.replace(settings, broker=found.broker, namespace=found.namespace)
 
 
 def planned(

@@ -24,14 +24,13 @@ from qmosaic.streams.cli.common import (
     emit,
     fail,
     load_settings,
+    pipeline_here,
     run,
 )
 from qmosaic.streams.cli.files import read_bounded
 from qmosaic.streams.cli.orders import WhyOption, ordered, read_ordered
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import moment
-from qmosaic.streams.life.place import running
-from qmosaic.streams.settings import EMBEDDED, Settings
 
 FileArgument = Annotated[Path, typer.Argument(help="A TOML file.")]
 policy_app = typer.Typer(help="Which backend has a kernel, and who has it next.", no_args_is_help=True)
@@ -42,10 +41,11 @@ def show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
     """The policy in force, as a file of it is written: the one that was set last, or where none was, the settings'."""
     from qmosaic.streams.hops.route import policy_of
 
-    settings = _pipeline(broker)
+    settings = load_settings(broker)
+    here = pipeline_here(settings)
 
     async def work() -> int:
-        last = (await read_ordered(settings)).policy if settings.broker != EMBEDDED else None
+        last = (await read_ordered(here)).policy if here is not None else None
         policy = policy_of(settings) if last is None else set_policy_of(last.text, settings.paid.backends)
         number = last.number if last is not None else 0
         if as_json:
@@ -63,15 +63,6 @@ def show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
         return OK
 
     run(work())
-
-
-def _pipeline(broker: str | None) -> Settings:
-    """The settings, with a running pipeline's address, if there is one."""
-    settings = load_settings(broker)
-    found = running(Path(settings.data_dir)) if settings.broker == EMBEDDED else None
-    if found is None:
-        return settings
-    return msgspec.structs.replace(settings, broker=found.broker, namespace=found.namespace)
 
 
 @policy_app.command("set", epilog="Example: qmosaic policy set policy.toml --why 'acme pays for devices'")

@@ -22,6 +22,7 @@ from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, Co
 from qmosaic.codecs.events.hops import JobEvent
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.processors.control.books import Books, Ledger
+from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.grants import asked, ended
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import Changes, answer_to, carried_out, remembered
@@ -32,7 +33,7 @@ from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Received, Send, headers_for_turns, received_of, stamp, whose
-from qmosaic.streams.kafka.tail import to_end
+from qmosaic.streams.kafka.tail import Tail, to_end
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.sensor import Sensor
 
@@ -68,7 +69,8 @@ class Round:
 
 
 class Control(ExactlyOnce[Kept]):
-    """Grants, books, orders. `is_known`: whether there is a backend of a name, of which `names` are some."""
+    """Grants, books, orders. `is_known`: whether there is a backend of a name, of which `names` are some. `told`: what
+    is known of the backends' breakers, whose changes the leader writes into the audit."""
 
     _logger = log
 
@@ -81,24 +83,30 @@ class Control(ExactlyOnce[Kept]):
         *,
         is_known: Callable[[str], bool],
         names: Collection[str],
+        told: Tail[Known, BackendStatus] | None = None,
         clients: Clients = Clients(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(settings, "control", INPUTS, instance, on_ready, clients=clients, clock=clock)
         self._sensor, self._is_known, self._names = sensor, is_known, names
         self._books, self._orders = Books(), Orders()
-        self._told = False
+        self._breakers, self._open = told, dict[str, bool]()
+        self._is_told = False
 
     async def on_start(self) -> None:
         """Connect; the partition comes by rebalance, or when the leader goes."""
         self._teller = self._clients.producer(**producing(self.settings), linger_ms=0)
         await bounded(self._teller.start(), CONNECT_SECONDS, "connecting")
+        if self._breakers is not None:
+            await self._breakers.start()
         await super().on_start()
 
     async def on_stop(self) -> None:
         """Leave; every wait bounded."""
         await super().on_stop()
         await closing(self._teller.stop(), 5, "stopping a client")
+        if self._breakers is not None:
+            await self._breakers.stop()
 
     async def rebuild(
         self, fenced: Mapping[int, AIOKafkaProducer], committed: Mapping[int, Committed]
@@ -148,8 +156,11 @@ class Control(ExactlyOnce[Kept]):
                 if there:
                     owned.positions[name] = there[-1].offset + 1
                 records += sorted(there, key=_turn) if name == "jobs.priced" else there
-            if records:
-                work = self._write(number, owned, records, self._decided(owned, records), now)
+            changes = self._breaker_changes(now)
+            if records or changes:
+                written = self._decided(owned, records)
+                written.audits += changes
+                work = self._write(number, owned, records, written, now)
                 await bounded(work, TRANSACTION_SECONDS, "writing a transaction")
             if now - owned.told_at >= STATUS_SECONDS:
                 owned.told_at = now
@@ -160,8 +171,8 @@ class Control(ExactlyOnce[Kept]):
         status = BackendStatus(worker=self.instance, target="classical", backends={}, at=self.clock(), grants=True)
         topic = topic_name(self.settings, "backends.status")
         await (await self._teller.send(topic, wire.encode(status), key=self.instance.encode()))
-        if not self._told:
-            self._told = True
+        if not self._is_told:
+            self._is_told = True
             pacing.ring([topic])
 
     def _decided(self, owned: Kept, records: Sequence[Received]) -> Round:
@@ -190,6 +201,35 @@ class Control(ExactlyOnce[Kept]):
                 out.audits += booked.audits
                 if booked.goes_on is not None:
                     out.sends.append(next_send(booked.goes_on, cause, self.settings.paid.backends))
+        return out
+
+    def _breaker_changes(self, now: float) -> list[AuditEntry]:
+        """Opened or closed since the last look."""
+        known = self._breakers.state.breakers if self._breakers is not None else {}
+        out = []
+        for name, breaker in known.items():
+            if breaker.is_open == self._open.get(name, False):
+                continue
+            self._open[name] = breaker.is_open
+            reason = "opened" if breaker.is_open else "closed"
+            log.warning("the breaker of %s is %s", name, reason)
+            said = (
+                f"for {max(0.0, breaker.until - now):.0f} s, {breaker.times} in a row"
+                if breaker.is_open
+                else "it answers"
+            )
+            entry = AuditEntry(
+                event="breaker",
+                problem_id="",
+                tenant="",
+                partition=0,
+                offset=0,
+                at=now,
+                status=name,
+                reason=reason,
+                detail={"said": said},
+            )
+            out.append(entry)
         return out
 
     def _order(self, owned: Kept, command: Command, record: Received, out: Round) -> None:
@@ -226,7 +266,7 @@ class Control(ExactlyOnce[Kept]):
     async def _write(
         self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float
     ) -> None:
-        told = self._sensor.handled(records, started)
+        told = self._sensor.handled(records, started) if records else None
         # What was refused goes on outside of the transaction, before it: were it in there, a leader that froze would
         # hold up everybody who reads jobs or proposals. It may go on twice, as after any hop; what is granted may not.
         refused = [send for send in written.sends if send.topic != "jobs.paid"]
@@ -251,7 +291,8 @@ class Control(ExactlyOnce[Kept]):
         wrote = {"ledger": written.entries, "control.state": written.states, "audit": written.audits}
         rings = {name for name, what in wrote.items() if what} | {send.topic for send in written.sends}
         pacing.ring({topic_name(self.settings, name) for name in rings})
-        told.sent()
+        if told is not None:
+            told.sent()
 
     async def _pass_on(self, producer: AIOKafkaProducer, send: Send, told: Any) -> asyncio.Future[Any]:
         event: Any = send.event

@@ -12,9 +12,10 @@ from time import perf_counter
 import msgspec
 
 from qmosaic.codecs.events import reasons, wire
-from qmosaic.codecs.events.control import BackendStatus, Tally
+from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
 from qmosaic.codecs.models.kernel import Kind
+from qmosaic.processors.control.breakers import Tallies
 from qmosaic.processors.execute import advance, proposal_of
 from qmosaic.streams.hops import jobs as pool
 from qmosaic.streams.hops import processes
@@ -22,6 +23,8 @@ from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.settings import Settings, needs_programs
 
+SLOW, SLOW_SECONDS = 10.0, 2.0
+"""An attempt that takes so many times what was estimated, and so many seconds at least, counts as slow."""
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 
 # The lanes of execute, in seconds of work: up to a tenth of a second, up to some seconds, and beyond.
@@ -41,7 +44,7 @@ class Execute:
         self._target = msgspec.convert(stage.removeprefix("execute."), reasons.Target)
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies()
         self._apart = tuple(name for name in self._backends if self._target == "quantum" or name.startswith("cirq."))
         self._lanes = [self._threads(lane) for lane in range(len(LANES) + 1)]
         self._helpers = [self._processes(lane) for lane in range(len(LANES) + 1)]
@@ -91,19 +94,19 @@ class Execute:
         found = [wire.decode(answers[k], Proposal) for k in range(len(jobs))]
         seconds = (perf_counter() - began) / len(jobs)
         for job, said in zip(jobs, found, strict=True):
-            self._count(job.route.backend, said.failure)
+            self._count(job, said.failure, seconds)
         ended = [
             advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
             for job, said in zip(jobs, found, strict=True)
         ]
         return [next_send(event, cause, self._settings.paid.backends) for cause, event in enumerate(ended)]
 
-    def _count(self, backend: str, failure: Failure | None) -> None:
-        """One attempt more. What was refused was none."""
+    def _count(self, job: JobEvent, failure: Failure | None, seconds: float) -> None:
+        """One attempt more. What was refused was none. Solvers take the time they are given: they are never slow."""
         if failure is not None and failure.refused:
             return
-        answered, failed, streak = msgspec.structs.astuple(self._tallies.get(backend, Tally(0, 0, 0)))
-        self._tallies[backend] = Tally(answered, failed + 1, streak + 1) if failure else Tally(answered + 1, failed, 0)
+        is_slow = self._target != "classical" and seconds > max(SLOW_SECONDS, SLOW * job.work_seconds)
+        self._tallies.count(job.route.backend, failure is not None, is_slow)
 
     async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int, apart: bool) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
@@ -126,7 +129,7 @@ class Execute:
     def status(self) -> BackendStatus:
         there = {name: sizes for name, sizes in self._sizes.items() if not needs_programs(name) or pool.compiled()}
         return BackendStatus(
-            worker="", target=self._target, backends=there, at=self._clock(), tallies=dict(self._tallies)
+            worker="", target=self._target, backends=there, at=self._clock(), tallies=self._tallies.told()
         )
 
     async def stop(self) -> None:

@@ -36,6 +36,7 @@ from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
 from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry, micros_of
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.processors.control.books import Books
+from qmosaic.processors.control.breakers import Tallies
 from qmosaic.processors.execute import advance, answer_of, job_of, proposal_of
 from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.journal import KafkaJournal
@@ -66,6 +67,7 @@ class ExecutePaid:
         self._journal = KafkaJournal(settings, stage)
         self._ledger = Tail(settings, "ledger", LedgerEntry, Books(), wait_ms=100, isolation="read_committed")
         self._backends: dict[str, RemoteBackend] = {}
+        self._tallies = Tallies()
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
     async def start(self) -> None:
@@ -134,6 +136,8 @@ class ExecutePaid:
         if found is None:
             return None, None
         ended = await self._ended(event, found, own)
+        if not isinstance(found, Failure) or ended.ended != "released":  # what never got there says nothing of it
+            self._tallies.count(name, isinstance(found, Failure))
         return advance(event, found) if isinstance(found, Failure) else proposal_of(event, found), ended
 
     def _vendor(self, name: str) -> RemoteBackend:
@@ -201,7 +205,8 @@ class ExecutePaid:
 
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
-        return BackendStatus(worker="", target="quantum", backends=sizes, at=self._clock())
+        tallies = self._tallies.told()
+        return BackendStatus(worker="", target="quantum", backends=sizes, at=self._clock(), tallies=tallies)
 
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)

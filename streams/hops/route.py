@@ -12,8 +12,8 @@ import msgspec
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus, ControlState
 from qmosaic.codecs.events.hops import JobEvent, Reduced
-from qmosaic.processors.control.breakers import Known, Phase
-from qmosaic.processors.control.facts import STATUS, Facts, facts_of
+from qmosaic.processors.control.breakers import Trials
+from qmosaic.processors.control.facts import STATUS, facts_of
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import policy_of as ordered_policy
 from qmosaic.processors.control.policy import Policy, version_of
@@ -23,8 +23,6 @@ from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.kafka.tail import Tail
 from qmosaic.streams.settings import Settings
 
-TRIAL_SECONDS = 30.0
-"""After which another kernel tries a half open backend, if nothing was heard of the last one."""
 LOOK_BACK = 200
 """Signs of life that are read at the start: who was alive a moment ago is known at once."""
 
@@ -54,7 +52,7 @@ class Route:
         self._set: tuple[int, Policy] = 0, self._of_settings
         self._ordered = Tail(settings, "control.state", ControlState, Orders(), isolation="read_committed")
         self._told = Tail(settings, "backends.status", BackendStatus, STATUS, back=LOOK_BACK)
-        self._tried: dict[str, float] = {}
+        self._trials = Trials()
 
     async def start(self) -> None:
         await asyncio.gather(self._told.start(), self._ordered.start())
@@ -66,11 +64,11 @@ class Route:
         told, ordered = self._told.state, self._ordered.state
         at = max(m.timestamp for m in batch)
         facts = facts_of(told, ordered, self._clock(), at, self._settings.route.stale_seconds)
-        facts = replace(facts, breakers=self._untried(facts, told[1]))
+        facts = replace(facts, breakers=self._trials.left(told[1], facts.breakers, facts.at))
         decided = route([wire.decode(m.value or b"", Reduced) for m in batch], facts, self._policy(ordered))
         for event in decided:
             if isinstance(event, JobEvent) and facts.breakers.get(event.route.backend) == "half_open":
-                self._tried[event.route.backend] = facts.at
+                self._trials.gave(event.route.backend, told[1], facts.at)
         return [next_send(event, cause, self._paid) for cause, event in enumerate(decided)]
 
     def _policy(self, ordered: Ordered) -> Policy:
@@ -81,15 +79,6 @@ class Route:
         if last.number != self._set[0]:
             self._set = last.number, ordered_policy(last.text, self._paid)
         return self._set[1]
-
-    def _untried(self, facts: Facts, known: Known) -> dict[str, Phase]:
-        """Half open is who has not been tried since its time was over, or of whose trial nothing was heard for long."""
-        found = dict(facts.breakers)
-        for name, phase in facts.breakers.items():
-            tried = self._tried.get(name, 0.0)
-            if phase == "half_open" and tried >= known.breakers[name].until and facts.at - tried < TRIAL_SECONDS:
-                found[name] = "open"
-        return found
 
     def status(self) -> None:
         return None

@@ -83,10 +83,23 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
         await Worker(settings, stage, instance, sensor).run(lifeline)
     elif stage.name == "control":
         from qmosaic.backends import registry
+        from qmosaic.codecs.events.control import BackendStatus
+        from qmosaic.processors.control.breakers import Breakers
         from qmosaic.streams.hops.control import Control
+        from qmosaic.streams.hops.route import LOOK_BACK
+        from qmosaic.streams.kafka.tail import Tail
 
-        known, names = registry.is_known, registry.names()
-        await _serve(Control(settings, instance, sensor, lifeline.ready, is_known=known, names=names), lifeline)
+        told = Tail(settings, "backends.status", BackendStatus, Breakers(), back=LOOK_BACK)
+        control = Control(
+            settings,
+            instance,
+            sensor,
+            lifeline.ready,
+            is_known=registry.is_known,
+            names=registry.names(),
+            told=told,
+        )
+        await _serve(control, lifeline)
     else:
         from qmosaic.streams.hops.verify import Verifier
 

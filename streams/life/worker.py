@@ -50,7 +50,7 @@ BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is lar
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
-STATUS_SECONDS, NEWS_SECONDS = 2.0, 0.25
+STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 2.0, 0.25, 600.0
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -357,10 +357,19 @@ class Worker:
     async def _tell_status(self) -> None:
         """Now and then, and at once where there is news: of a mere sign of life nobody need be woken up."""
         told, said_at = None, 0.0
+        failed: dict[str, int] = {}
+        failing: dict[str, float] = {}
         topic = topic_name(self.settings, "backends.status")
         while (status := self.handler.status()) is not None:
-            news = status.backends, {name: tally.failed for name, tally in status.tallies.items()}
             now = asyncio.get_running_loop().time()
+            # Of a backend that failed lately every answer is news: it may be a trial's.
+            failures = {name: tally.failed for name, tally in status.tallies.items()}
+            failing = {name: at for name, at in failing.items() if now - at < FAILING_SECONDS} | {
+                name: now for name, count in failures.items() if count != failed.get(name, 0)
+            }
+            failed = failures
+            answers = {name: status.tallies[name].answered for name in failing if name in status.tallies}
+            news = status.backends, failures, answers
             if news != told or now - said_at >= STATUS_SECONDS:
                 status = msgspec.structs.replace(status, worker=self.instance)
                 future = await self.producer.send(topic, wire.encode(status), key=self.instance.encode())

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qmosaic.codecs.events.control import BackendStatus, Tally
 from qmosaic.codecs.events.hops import JobEvent, Proposal
 from qmosaic.processors.control import breakers
-from qmosaic.processors.control.breakers import BASE_SECONDS, HEALTHY_SECONDS, IN_A_ROW, Breakers, Known, Phase, phases
+from qmosaic.processors.control.breakers import (
+    BASE_SECONDS,
+    CLOSING,
+    HEALTHY_SECONDS,
+    IN_A_ROW,
+    Breakers,
+    Known,
+    Phase,
+    Tallies,
+    Trials,
+    phases,
+)
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Policy, decide
 from qmosaic.processors.route import route
@@ -49,7 +62,11 @@ def test_a_share_of_many_opens_it_without_a_row() -> None:
 
 def test_a_trial_closes_it_or_opens_it_for_longer() -> None:
     after = 100.0 + BASE_SECONDS + 1
-    assert phases(folded([(after, status(answered=1, failed=5))], OPEN), after) == {}
+    some = folded([(after, status(answered=CLOSING - 1, failed=5))], OPEN)
+    assert phases(some, after) == {NAME: "half_open"}
+    assert phases(folded([(after, status(answered=CLOSING, failed=5))], some), after) == {}
+    worse = folded([(after, status(answered=CLOSING - 1, failed=6, streak=1))], some)
+    assert phases(worse, after) == {NAME: "open"}
     again = folded([(after, status(failed=6, streak=6))], OPEN)
     assert again.breakers[NAME].until == after + 2 * BASE_SECONDS
     assert phases(again, after + BASE_SECONDS) == {NAME: "open"}
@@ -76,8 +93,73 @@ def test_times_decay_while_it_is_healthy() -> None:
         state = folded([(at, status(failed=6 + k, streak=6 + k))], state)
     assert state.breakers[NAME].times == 4
     at = state.breakers[NAME].until + 1
-    state = folded([(at + k * HEALTHY_SECONDS, status(answered=1 + k, failed=8)) for k in range(3)], state)
+    state = folded([(at + k * HEALTHY_SECONDS, status(answered=CLOSING + k, failed=8)) for k in range(3)], state)
     assert (state.breakers[NAME].times, phases(state, at + 200)) == (2, {})
+
+
+def test_what_is_far_slower_than_estimated_opens_it_too() -> None:
+    slow = BackendStatus(worker="w", target="quantum", backends={}, at=0.0, tallies={NAME: Tally(20, 0, 0, 10)})
+    assert phases(folded([(0.0, slow)]), 0.0) == {NAME: "open"}
+    less = BackendStatus(worker="w", target="quantum", backends={}, at=0.0, tallies={NAME: Tally(20, 0, 0, 9)})
+    assert phases(folded([(0.0, less)]), 0.0) == {}
+
+
+class Traffic:
+    """One worker, one route worker, ten kernels a second for the backend, each told a quarter of a second later."""
+
+    STEP = 0.1
+
+    def __init__(self) -> None:
+        self.state, self.trials, self.tallies = Breakers.start, Trials(), Tallies()
+        self.changes: list[tuple[float, bool]] = []
+        self.jobs = 0
+        self.told = False
+
+    def run(self, start: float, seconds: float, fails: Callable[[], bool]) -> None:
+        for k in range(int(seconds / self.STEP)):
+            at = start + k * self.STEP
+            if k % 3 == 0:
+                status = BackendStatus(worker="w", target="quantum", backends={}, at=at, tallies=self.tallies.told())
+                self.state = Breakers().step(self.state, status, at)
+            is_open = self.state.breakers[NAME].is_open if NAME in self.state.breakers else False
+            if is_open != (self.changes[-1][1] if self.changes else False):
+                self.changes.append((at, is_open))
+            phase = self.trials.left(self.state, phases(self.state, at), at).get(NAME, "closed")
+            if phase == "open":
+                continue
+            self.trials.gave(NAME, self.state, at)
+            self.jobs += 1
+            self.tallies.count(NAME, fails())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_one_that_fails_half_of_its_jobs_for_ten_minutes_does_not_come_and_go(seed: int) -> None:
+    chance, traffic = random.Random(seed), Traffic()
+    traffic.run(0.0, 600.0, lambda: chance.random() < 0.5)
+    assert 1 <= len(traffic.changes) <= 4
+
+
+def test_one_that_fails_all_is_out_after_five_jobs_and_back_soon_after_it_recovers() -> None:
+    traffic = Traffic()
+    traffic.run(0.0, 12.0, lambda: True)
+    assert traffic.changes[0][1]
+    assert traffic.changes[0][0] <= (IN_A_ROW + 3) * Traffic.STEP  # five, and those sent before it was told
+    until = traffic.state.breakers[NAME].until
+    traffic.run(12.0, 60.0, lambda: False)
+    (closed_at,) = [at for at, is_open in traffic.changes if not is_open]
+    assert closed_at <= until + 3.0
+    before = traffic.jobs
+    traffic.run(80.0, 10.0, lambda: False)
+    assert traffic.jobs - before == 100
+
+
+def test_a_trial_of_which_nothing_is_heard_is_repeated_after_a_while() -> None:
+    trials, at = Trials(), OPEN.breakers[NAME].until + 1
+    half: dict[str, Phase] = {NAME: "half_open"}
+    assert trials.left(OPEN, half, at) == half
+    trials.gave(NAME, OPEN, at)
+    assert trials.left(OPEN, half, at + 1) == {NAME: "open"}
+    assert trials.left(OPEN, half, at + breakers.TRIAL_SECONDS) == half
 
 
 tallies = st.builds(lambda a, f, s: Tally(a, f, min(s, f)), st.integers(0, 60), st.integers(0, 60), st.integers(0, 9))
