@@ -13,7 +13,7 @@ INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-.PHONY: help install test test-kafka test-cluster test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
+.PHONY: help install test test-kafka test-cluster soak-budgets test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -38,6 +38,9 @@ test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apach
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster
+
+soak-budgets: $(INSTALLED) kafka ## 10,000 problems against crossing budgets while everything that keeps the books dies
+	QMOSAIC_BUDGET_PROBLEMS=10000 $(PYTEST) -s tests/chaos/test_budgets.py
 
 test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
 	$(PYTEST) -m jaeger

@@ -25,6 +25,7 @@ NAMES = {
     "k": "hostile",
     "l": "failover",
     "m": "start",
+    "n": "control",
 }
 
 

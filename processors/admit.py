@@ -146,6 +146,7 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
         received_at=record.timestamp,
         deadline_at=deadline_at,
         max_cost=_micros(problem.max_cost_usd),
+        cache="fresh" if problem.cache is msgspec.UNSET else problem.cache,
     )
     return Admission(ref, problem, instance)
 

@@ -155,10 +155,16 @@ def _attempt(job: JobEvent, ended: Answer | Failure, seconds: float | None) -> A
     )
 
 
-def proposal_of(job: JobEvent, answer: Answer | Failure, seconds: float | None = None) -> Proposal:
-    """What verify is told of a job, whose last attempt took `seconds`."""
+def proposal_of(
+    job: JobEvent, answer: Answer | Failure, seconds: float | None = None, cached: bool = False
+) -> Proposal:
+    """What verify is told of a job, whose last attempt took `seconds`. `cached`: the answer was had before, and cost
+    nothing now."""
+    if cached and isinstance(answer, Answer):
+        answer = replace(answer, usage=None)
     return Proposal(
-        tried=[*job.tried, _attempt(job, answer, seconds)],
+        tried=[*job.tried, replace(_attempt(job, answer, seconds), cached=cached)],
+        cached=cached,
         considered=job.considered,
         ref=job.ref,
         kernel_digest=job.kernel_digest,

@@ -67,7 +67,9 @@ def outcome_verdict(
     }
     topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
     value = _fitting(outcome, most, labels)
-    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, _evidence(outcome, proposal))
+    is_old = proposal is not None and proposal.cached
+    evidence = None if is_old else _evidence(outcome, proposal)  # what was had before says nothing new
+    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence)
 
 
 def _evidence(outcome: Outcome, proposal: Proposal | None) -> Evidence:

@@ -106,6 +106,7 @@ class Client:
         tenant: str | None = None,
         priority: Literal["high", "normal", "low"] | None = None,
         max_cost_usd: float | None = None,
+        cache: Literal["replay", "fresh", "only"] | None = None,
         labels: dict[str, Any] | None = None,
     ) -> str:
         """Publish a problem; its id. `problem` is a value of a family, or a whole event (a dict goes as it is).
@@ -121,6 +122,7 @@ class Client:
             "tenant": tenant,
             "priority": priority,
             "max_cost_usd": max_cost_usd,
+            "cache": cache,
             "labels": labels,
         }
         event = _event(problem) | {key: value for key, value in given.items() if value is not None}

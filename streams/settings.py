@@ -69,11 +69,13 @@ class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Backends by target, the processes of a worker whose backend holds Python's lock, and how long a run may take."""
+    """Backends by target, the processes of a worker whose backend holds Python's lock, how long a run may take, and the
+    bytes of results that a worker keeps for problems that take them again."""
 
     backends: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     processes: int = 1
     max_seconds: float = 300.0
+    cache_bytes: int = 32 * 1024 * 1024
 
 
 class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

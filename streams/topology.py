@@ -63,6 +63,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("jobs.paid", "kernel digest", hops.JobEvent.schema),
     Topic("jobs.submitted", "client id", control.Submitted.schema),
     Topic("jobs.priced", "kernel digest", hops.JobEvent.schema, partitions=1),
+    Topic("results", "job key", hops.PaidResult.schema),
     Topic("jobs.ended", "reservation", ledger.JobEnded.schema, partitions=1),
     Topic("proposals", "problem id", hops.Proposal.schema, joined=True),
     # For whoever operates it.
@@ -143,7 +144,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             PAID,
             ("jobs.paid",),
-            ("jobs.submitted", "jobs.priced", "jobs.ended", *JOBS, "proposals", "backends.status"),
+            ("jobs.submitted", "jobs.priced", "jobs.ended", "results", *JOBS, "proposals", "backends.status"),
             ExecutePaid,
             batch=1,
             concurrency=256,

@@ -8,7 +8,7 @@ import msgspec
 
 from qmosaic.codecs.events.ledger import Amounts
 from qmosaic.codecs.events.public import Attempt, CircuitInfo, Timing, UsageInfo
-from qmosaic.codecs.events.reasons import CandidateReason, Priority, RouteReason, Target
+from qmosaic.codecs.events.reasons import CacheMode, CandidateReason, Priority, RouteReason, Target
 from qmosaic.codecs.models.arrays import Packed
 from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.codecs.models.kernel import Kind, PackedKernel
@@ -30,6 +30,7 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
     received_at: float  # seconds since the epoch: the problem record's timestamp
     deadline_at: float
     max_cost: int | None = None  # micro-dollars that all its attempts may cost
+    cache: CacheMode = "fresh"
     sent_at: float = 0.0  # when this event was sent, by the sender's clock
     timings: dict[str, Timing] = {}
 
@@ -133,6 +134,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     usage: UsageInfo | None = None
 
 
+FailureReason = Literal[
+    "execution_failed",
+    "deadline",
+    "over_budget",
+    "not_cached",
+    "no_backend",
+    "stage_failed",
+    "worker_crashed",
+]
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Why there is no answer. `stage` failed; `reason` is the outcome's; `message` is for people.
 
@@ -141,12 +153,23 @@ class Failure(msgspec.Struct, frozen=True):
     """
 
     stage: str
-    reason: Literal["execution_failed", "deadline", "over_budget", "no_backend", "stage_failed", "worker_crashed"]
+    reason: Literal[
+        "execution_failed", "deadline", "over_budget", "not_cached", "no_backend", "stage_failed", "worker_crashed"
+    ]
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None
     usage: UsageInfo | None = None
     refused: bool = False
+
+
+class PaidResult(msgspec.Struct, frozen=True, kw_only=True):
+    """execute.paid → itself: an answer that was paid for, under the key of its job. `size`: its bytes."""
+
+    schema: ClassVar[str] = "qmosaic.paidresult/1"
+    key: str
+    answer: Answer
+    size: int
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +184,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None
     considered: dict[str, CandidateReason] = {}
     tried: list[Attempt] = []
+    cached: bool = False  # the answer is one that was had before
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from qmosaic.codecs.events.reasons import OutcomeReason, Priority, RouteReason, Sense, Status, Target
+from qmosaic.codecs.events.reasons import CacheMode, OutcomeReason, Priority, RouteReason, Sense, Status, Target
 
 PROBLEM_SCHEMA: Final = "qmosaic.problem/1"
 OUTCOME_SCHEMA: Final = "qmosaic.outcome/1"
@@ -18,7 +18,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` is the way the
     objective is meant where it is not the family's own. `max_cost_usd`: US dollars that it may cost at most, all
-    attempts together. `labels` come back unchanged on the outcome.
+    attempts together. `cache`: whether a result that was had before will do. `labels` come back unchanged on the
+    outcome.
     """
 
     family: str
@@ -33,6 +34,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = "normal"
     sense: Sense | None = None
     max_cost_usd: float | msgspec.UnsetType | None = msgspec.UNSET
+    cache: CacheMode | msgspec.UnsetType = msgspec.UNSET
     labels: dict[str, Any] = {}
 
 
@@ -66,7 +68,7 @@ class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One candidate that had the kernel: the seconds it was worked on, US dollars where they are known, and how it
-    ended: `answered`, or the reason of the failure with its message."""
+    ended: `answered`, or the reason of the failure with its message. `cached`: the answer was had before."""
 
     target: Target
     backend: str
@@ -74,6 +76,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float | None = None
     cost_usd: float | None = None
     message: str = ""
+    cached: bool = False
 
 
 class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):

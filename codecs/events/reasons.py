@@ -7,6 +7,7 @@ from typing import Literal
 Sense = Literal["min", "max"]
 Target = Literal["classical", "gpu", "quantum"]
 Priority = Literal["high", "normal", "low"]
+CacheMode = Literal["replay", "fresh", "only"]
 Status = Literal["accepted", "fallback"]
 
 # Why an answer was accepted, or why the classical fallback went out instead.
@@ -25,6 +26,7 @@ OutcomeReason = Literal[
     "no_incumbent",  # fallback: not even a usable incumbent by the deadline; the family's quick answer, if it has one
     "execution_failed",  # fallback: the backend failed the job
     "over_budget",  # fallback: the job costs more than may be spent on one, or nobody knows what; it was not sent
+    "not_cached",  # fallback: the problem takes only a result that was had before, and there is none
     "no_backend",  # fallback: no live worker takes the job
     "stage_failed",  # fallback: a hop before execution, or the judgement of the answer, failed on this problem
     "worker_crashed",  # fallback: a worker died at this problem three times

@@ -33,6 +33,10 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everythi
 CostOption = Annotated[
     float | None, typer.Option("--max-cost", help="US dollars that one problem may cost, all attempts together.", min=0)
 ]
+CacheOption = Annotated[
+    Literal["replay", "fresh", "only"],
+    typer.Option("--cache", help="Whether a result that was had before will do: if there is one, never, nothing else."),
+]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Who asks.")]
 PriorityOption = Annotated[Literal["high", "normal", "low"], typer.Option("--priority", help="Within a hop.")]
 SenseOption = Annotated[

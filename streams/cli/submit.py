@@ -34,6 +34,7 @@ from qmosaic.streams.cli.common import (
 )
 from qmosaic.streams.cli.files import file_name, read_bounded, write_within
 from qmosaic.streams.cli.options import (
+    CacheOption,
     CostOption,
     DeadlineOption,
     FamilyOption,
@@ -218,16 +219,22 @@ def submit(
     seed: SeedOption = None,
     tenant: TenantOption = None,
     max_cost: CostOption = None,
+    cache: CacheOption = "fresh",
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the outcomes as they come.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the ids and return, as without --wait: `qmosaic explain ID` asks.")
+    ] = False,
     write: WriteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the problems of files to a running pipeline."""
+    if wait and detach:
+        fail(SettingsError("--wait and --detach are opposites", remedy="Give one of them."), USAGE)
     problems = read_files(
-        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost)
+        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache)
     )
     settings = connected(broker)
 
@@ -285,6 +292,7 @@ def solve(
     seed: SeedOption = None,
     tenant: TenantOption = None,
     max_cost: CostOption = None,
+    cache: CacheOption = "fresh",
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
@@ -294,7 +302,7 @@ def solve(
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
     settings = load_settings(broker)
     problems = read_files(
-        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost)
+        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache)
     )
 
     async def work(here: Settings) -> int:
@@ -367,6 +375,7 @@ def options_of(
     tenant: str | None,
     priority: str,
     max_cost: float | None,
+    cache: str = "fresh",
 ) -> dict[str, Any]:
     return {
         "deadline": deadline,
@@ -376,6 +385,7 @@ def options_of(
         "tenant": tenant,
         "priority": None if priority == "normal" else priority,
         "max_cost_usd": max_cost,
+        "cache": None if cache == "fresh" else cache,
     }
 
 

@@ -13,9 +13,10 @@ import msgspec
 
 from qmosaic.codecs.events import reasons, wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
+from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.control.breakers import Tallies
+from qmosaic.processors.control.cache import Results, key_of
 from qmosaic.processors.execute import advance, proposal_of
 from qmosaic.streams.hops import jobs as pool
 from qmosaic.streams.hops import processes
@@ -25,6 +26,7 @@ from qmosaic.streams.settings import Settings, needs_programs
 
 SLOW, SLOW_SECONDS = 10.0, 2.0
 """An attempt that takes so many times what was estimated, and so many seconds at least, counts as slow."""
+NOT_CACHED = Failure("execute", "not_cached", "no result of an equal job is known here", refused=True)
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 
 # The lanes of execute, in seconds of work: up to a tenth of a second, up to some seconds, and beyond.
@@ -45,6 +47,7 @@ class Execute:
         self._backends = settings.execute.backends.get(self._target, ())
         self._sizes: dict[str, dict[Kind, int]] = {}
         self._tallies = Tallies()
+        self._results = Results(settings.execute.cache_bytes)
         self._apart = tuple(name for name in self._backends if self._target == "quantum" or name.startswith("cirq."))
         self._lanes = [self._threads(lane) for lane in range(len(LANES) + 1)]
         self._helpers = [self._processes(lane) for lane in range(len(LANES) + 1)]
@@ -84,22 +87,57 @@ class Execute:
     async def handle(self, batch: Sequence[Received], lane: int) -> list[Send]:
         values = [m.value or b"" for m in batch]
         jobs = [wire.decode(value, JobEvent) for value in values]
+        ended, again = self._had_before(jobs)
+        rest = [k for k in range(len(jobs)) if k not in ended and k not in again]
+        answered: dict[str, Answer] = {}
+        failed: dict[str, Failure] = {}
         answers: dict[int, bytes] = {}
         began = perf_counter()
         for apart in (False, True):
-            members = [k for k, job in enumerate(jobs) if (job.route.backend in self._apart) is apart]
+            members = [k for k in rest if (jobs[k].route.backend in self._apart) is apart]
             if members:
                 part = [jobs[k] for k in members], [values[k] for k in members]
                 answers |= zip(members, await self._run(*part, lane, apart), strict=True)
-        found = [wire.decode(answers[k], Proposal) for k in range(len(jobs))]
-        seconds = (perf_counter() - began) / len(jobs)
-        for job, said in zip(jobs, found, strict=True):
+        seconds = (perf_counter() - began) / max(1, len(rest))
+        for k in rest:
+            job, said = jobs[k], wire.decode(answers[k], Proposal)
             self._count(job, said.failure, seconds)
-        ended = [
-            advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
-            for job, said in zip(jobs, found, strict=True)
-        ]
-        return [next_send(event, cause, self._settings.paid.backends) for cause, event in enumerate(ended)]
+            key = key_of(job)
+            if said.answer is not None:
+                answered[key] = said.answer
+                self._results.put(key, said.answer, len(answers[k]))
+            if said.failure is not None:
+                failed[key] = said.failure
+            ended[k] = advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
+        for k in again:
+            key = key_of(jobs[k])
+            answer = answered.get(key) or failed[key]
+            ended[k] = (
+                proposal_of(jobs[k], answer, 0.0, cached=True)
+                if isinstance(answer, Answer)
+                else advance(jobs[k], answer)
+            )
+        return [next_send(event, cause, self._settings.paid.backends) for cause, event in sorted(ended.items())]
+
+    def _had_before(self, jobs: Sequence[JobEvent]) -> tuple[dict[int, JobEvent | Proposal], list[int]]:
+        """By number, what follows from jobs that take results that were had before; and which others of them will have
+        the result of an equal one that runs now."""
+        ended: dict[int, JobEvent | Proposal] = {}
+        running, again = set[str](), []
+        for k, job in enumerate(jobs):
+            if job.ref.cache == "fresh":
+                continue
+            key = key_of(job)
+            found = self._results.get(key)
+            if found is not None:
+                ended[k] = proposal_of(job, found, 0.0, cached=True)
+            elif job.ref.cache == "only":
+                ended[k] = advance(job, NOT_CACHED)
+            elif key in running:
+                again.append(k)
+            else:
+                running.add(key)
+        return ended, again
 
     def _count(self, job: JobEvent, failure: Failure | None, seconds: float) -> None:
         """One attempt more. What was refused was none. Solvers take the time they are given: they are never slow."""

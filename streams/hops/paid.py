@@ -22,6 +22,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -32,11 +33,12 @@ from qmosaic.backends.registry import create, innermost, wrapped
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
+from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, PaidResult, Proposal
 from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry, micros_of
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.processors.control.books import Books
 from qmosaic.processors.control.breakers import Tallies
+from qmosaic.processors.control.cache import PaidResults, key_of
 from qmosaic.processors.execute import advance, answer_of, job_of, proposal_of
 from qmosaic.streams.hops.hop import Look, looked, next_send
 from qmosaic.streams.kafka.journal import KafkaJournal
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from qmosaic.backends.clouds.remote import Journaled, RemoteBackend
 
 log = logging.getLogger("qmosaic.paid")
+NOT_CACHED = Failure("execute", "not_cached", "no result of an equal job is known here", refused=True)
 T = TypeVar("T")
 
 ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"] | None] = {
@@ -65,6 +68,8 @@ class ExecutePaid:
         """`clock`: seconds since the epoch."""
         self._settings, self._clock = settings, clock
         self._journal = KafkaJournal(settings, stage)
+        self._results = Tail(settings, "results", PaidResult, PaidResults(settings.execute.cache_bytes), wait_ms=100)
+        self._flights: dict[str, asyncio.Future[Answer | None]] = {}
         self._ledger = Tail(settings, "ledger", LedgerEntry, Books(), wait_ms=100, isolation="read_committed")
         self._backends: dict[str, RemoteBackend] = {}
         self._tallies = Tallies()
@@ -85,7 +90,7 @@ class ExecutePaid:
             backend.limits = self._settings.paid.limits
             self._backends[name] = backend
             wrapped(name, backend)  # it may not be fit for it
-        await asyncio.gather(self._journal.start(), self._ledger.start())
+        await asyncio.gather(self._journal.start(), self._ledger.start(), self._results.start())
 
     def look(self, record: Received) -> Look:
         return looked(record)
@@ -94,7 +99,12 @@ class ExecutePaid:
         sends: list[Send] = []
         for cause, record in enumerate(batch):
             event = wire.decode(record.value or b"", JobEvent)
-            found, ended = await (self._granted(event) if event.reservation else self._quoted(event))
+            work = self._alone(event) if event.reservation else self._quoted(event)
+            found, ended = await work
+            if isinstance(found, Proposal) and found.answer is not None and not found.cached:
+                size = len(wire.encode(found.answer))
+                result = PaidResult(key=key_of(event), answer=found.answer, size=size)
+                sends.append(Send("results", result, cause, key=result.key))
             if ended is not None:
                 sends.append(Send("jobs.ended", ended, cause, key=ended.reservation))
             if found is not None:
@@ -106,6 +116,12 @@ class ExecutePaid:
         from qmosaic.backends.clouds.price import check_cost
 
         paid, name = self._settings.paid, event.route.backend
+        if event.ref.cache != "fresh":
+            had = (await self._results.caught_up()).get(key_of(event))
+            if had is not None:
+                return proposal_of(event, had, 0.0, cached=True), None
+            if event.ref.cache == "only":
+                return advance(event, NOT_CACHED), None
         try:
             backend = wrapped(name, self._vendor(name))
             estimate = await self._compiling(_estimated, backend, job_of(event))
@@ -113,6 +129,32 @@ class ExecutePaid:
         except BackendError as error:
             return advance(event, _failed(error)), None
         return replace(event, quote=_amounts(estimate.cost, estimate.seconds, estimate.shots)), None
+
+    async def _alone(self, event: JobEvent) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
+        """A granted job. One that takes a result that was had before waits for an equal one that is under way here, and
+        gives back what was reserved for it."""
+        key = key_of(event)
+        other = self._flights.get(key)
+        if other is not None and event.ref.cache == "replay" and await self._journal.last(event.reservation) is None:
+            left = event.ref.deadline_at - self._clock()
+            had = None
+            with suppress(TimeoutError):
+                had = await asyncio.wait_for(asyncio.shield(other), max(0.0, left))
+            if had is not None:
+                given_back = JobEnded(
+                    reservation=event.reservation, problem_id=event.ref.problem_id, ended="released", at=self._clock()
+                )
+                return proposal_of(event, had, 0.0, cached=True), given_back
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        answer = None
+        try:
+            found, ended = await self._granted(event)
+            answer = found.answer if isinstance(found, Proposal) else None
+            return found, ended
+        finally:
+            flight.set_result(answer)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
 
     async def _granted(self, event: JobEvent) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
         """What follows from a job with a reservation, and how it ended, where that is for the books."""
@@ -128,7 +170,9 @@ class ExecutePaid:
         own = Journaled(vendor, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
         try:
             found = await self._paid(event, job, own)
-        except BackendError as error:
+            if found is not None:
+                self._tallies.count(name, isinstance(found, Failure))
+        except BackendError as error:  # what cannot be compiled for it says nothing of it
             found = _failed(error)
         except Exception as error:  # of a vendor's library: anything may come
             log.exception("%s broke on %s", name, event.ref.problem_id)
@@ -136,8 +180,6 @@ class ExecutePaid:
         if found is None:
             return None, None
         ended = await self._ended(event, found, own)
-        if not isinstance(found, Failure) or ended.ended != "released":  # what never got there says nothing of it
-            self._tallies.count(name, isinstance(found, Failure))
         return advance(event, found) if isinstance(found, Failure) else proposal_of(event, found), ended
 
     def _vendor(self, name: str) -> RemoteBackend:
@@ -210,7 +252,7 @@ class ExecutePaid:
 
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(self._journal.stop(), self._ledger.stop())
+        await asyncio.gather(self._journal.stop(), self._ledger.stop(), self._results.stop())
 
 
 def _estimated(backend: Backend, job: Job) -> Estimate:

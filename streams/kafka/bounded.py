@@ -18,11 +18,21 @@ log = logging.getLogger("qmosaic")
 async def bounded(work: Awaitable[T], seconds: float, what: str) -> T:
     """The result of `work`. Raises TimeoutError after `seconds`, whatever `work` makes of being cancelled."""
     task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    except asyncio.CancelledError:
+        _leave(task)
+        raise
     if not done:
-        task.cancel()
+        _leave(task)
         raise TimeoutError(f"{what}: no end after {seconds:g} s")
     return task.result()
+
+
+def _leave(task: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more, nor for what it fails with."""
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    task.cancel()
 
 
 async def closing(work: Coroutine[Any, Any, Any], seconds: float, what: str) -> None:

@@ -56,12 +56,21 @@ async def reader(
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of these partitions. Raises KafkaError, OSError or TimeoutError where no broker answers."""
     consumer = consumer_of(settings, isolation=isolation)
+    starting = asyncio.ensure_future(consumer.start())
     try:
-        await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
+        await bounded(asyncio.shield(starting), CONNECT_SECONDS, "connecting")
         consumer.assign(list(places))
         yield consumer
     finally:
-        await closing(consumer.stop(), 5, "stopping a client")
+        await closing(_stopped(consumer, starting), 5, "stopping a client")
+
+
+async def _stopped(consumer: AIOKafkaConsumer, starting: asyncio.Future[None]) -> None:
+    """When its start is over, one way or another: what is stopped in the middle of it leaves a connection open."""
+    await asyncio.wait({starting})
+    if not starting.cancelled():
+        starting.exception()
+    await consumer.stop()
 
 
 async def to_end(

@@ -13,20 +13,27 @@ from typing import Any
 
 import networkx as nx
 import pytest
+from aiokafka import TopicPartition
 from typer.testing import CliRunner
 
 from qmosaic.codecs.errors import BrokerError, RefusedError
-from qmosaic.codecs.events.control import RollBack, SetBackend, SetBudget, SetPolicy
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import AuditEntry, RollBack, SetBackend, SetBudget, SetPolicy
 from qmosaic.codecs.events.ledger import MICROS, Budget
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.control.books import Books, unbalanced
+from qmosaic.processors.control.breakers import IN_A_ROW
 from qmosaic.processors.control.policy import Rule
+from qmosaic.streams.cli.explain import explained
 from qmosaic.streams.cli.main import app
 from qmosaic.streams.cli.orders import give, read_ledger, read_ordered
 from qmosaic.streams.client import Client
+from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.hops.test_paid import LIMITS
+from tests.vendors.aqt import AqtServer
 from tests.vendors.ionq import IonqServer
 
 pytestmark = pytest.mark.broker
@@ -39,9 +46,16 @@ STAGES = ["encode", "reduce", "route", "control", "execute.classical", "execute.
 
 
 @pytest.fixture(scope="module")
-def vendor() -> Iterator[IonqServer]:
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "ionq"
+
+
+@pytest.fixture(scope="module")
+def vendor(key_file: Path) -> Iterator[IonqServer]:
     with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
+        environment = server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE, "QMOSAIC_IONQ_API_KEY_FILE": str(key_file)}
+        key_file.write_text(environment.pop("QMOSAIC_IONQ_API_KEY"))
+        for variable, value in environment.items():
             patch.setenv(variable, value)
         yield server
 
@@ -78,7 +92,7 @@ def ran(outcome: Outcome) -> list[tuple[str, str]]:
     return [(one.backend, one.ended) for one in outcome.tried or []]
 
 
-async def settled(settings: Settings) -> Any:
+async def settled_ledger(settings: Settings) -> Any:
     """The ledger, when nothing is reserved in it any more."""
     for _ in range(200):
         books, entries = await read_ledger(settings)
@@ -99,7 +113,7 @@ async def test_a_cap_pays_for_so_many_jobs_and_the_others_go_on_at_once(running:
     (said,) = {one.message for outcome in outcomes for one in outcome.tried or [] if one.ended == "over_budget"}
     assert said == f"tenant:acme total has $0.000001 of $10.120001 left, and a job on {NAME} takes $2.024"
     assert len(vendor.jobs) - before == 5
-    books, entries = await settled(settings)
+    books, entries = await settled_ledger(settings)
     (account,) = (one for which, one in books.accounts.items() if which.budget == "tenant:acme total")
     assert account == (5 * COST + 1, 1, 0, 5 * COST)
     assert Counter(entry.event for entry in entries if entry.tenant == "acme/chem/ada") == {
@@ -128,7 +142,7 @@ async def test_control_is_killed_again_and_again_and_nothing_leaks(running: Pipe
 
     outcomes, _ = await asyncio.gather(solved(settings, 60, tenant="busy"), torment())
     assert {outcome.status for outcome in outcomes} == {"accepted"}
-    books, entries = await settled(settings)
+    books, entries = await settled_ledger(settings)
     (account,) = (one for which, one in books.accounts.items() if which.budget == "tenant:busy total")
     assert account.spent <= account.cap
     assert account.spent == COST * (len(vendor.jobs) - before)
@@ -189,6 +203,75 @@ async def test_a_backend_is_drained_maintained_and_enabled(running: Pipeline) ->
         assert outcome.backend == backend, order
 
 
+async def test_a_result_that_was_had_before_is_replayed_where_that_is_wanted(running: Pipeline) -> None:
+    settings = running.settings
+    async with Client(settings=settings) as client:
+
+        async def ask(cache: Any, seed: int) -> Outcome:
+            return await client.solve(
+                problem(21) | {"seed": seed}, target="classical", shots=77, cache=cache, deadline=60
+            )
+
+        missing = await ask("only", 1)
+        assert (missing.status, missing.reason) == ("fallback", "not_cached")
+        first, again, only = await ask("replay", 2), await ask("replay", 3), await ask("only", 4)
+        assert [[one.cached for one in outcome.tried or []] for outcome in (first, again, only)] == [
+            [False],
+            [True],
+            [True],
+        ]
+        assert {outcome.status for outcome in (first, again, only)} == {"accepted"}
+        assert [one.cached for one in (await ask("fresh", 5)).tried or []] == [False]
+        entries = await settled_audits(settings, {one.problem_id for one in (first, again)})
+    assert entries[first.problem_id].evidence is not None
+    assert entries[again.problem_id].evidence is None
+
+
+async def test_what_was_paid_for_is_replayed_for_nothing_also_after_a_crash(
+    running: Pipeline, vendor: IonqServer
+) -> None:
+    settings, before = running.settings, len(vendor.jobs)
+    text = f'attempts = 1\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\n'
+    await give(settings, SetPolicy(text), "to be replayed")
+    async with Client(settings=settings) as client:
+
+        async def ask(cache: Any, seed: int) -> Outcome:
+            return await client.solve(problem(22) | {"seed": 9}, shots=78, cache=cache, deadline=60, tenant=f"r{seed}")
+
+        vendor.held = {"polling"}
+        waiting = [asyncio.create_task(ask("replay", k)) for k in range(3)]
+        while len(vendor.jobs) == before:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        vendor.held = set()
+        outcomes = await asyncio.gather(*waiting)
+        assert {outcome.status for outcome in outcomes} == {"accepted"}
+        assert len(vendor.jobs) == before + 1  # equal ones that ask at once run once
+        assert sorted(one.cached for outcome in outcomes for one in outcome.tried or []) == [False, True, True]
+        running.signal("execute.paid-0", signal.SIGKILL)
+        later = await ask("only", 4)
+        assert ([one.cached for one in later.tried or []], later.usage) == ([True], None)
+    assert len(vendor.jobs) == before + 1
+    _, entries = await settled_ledger(settings)
+    ends = Counter(entry.event for entry in entries if entry.tenant in ("r0", "r1", "r2", "r4"))
+    assert ends["settled"] == 1
+    assert ends["reserved"] == ends["settled"] + ends["released"]
+
+
+async def settled_audits(settings: Settings, names: set[str]) -> dict[str, AuditEntry]:
+    """The audit's entries of problems that were settled."""
+    places = [TopicPartition(topic_name(settings, "audit"), k) for k in range(2)]
+    found: dict[str, AuditEntry] = {}
+    async with reader(settings, places) as consumer:
+        ends = await consumer.end_offsets(places)
+        await consumer.seek_to_beginning(*places)
+        async for record in to_end(consumer, ends):
+            entry = wire.decode(record.value or b"", AuditEntry)
+            if entry.event == "settled" and entry.problem_id in names:
+                found[entry.problem_id] = entry
+    return found
+
+
 WRONG: list[tuple[Any, str, str]] = [
     (SetPolicy("attempt = 2\n"), "reason", r"attempt.*policy:1"),
     (SetPolicy('[[rules]]\nname = "a"\ntarget = "quantum"\nbackend = "ionk"\n'), "reason", r"no backend.*policy:4"),
@@ -202,12 +285,20 @@ WRONG: list[tuple[Any, str, str]] = [
     (SetBackend(NAME, "maintenance", 5.0, 6.0), "reason", r"over before it begins"),
     (SetBudget(Budget(scope="tenants:a", window="day", shots=1)), "reason", r"no budget is for 'tenants:a'"),
     (SetBudget(Budget(scope="backend:ionk/x", window="day", shots=1)), "reason", r"no backend is called 'ionk/x'"),
-    (SetBudget(Budget(scope="tenant:acme", window="total", micros=4)), "reason", r"less than the \$10\.12"),
+    (SetBudget(Budget(scope="tenant:full", window="total", micros=4)), "reason", r"less than the \$2\.024"),
     (SetBudget(Budget(scope="tenant:nobody", window="day")), "reason", r"there is no budget 'tenant:nobody day'"),
     (SetBackend(NAME, "draining"), "  ", r"needs its why"),
 ]
 
 
+@pytest.fixture(scope="module")
+def full(running: Pipeline) -> None:
+    """A budget of which something is spent."""
+    asyncio.run(set_budget(running.settings, "tenant:full", micros=3 * COST))
+    asyncio.run(solved(running.settings, 1, tenant="full"))
+
+
+@pytest.mark.usefixtures("full")
 @pytest.mark.parametrize(("order", "why", "said"), WRONG)
 async def test_what_is_wrong_is_refused_and_everything_stays(
     running: Pipeline, order: Any, why: str, said: str
@@ -311,6 +402,39 @@ async def sent(settings: Settings, count: int) -> list[str]:
         return [await client.submit(problem(k), target="classical", tenant="queue", deadline=60) for k in range(count)]
 
 
+def test_a_detached_job_outlives_its_worker_and_the_key_it_was_sent_with(
+    at_home: Settings, running: Pipeline, vendor: IonqServer, tmp_path: Path, key_file: Path
+) -> None:
+    text = f'attempts = 1\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\n'
+    asyncio.run(give(at_home, SetPolicy(text), "to be detached"))
+    file, before = tmp_path / "problem.json", len(vendor.jobs)
+    file.write_text(json.dumps(problem(11)))
+    vendor.endless = True
+    try:
+        found = call("submit", str(file), "--detach", "--deadline", "120", "--json")
+        name = json.loads(found.stdout)["problem_id"]
+        for _ in range(300):
+            if len(vendor.jobs) > before and vendor.jobs[-1].asked > 1:
+                break
+            time.sleep(0.1)
+        # waiting: what is under way is acknowledged when it has ended
+        assert json.loads(call("explain", name, "--json").stdout)["state"] in ("waiting", "under way")
+        vendor.key = "another-key"
+        key_file.write_text(vendor.key)
+        running.signal("execute.paid-0", signal.SIGKILL)
+    finally:
+        vendor.endless = False
+    for _ in range(300):
+        said = json.loads(call("explain", name, "--json").stdout)
+        if said["state"] == "ended":
+            break
+        time.sleep(0.2)
+    assert (said["status"], said["backend"]) == ("accepted", NAME)
+    assert [one["event"] for one in said["ledger"]] == ["reserved", "settled"]
+    assert len(vendor.jobs) == before + 1
+    assert call("submit", str(file), "--detach", "--wait").exit_code == 2
+
+
 def test_the_command_line(at_home: Settings, tmp_path: Path) -> None:
     found = call("budget", "set", "tenant:cli", "--per", "day", "--usd", "0.07", "--shots", "500", "--why", "a test")
     assert (found.exit_code, found.stdout) == (0, "budget tenant:cli day is set\n")
@@ -338,6 +462,63 @@ def test_the_command_line(at_home: Settings, tmp_path: Path) -> None:
     assert call("backends", "drain", "exact", "--why", "x").exit_code == 0
     assert call("backends", "maintain", "exact", "--for", "soon", "--why", "x").exit_code == 2
     assert call("backends", "enable", "exact", "--why", "x").exit_code == 0
+
+
+async def test_a_second_vendor_while_the_first_ones_breaker_is_open(broker: str, tmp_path: Path) -> None:
+    first, second = IonqServer.backend, AqtServer.backend
+    with IonqServer() as ionq, AqtServer() as aqt, pytest.MonkeyPatch.context() as patch:
+        for variable, value in (ionq.environment() | aqt.environment()).items():
+            patch.setenv(variable, value)
+        patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
+        settings = settings_for(
+            broker,
+            tmp_path,
+            paid=PaidSettings((first, second), LIMITS),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+            route=RouteSettings(
+                rules=(Rule("devices", "quantum", backend=first, then=(second, "classical")),),
+                preference={"classical": ("exact",)},
+                attempts=3,
+            ),
+        )
+        ionq.fails = True
+        with pipeline(settings, STAGES):
+            seen: list[Outcome] = []
+            while len(seen) < 40 and not (seen and len(ran(seen[-1])) == 1):
+                seen += await solved(settings, 1)
+            *detours, spared = seen
+            assert len(detours) >= IN_A_ROW
+            assert {tuple(ran(one)) for one in detours} == {((first, "execution_failed"), (second, "answered"))}
+            assert ran(spared) == [(second, "answered")]
+            said = await explained(settings, spared.problem_id, time.time() - 600)
+            assert said["considered"] == {first: "breaker_open", second: "taken", "exact": "behind"}
+            ionq.fails = False
+            for _ in range(200):
+                (outcome,) = await solved(settings, 1)
+                if ran(outcome) == [(first, "answered")]:
+                    break
+                await asyncio.sleep(0.2)
+            assert ran(outcome) == [(first, "answered")]
+            audits = await audited(settings, "breaker")
+            assert audits[0].status == first
+            assert audits[0].reason == "opened"
+
+
+async def audited(settings: Settings, event: str) -> list[AuditEntry]:
+    """What the audit has of a kind, after a moment."""
+    for _ in range(50):
+        place = TopicPartition(topic_name(settings, "audit"), 0)
+        found = []
+        async with reader(settings, [place]) as consumer:
+            ends = await consumer.end_offsets([place])
+            await consumer.seek_to_beginning(place)
+            async for record in to_end(consumer, ends):
+                entry = wire.decode(record.value or b"", AuditEntry)
+                found += [entry] if entry.event == event else []
+        if found:
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"no {event} in the audit")
 
 
 def test_reconcile_finds_what_nobody_heard_of(at_home: Settings) -> None:

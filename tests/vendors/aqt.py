@@ -30,7 +30,7 @@ class AqtServer(VendorServer):
         ]
 
     def authorized(self, request: web.Request) -> bool:
-        return request.headers.get("Authorization") == f"Bearer {KEY}"
+        return request.headers.get("Authorization") == f"Bearer {self.key}"
 
     def is_poll(self, request: web.Request) -> bool:
         return request.path.startswith("/api/v1/result/")

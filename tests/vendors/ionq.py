@@ -56,7 +56,7 @@ class IonqServer(VendorServer):
         ]
 
     def authorized(self, request: web.Request) -> bool:
-        return request.headers.get("Authorization") == f"apiKey {KEY}"
+        return request.headers.get("Authorization") == f"apiKey {self.key}"
 
     def is_poll(self, request: web.Request) -> bool:
         return request.method == "GET" and request.path.startswith("/v0.4/jobs/") and request.path.count("/") == 3

@@ -45,15 +45,16 @@ class Posted:
 class VendorServer:
     """`with Service() as vendor:` runs it; `vendor.url` is its address. Attributes may be set while it runs.
 
-    `endless`: jobs run and never end; `odd`: a status that nobody knows; `fails`: jobs fail; `drops`: jobs are not
-    taken; `polls`: questions until a job is done, and `slow` more for each qubit; `circuits`: of how many circuits of
-    a job there are results.
+    `key`: the one that it takes; `endless`: jobs run and never end; `odd`: a status that nobody knows; `fails`: jobs
+    fail; `drops`: jobs are not taken; `polls`: questions until a job is done, and `slow` more for each qubit;
+    `circuits`: of how many circuits of a job there are results.
     """
 
     def __init__(self) -> None:
         self.jobs: list[Posted] = []
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
+        self.key = KEY
         self.revoked = self.endless = self.odd = self.fails = self.drops = False
         self.polls = 2
         self.slow = 0

@@ -20,7 +20,14 @@ def test_only_what_lies_between_two_hops_is_forgotten() -> None:
     written_at_the_end = set(STAGES["verify"].writes)
     of_control = set(STAGES["control"].reads) | {"ledger", "control.state"}
     stays = {topic.name for topic in TOPICS} - set(READERS) - of_control
-    assert stays == written_at_the_end | {"problems", "jobs.paid", "jobs.submitted", "backends.status", "dead-letters"}
+    assert stays == written_at_the_end | {
+        "problems",
+        "jobs.paid",
+        "jobs.submitted",
+        "results",
+        "backends.status",
+        "dead-letters",
+    }
     assert not of_control & set(READERS)
 
 

@@ -1,0 +1,341 @@
+"""(n) The control plane: what a decision and a grant cost, whose turn it is, what a paid job outlives.
+
+1. Routing with all facts: a reduced event in, a job event out, one at a time and in batches, in this process. Ten
+   backends, a policy of twenty rules with tenants and families, open breakers, drained backends.
+2. Grants: control in this process, on the embedded broker, with 2,000 priced jobs of 50 tenants against 62 budgets that
+   wait for it: CPU time of this process, Kafka clients included, by grant. And its memory, as a process of its own.
+3. Turns, over six partitions, one worker a stage, problems of the classical target: a high one behind 1,000 low ones,
+   how many of them it overtakes; a hundred tenants of whom one sends nine tenths, against the same without that one.
+4. A paid job whose worker is killed: seconds from the start of the next one to the proposal.
+
+    python -m benchmarks.control [--quick]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter, process_time, time
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+import psutil
+from aiokafka import AIOKafkaProducer
+
+from benchmarks.common import Figure, cubic, parser, percentiles, print_figures, tell
+from qmosaic.backends import registry
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.hops import JobEvent, Reduced
+from qmosaic.codecs.events.ledger import MICROS, Amounts, Budget, LedgerEntry
+from qmosaic.codecs.events.public import Outcome
+from qmosaic.processors.admit import Admission, Defaults, Record, admit
+from qmosaic.processors.control.facts import Facts
+from qmosaic.processors.control.policy import Policy, Rule, Special
+from qmosaic.processors.encode import encode
+from qmosaic.processors.families.base import Limits
+from qmosaic.processors.reduce import reduce_events
+from qmosaic.processors.route import route
+from qmosaic.streams.client import Client
+from qmosaic.streams.hops.control import Control
+from qmosaic.streams.kafka import pacing
+from qmosaic.streams.kafka.connect import producing
+from qmosaic.streams.kafka.names import group_id, topic_name
+from qmosaic.streams.life.broker import EmbeddedBroker
+from qmosaic.streams.life.supervisor import Supervisor
+from qmosaic.streams.life.topics import create_topics
+from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings, Topics
+from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.tracing import Tracing
+from tests.streams.hops.test_paid import LIMITS, event_of, proposal, reading, send
+from tests.vendors.ionq import IonqServer
+
+BATCH = 64
+TENANTS = 50
+BACKEND = "ionq/simulator"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    given = parser("the control plane").parse_args(arguments)
+    rows = routing(500 if given.quick else 20_000)
+    rows += asyncio.run(grants(200 if given.quick else 2000))
+    rows += asyncio.run(memory())
+    rows += asyncio.run(overtaking(*((100, 5) if given.quick else (1000, 40))))
+    rows += asyncio.run(sharing(*((9, 2) if given.quick else (99, 4))))
+    rows += asyncio.run(collected())
+    print_figures("(n) the control plane, embedded broker", rows)
+
+
+# -- 1. decisions ------------------------------------------------------------------------------------------------------
+
+
+def reduced() -> Reduced:
+    """A kernel of a max-cut of 16 nodes."""
+    value = wire.dumps({"family": "maxcut", "problem": cubic(1).payload(), "tenant": "org3/team3", "deadline": 60})
+    record = Record("problems", 0, 0, time(), value)
+    assert isinstance(admit(record, Limits(), Defaults()), Admission)
+    (encoded,) = encode([record], Limits(), Defaults())
+    assert encoded is not None
+    ((_, found),) = reduce_events(
+        [encoded], now=time(), max_kernel_qubits=16, layers=2, share=0.5, max_seconds=1.0, clock=perf_counter
+    )
+    assert found is not None
+    return found
+
+
+def world() -> tuple[Facts, Policy]:
+    """All facts there are, and a policy that uses them."""
+    names = {"classical": ("exact", "tabu", "annealing", "lanczos"), "gpu": ("jax.statevector", "other.gpu")}
+    names |= {"quantum": ("cirq.statevector", "ionq/qpu.forte-1", "aqt/default/ibex", BACKEND)}
+    sizes: Any = {"spins": 30, "narrow": 100, "circuit": 30, "clifford": 100, "variational": 20}
+    alive: Any = {target: dict.fromkeys(those, sizes) for target, those in names.items()}
+    facts = Facts(time(), alive, {"ionq/qpu.forte-1": "open", "tabu": "half_open"}, {"aqt/default/ibex": "draining"})
+    rules = [Rule(f"rule {k}", "classical", min_qubits=100 + k, families=("labs", "route")) for k in range(18)]
+    devices = Rule("devices", "quantum", backend="ionq/qpu.forte-1", then=("aqt/default/ibex", "gpu", "classical"))
+    tenants = {f"org{k}/team{k}": Special((devices,), 3) for k in range(TENANTS)}
+    paid = ("ionq/qpu.forte-1", "aqt/default/ibex", BACKEND)
+    policy = Policy((*rules, Rule("rest", "classical")), names, paid, 3, tenants, {}, "v")
+    return facts, policy
+
+
+def routing(count: int) -> list[Figure]:
+    """Seconds of an event: read, decided, written."""
+    value = wire.encode(reduced())
+    facts, policy = world()
+    each = []
+    for _ in range(count):
+        began = perf_counter()
+        for event in route([wire.decode(value, Reduced)], facts, policy):
+            wire.encode(event)
+        each.append(perf_counter() - began)
+    p50, p99 = (1000 * float(q) for q in np.percentile(each, [50, 99]))
+    began, batches = perf_counter(), max(1, count // BATCH)
+    for _ in range(batches):
+        for event in route([wire.decode(value, Reduced) for _ in range(BATCH)], facts, policy):
+            wire.encode(event)
+    rate = batches * BATCH / (perf_counter() - began)
+    return [
+        Figure("routing with all facts, p50", p50, "ms", "≤ 0.1 ms", p50 <= 0.1),
+        Figure("routing with all facts, p99", p99, "ms", "≤ 1 ms", p99 <= 1.0),
+        Figure("routing on one core", rate, "events/s", "≥ 2000", rate >= 2000),
+    ]
+
+
+# -- 2. grants ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def broker(folder: str, **more: Any) -> AsyncIterator[Settings]:
+    """An embedded broker with the topics."""
+    server = EmbeddedBroker(Path(folder) / "broker")
+    server.start()
+    try:
+        settings = Settings(broker=server.address, data_dir=folder, paid=PaidSettings((BACKEND,), LIMITS), **more)
+        await create_topics(settings)
+        yield settings
+    finally:
+        server.stop()
+
+
+def priced(number: int, kernel: Reduced) -> JobEvent:
+    """A job that asks."""
+    tenant = number % TENANTS
+    ref = msgspec.structs.replace(
+        kernel.ref,
+        problem_id=f"p{number}",
+        offset=number,
+        tenant=f"org{tenant % 10}/team{tenant}",
+        deadline_at=time() + 600,
+    )
+    event = event_of(f"p{number}")
+    return msgspec.structs.replace(event, ref=ref, quote=Amounts(MICROS, 0, 1024))
+
+
+async def grants(count: int) -> list[Figure]:
+    """CPU time of control by grant, when as many wait for it."""
+    tell(f"{count} priced jobs for control")
+    pacing.install()
+    kernel = reduced()
+    with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder:
+        async with broker(folder) as settings:
+            caps = {"all": count, f"backend:{BACKEND}": count}
+            caps |= {f"tenant:org{k}": count for k in range(10)}
+            caps |= {f"tenant:org{k % 10}/team{k}": count for k in range(TENANTS)}
+            async with AIOKafkaProducer(**producing(settings)) as producer:
+                for scope, cap in caps.items():
+                    entry = LedgerEntry(
+                        event="budget",
+                        at=time(),
+                        budget=Budget(scope, "day", cap * MICROS),
+                        who="me",
+                        why="a benchmark",
+                    )
+                    await producer.send(topic_name(settings, "ledger"), wire.encode(entry))
+                for number in range(count):
+                    value = wire.encode(priced(number, kernel))
+                    await producer.send(topic_name(settings, "jobs.priced"), value, key=str(number).encode())
+                await producer.flush()
+            sensor = Tracing(Telemetry(settings, "control", "control-0"), group_id(settings, "control"))
+            known, names = registry.is_known, registry.names()
+            control = Control(settings, "control-0", sensor, lambda: None, is_known=known, names=names)
+            await control.maybe_start()
+            while not control.owned:
+                await asyncio.sleep(0.001)
+            cpu, began = process_time(), perf_counter()
+            kept = control.owned[0]
+            while len(kept.ledger.pending) < count or kept.positions["jobs.priced"] < count:
+                await asyncio.sleep(0.005)
+            await control.consumer.committed(next(iter(control.consumer.assignment())))
+            cpu, took = process_time() - cpu, perf_counter() - began
+            await control.stop()
+    each = 1000 * cpu / count
+    return [
+        Figure("a grant, of control's CPU time", each, "ms", "≤ 1 ms", each <= 1.0),
+        Figure("grants", count / took, "a second"),
+    ]
+
+
+async def memory() -> list[Figure]:
+    """Of control's own process, when it has nothing to do."""
+    with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder:
+        async with Supervisor(Settings(data_dir=folder), ["control"], logs=Path(folder) / "logs") as up:
+            await up.all_ready()
+            await asyncio.sleep(3)
+            (child,) = up.children
+            assert child.process is not None
+            proportional = psutil.Process(child.process.pid).memory_full_info().pss / 1e6
+    return [Figure("control alone, proportional memory", proportional, "MB", "≤ 100 MB", proportional <= 100)]
+
+
+# -- 3. turns ----------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def pipeline() -> AsyncIterator[Client]:
+    """Six partitions, one worker a stage, solvers alone."""
+    with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder:
+        settings = Settings(
+            data_dir=folder,
+            topics=Topics(partitions=6),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+            route=RouteSettings(rules=(Rule("all", "classical"),), preference={"classical": ("exact",)}),
+        )
+        stages = ["encode", "reduce", "route", "execute.classical", "verify"]
+        async with Supervisor(settings, stages, logs=Path(folder) / "logs", tell=tell) as up:
+            await up.all_ready()
+            async with Client(settings=up.settings) as client:
+                await asyncio.gather(*(solved(client, -1 - k, "warm", "normal") for k in range(32)))
+                yield client
+
+
+async def solved(client: Client, seed: int, tenant: str, priority: Any) -> tuple[float, float]:
+    """When a problem was sent, and when it was answered."""
+    began = perf_counter()
+    outcome = await client.solve(cubic(seed), id=uuid4().hex, tenant=tenant, priority=priority, deadline=600)
+    assert isinstance(outcome, Outcome)
+    return began, perf_counter()
+
+
+async def overtaking(low: int, high: int) -> list[Figure]:
+    """High ones that come while low ones wait: the part of those that they overtake."""
+    tell(f"{high} of high priority behind {low} of low priority")
+    async with pipeline() as client:
+        behind = [asyncio.create_task(solved(client, k, "many", "low")) for k in range(low)]
+        await asyncio.sleep(0.2)
+        ahead = []
+        for k in range(high):
+            ahead.append(asyncio.create_task(solved(client, low + k, "few", "high")))
+            await asyncio.sleep(0.02)
+        waited, urgent = await asyncio.gather(*behind), await asyncio.gather(*ahead)
+    overtaken = []
+    for sent, answered in urgent:
+        there = [end for start, end in waited if start < sent < end]
+        if there:
+            overtaken.append(sum(end > answered for end in there) / len(there))
+    least = 100 * min(overtaken)
+    longest = max(end - start for start, end in waited)
+    whole = max(end for _, end in waited) - min(start for start, _ in waited)
+    return [
+        Figure("overtaken by a high one, the least", least, "%", "≥ 95 %", least >= 95),
+        Figure("the longest wait of a low one", longest, "s", "≤ all of it", longest <= whole),
+    ]
+
+
+async def sharing(others: int, each: int) -> list[Figure]:
+    """The waits of tenants who send little, beside one who sends nine tenths of all, and without it."""
+    tell(f"{others} tenants, and one that sends nine tenths")
+    p95: dict[bool, dict[str, float]] = {}
+    served: list[float] = []
+    async with pipeline() as client:
+        for crowded in (False, True):
+            busy = 9 * others * each if crowded else 0
+            seeds = iter(range(10_000 * (1 + crowded), 100_000))
+            mine = {f"t{k}": [next(seeds) for _ in range(each)] for k in range(others)}
+            flood = [asyncio.create_task(solved(client, next(seeds), "busy", "normal")) for _ in range(busy)]
+            if busy:
+                await asyncio.sleep(0.5)  # it was there before
+            work = [
+                (name, asyncio.create_task(solved(client, s, name, "normal")))
+                for name, own in mine.items()
+                for s in own
+            ]
+            waits: dict[str, list[float]] = {}
+            for name, task in work:
+                start, end = await task
+                waits.setdefault(name, []).append(end - start)
+            p95[crowded] = {name: percentiles(own)[1] for name, own in waits.items()}
+            if crowded:
+                last = max(end for _, task in work for _, end in [task.result()])
+                done = [task.result()[1] for task in flood if task.done()]
+                first = min(start for _, task in work for start, _ in [task.result()])
+                share = sum(first <= end <= last for end in done)
+                served = [*[float(each)] * others, float(share)]
+            await asyncio.gather(*flood)
+    crowd, alone = (float(np.median(list(p95[one].values()))) for one in (True, False))
+    worst = max(p95[True].values()) / max(p95[False].values())
+    jain = sum(served) ** 2 / (len(served) * sum(one * one for one in served))
+    return [
+        Figure("a small tenant's p95 wait to that alone, worst", worst, "times", "≤ 2", worst <= 2),
+        Figure("the same, median", crowd / alone, "times"),
+        Figure("Jain's index of served work meanwhile", jain, "", "≥ 0.95", jain >= 0.95),
+    ]
+
+
+# -- 4. a paid job outlives its worker ---------------------------------------------------------------------------------
+
+
+async def collected() -> list[Figure]:
+    """From the start of the next worker to the proposal."""
+    tell("a paid job whose worker is killed")
+    with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder, IonqServer() as vendor:
+        os.environ.update(vendor.environment())
+        settings = Settings(data_dir=folder, paid=PaidSettings((BACKEND,), LIMITS), topics=Topics(partitions=2))
+        async with Supervisor(settings, ["control", "execute.paid"], logs=Path(folder) / "logs", tell=tell) as up:
+            await up.all_ready()
+            (paid,) = (child for child in up.children if child.stage == "execute.paid")
+            vendor.endless, name = True, uuid4().hex
+            async with reading(up.settings, "proposals") as proposed:
+                await send(up.settings, event_of(name))
+                while not vendor.jobs or vendor.jobs[0].asked < 2:
+                    await asyncio.sleep(0.05)
+                assert paid.process is not None
+                os.kill(paid.process.pid, signal.SIGKILL)
+                vendor.endless = False
+                while paid.starts < 2:
+                    await asyncio.sleep(0.01)
+                began = perf_counter()
+                found = await proposal(proposed, name)
+                seconds = perf_counter() - began
+                assert found.answer is not None
+    return [Figure("collected by the next worker, from its start", seconds, "s", "≤ 5 s", seconds <= 5)]
+
+
+if __name__ == "__main__":
+    main()
