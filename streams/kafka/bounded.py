@@ -16,23 +16,27 @@ log = logging.getLogger("qmosaic")
 
 
 async def bounded(work: Awaitable[T], seconds: float, what: str) -> T:
-    """The result of `work`. Raises TimeoutError after `seconds`, whatever `work` makes of being cancelled."""
+    """The result of `work`. Raises TimeoutError after `seconds`, whatever `work` makes of being cancelled.
+
+    Who is cancelled while it waits leaves `work` to its end: it may be closing something.
+    """
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
-        _leave(task)
+        task.add_done_callback(_heard)
         raise
     if not done:
-        _leave(task)
+        task.add_done_callback(_heard)
+        task.cancel()
         raise TimeoutError(f"{what}: no end after {seconds:g} s")
     return task.result()
 
 
-def _leave(task: asyncio.Future[Any]) -> None:
-    """Nobody waits for it any more, nor for what it fails with."""
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    task.cancel()
+def _heard(task: asyncio.Future[Any]) -> None:
+    """Nobody waits any more for what it fails with."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def closing(work: Coroutine[Any, Any, Any], seconds: float, what: str) -> None:

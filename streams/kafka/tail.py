@@ -62,15 +62,11 @@ async def reader(
         consumer.assign(list(places))
         yield consumer
     finally:
-        await closing(_stopped(consumer, starting), 5, "stopping a client")
-
-
-async def _stopped(consumer: AIOKafkaConsumer, starting: asyncio.Future[None]) -> None:
-    """When its start is over, one way or another: what is stopped in the middle of it leaves a connection open."""
-    await asyncio.wait({starting})
-    if not starting.cancelled():
-        starting.exception()
-    await consumer.stop()
+        # Stopped in the middle of its start it leaves a connection open.
+        await asyncio.wait({starting}, timeout=5)
+        starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        starting.cancel()
+        await closing(consumer.stop(), 5, "stopping a client")
 
 
 async def to_end(

@@ -14,6 +14,7 @@ from shutil import which
 import psutil
 import pytest
 
+from tests.servers import RealKafka
 from tests.streams.harness import Pipeline, pipeline, settings_for
 
 QMOSAIC = [sys.executable, "-m", "qmosaic.streams.cli.main"]
@@ -213,6 +214,38 @@ def test_a_broker_in_use_by_others_is_untouched_by_ctrl_c(tmp_path: Path) -> Non
     assert up.returncode == 0
     assert "Traceback" not in said
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.kafka
+def test_a_second_up_with_the_same_names_on_a_kafka_is_refused(kafka: RealKafka, tmp_path: Path) -> None:
+    """They would fence each other for ever. Those of one that was killed are waited for."""
+
+    def up(folder: str) -> subprocess.Popen[str]:
+        command = [*QMOSAIC, "up", "--stages", "encode,verify", "--broker", kafka.address, "--json"]
+        env = {**os.environ, "QMOSAIC_DATA_DIR": str(tmp_path / folder)}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
+
+    def ready(process: subprocess.Popen[str]) -> bool:
+        assert process.stdout is not None
+        return any("stages" in line for line in process.stdout)
+
+    with up("one") as first:
+        try:
+            assert ready(first)
+            with up("two") as second:
+                _, said = second.communicate(timeout=90)
+            assert second.returncode == 1
+            assert "a pipeline runs there already" in said
+            assert "Traceback" not in said
+        finally:
+            first.kill()
+    with up("three") as third:
+        try:
+            assert ready(third)
+        finally:
+            third.send_signal(signal.SIGINT)
+            third.communicate(timeout=60)
+    assert third.returncode == 0
 
 
 @pytest.mark.broker

@@ -155,6 +155,7 @@ PLACES = {
     " [--json]": " --json",
     "FILE": "examples/data/karate.rud",
     "3eec1cd2512c3580b251e74bcf3b0b08": "{trace}",
+    "9d2c6a": "{problem}",
 }
 """What stands in the pages for what everybody has another of."""
 
@@ -170,6 +171,7 @@ def script(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     known = {
         "address": json.loads((home / ".qmosaic" / "pipeline.json").read_text())["broker"],
         "trace": json.loads(done.stdout)["trace_id"],
+        "problem": json.loads(done.stdout)["problem_id"],
     }
 
     def made(line: str) -> list[str]:
@@ -182,7 +184,7 @@ def script(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 
 OF_THE_DOCS = [
     (page, line)
-    for page in ("families.md", "operations.md")
+    for page in ("families.md", "operations.md", "control.md")
     for line in commands(ROOT / "docs" / page)
     if not line.startswith(("export ", "make ", "qmosaic up"))
 ]
@@ -212,7 +214,7 @@ def test_every_command_of_the_docs_runs(home: Path, script: Callable[[str], list
 
 def test_there_are_commands_in_the_docs() -> None:
     assert len(OF_THE_DOCS) > 8
-    assert {page for page, _ in OF_THE_DOCS} == {"families.md", "operations.md"}
+    assert {page for page, _ in OF_THE_DOCS} == {"families.md", "operations.md", "control.md"}
 
 
 def skipped(command: str) -> bool:

@@ -25,7 +25,7 @@ from qmosaic.backends.conformance.samples import asymmetric_job
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import Submitted
-from qmosaic.codecs.events.hops import JobEvent, Proposal, Ref, Route
+from qmosaic.codecs.events.hops import JobEvent, PaidResult, Proposal, Ref, Route
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
@@ -319,11 +319,12 @@ async def test_a_job_that_was_sent_goes_on_under_a_lower_limit(running: Pipeline
                 work.cancel()
                 continue
             vendor.held.clear()
-            ended, sent = await work
+            result, ended, sent = await work
         finally:
             await stage.stop()
     assert isinstance(sent.event, Proposal)
     assert sent.event.answer is not None, sent.event.failure
+    assert isinstance(result.event, PaidResult)
     assert isinstance(ended.event, JobEnded)
     assert (ended.event.ended, ended.event.reservation) == ("settled", event.reservation)
     assert len(vendor.jobs) == 1
