@@ -29,9 +29,9 @@ from qmosaic.streams.cli.times import seconds_of
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL, read_terminal
 from qmosaic.streams.kafka.tail import reader, to_end
-from qmosaic.streams.life.topics import admin
+from qmosaic.streams.life.topics import admin, partitions_of
 from qmosaic.streams.settings import Settings
-from qmosaic.streams.topology import STAGES
+from qmosaic.streams.topology import STAGES, TOPICS
 
 PATIENCE = 60.0
 STAGES_ON_THE_WAY = [stage for stage in STAGES.values() if stage.name not in ("verify", "control")]
@@ -119,11 +119,9 @@ async def _waiting(settings: Settings, problem_id: str, since: float) -> dict[st
         name = topic_name(settings, topic)
         async with admin(settings) as client:
             offsets = await client.list_consumer_group_offsets(group_id(settings, stage.name))
-        async with reader(settings) as consumer:
-            places = [TopicPartition(name, k) for k in sorted(consumer.partitions_for_topic(name) or ())]
-            if not places:
-                continue
-            consumer.assign(places)
+        of_topic = next(one for one in TOPICS if one.name == topic)
+        places = [TopicPartition(name, k) for k in range(partitions_of(settings, of_topic))]
+        async with reader(settings, places) as consumer:
             begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
             before: dict[TopicPartition, list[str]] = {place: [] for place in places}
             for place in places:

@@ -111,7 +111,7 @@ async def _folded(
     place, state, events = TopicPartition(topic_name(settings, topic), 0), fold.start, list[Event]()
     try:
         async with asyncio.timeout(READ_SECONDS), reader(settings, [place]) as consumer:
-            if not consumer.partitions_for_topic(place.topic):
+            if place.topic not in await consumer.topics():
                 raise missing(place.topic, settings)
             begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
             consumer.seek(place, begins[place])

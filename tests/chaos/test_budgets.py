@@ -119,14 +119,13 @@ async def torment(up: Pipeline, kafka: RealKafka, proxy: Proxy) -> None:
 
 async def replay(settings: Settings) -> None:
     """Every record of control's inputs, and every grant, once more."""
-    for topic in ("jobs.ended", "control.commands", "jobs.priced", "jobs.paid"):
+    for topic, partitions in (("jobs.ended", 1), ("control.commands", 1), ("jobs.priced", 1), ("jobs.paid", 4)):
         name = topic_name(settings, topic)
-        async with reader(settings) as consumer, AIOKafkaProducer(**producing(settings)) as producer:
-            places = [TopicPartition(name, k) for k in sorted(consumer.partitions_for_topic(name) or ())]
-            assert places
-            consumer.assign(places)
-            ends = await consumer.end_offsets(places)
-            await consumer.seek_to_beginning(*places)
+        places = [TopicPartition(name, k) for k in range(partitions)]
+        async with reader(settings, places) as consumer, AIOKafkaProducer(**producing(settings)) as producer:
+            begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+            for place in places:
+                consumer.seek(place, begins[place])
             waiting = [
                 await producer.send(name, record.value, key=record.key, headers=list(record.headers))
                 async for record in to_end(consumer, ends)
