@@ -4,8 +4,9 @@
    backends, a policy of twenty rules with tenants and families, open breakers, drained backends.
 2. Grants: control in this process, on the embedded broker, with 2,000 priced jobs of 50 tenants against 62 budgets that
    wait for it: CPU time of this process, Kafka clients included, by grant. And its memory, as a process of its own.
-3. Turns, over six partitions, one worker a stage, problems of the classical target: a high one behind 1,000 low ones,
-   how many of them it overtakes; a hundred tenants of whom one sends nine tenths, against the same without that one.
+3. Turns, over six partitions, one worker a stage, problems of the classical target: 1,000 low ones wait all the time,
+   and what part of them a high one overtakes; a hundred tenants of whom one sends nine tenths, all of it before the
+   others, against the others alone.
 4. A paid job whose worker is killed: seconds from the start of the next one to the proposal.
 
     python -m benchmarks.control [--quick]
@@ -190,9 +191,8 @@ async def grants(count: int) -> list[Figure]:
                 await asyncio.sleep(0.001)
             cpu, began = process_time(), perf_counter()
             kept = control.owned[0]
-            while len(kept.ledger.pending) < count or kept.positions["jobs.priced"] < count:
+            while kept.committed.get("jobs.priced", 0) < count:
                 await asyncio.sleep(0.005)
-            await control.consumer.committed(next(iter(control.consumer.assignment())))
             cpu, took = process_time() - cpu, perf_counter() - began
             await control.stop()
     each = 1000 * cpu / count
@@ -244,66 +244,72 @@ async def solved(client: Client, seed: int, tenant: str, priority: Any) -> tuple
 
 
 async def overtaking(low: int, high: int) -> list[Figure]:
-    """High ones that come while low ones wait: the part of those that they overtake."""
+    """High ones while so many low ones wait, all the time: the part of those that each overtakes."""
     tell(f"{high} of high priority behind {low} of low priority")
+    seeds, over = iter(range(10**6)), False
+    waited: list[tuple[float, float]] = []
     async with pipeline() as client:
-        behind = [asyncio.create_task(solved(client, k, "many", "low")) for k in range(low)]
-        await asyncio.sleep(0.2)
+
+        async def one_after_the_other() -> None:
+            while not over:
+                waited.append(await solved(client, next(seeds), "many", "low"))
+
+        behind = [asyncio.create_task(one_after_the_other()) for _ in range(low)]
+        await asyncio.sleep(2.0)
         ahead = []
-        for k in range(high):
-            ahead.append(asyncio.create_task(solved(client, low + k, "few", "high")))
-            await asyncio.sleep(0.02)
-        waited, urgent = await asyncio.gather(*behind), await asyncio.gather(*ahead)
-    overtaken = []
-    for sent, answered in urgent:
-        there = [end for start, end in waited if start < sent < end]
-        if there:
-            overtaken.append(sum(end > answered for end in there) / len(there))
-    least = 100 * min(overtaken)
+        for _ in range(high):
+            ahead.append(asyncio.create_task(solved(client, next(seeds), "few", "high")))
+            await asyncio.sleep(0.1)
+        urgent = await asyncio.gather(*ahead)
+        over = True
+        await asyncio.gather(*behind)
+    overtaken = [100 * (1 - sum(sent < end < answered for _, end in waited) / low) for sent, answered in urgent]
     longest = max(end - start for start, end in waited)
-    whole = max(end for _, end in waited) - min(start for start, _ in waited)
+    mean = float(np.mean(overtaken))
     return [
-        Figure("overtaken by a high one, the least", least, "%", "≥ 95 %", least >= 95),
-        Figure("the longest wait of a low one", longest, "s", "≤ all of it", longest <= whole),
+        Figure("overtaken by a high one, the mean", mean, "%", "≥ 95 %", mean >= 95),
+        Figure("overtaken by a high one, the least", min(overtaken), "%"),
+        Figure("the longest wait of a low one", longest, "s"),
     ]
+
+
+async def sent(client: Client, seed: int, tenant: str) -> tuple[float, asyncio.Future[Any]]:
+    """A problem on its way: when it was sent, and its outcome to come."""
+    name = uuid4().hex
+    future = client.expect(name)
+    await client.submit(cubic(seed), id=name, tenant=tenant, deadline=600)
+    began = perf_counter()
+    done = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda _: done.set_result(perf_counter()))
+    return began, done
 
 
 async def sharing(others: int, each: int) -> list[Figure]:
     """The waits of tenants who send little, beside one who sends nine tenths of all, and without it."""
     tell(f"{others} tenants, and one that sends nine tenths")
-    p95: dict[bool, dict[str, float]] = {}
+    p95: dict[bool, list[float]] = {}
     served: list[float] = []
+    seeds = iter(range(10_000, 10**6))
     async with pipeline() as client:
         for crowded in (False, True):
-            busy = 9 * others * each if crowded else 0
-            seeds = iter(range(10_000 * (1 + crowded), 100_000))
-            mine = {f"t{k}": [next(seeds) for _ in range(each)] for k in range(others)}
-            flood = [asyncio.create_task(solved(client, next(seeds), "busy", "normal")) for _ in range(busy)]
-            if busy:
-                await asyncio.sleep(0.5)  # it was there before
-            work = [
-                (name, asyncio.create_task(solved(client, s, name, "normal")))
-                for name, own in mine.items()
-                for s in own
-            ]
-            waits: dict[str, list[float]] = {}
-            for name, task in work:
-                start, end = await task
-                waits.setdefault(name, []).append(end - start)
-            p95[crowded] = {name: percentiles(own)[1] for name, own in waits.items()}
+            flood = [await sent(client, next(seeds), "busy") for _ in range(9 * others * each if crowded else 0)]
+            mine = [(k, await sent(client, next(seeds), f"t{k}")) for _ in range(each) for k in range(others)]
+            waits: dict[int, list[float]] = {}
+            first, last = mine[0][1][0], 0.0
+            for tenant, (began, done) in mine:
+                end = await done
+                last = max(last, end)
+                waits.setdefault(tenant, []).append(end - began)
+            p95[crowded] = [percentiles(own)[1] for own in waits.values()]
+            ends = [await done for _, done in flood]
             if crowded:
-                last = max(end for _, task in work for _, end in [task.result()])
-                done = [task.result()[1] for task in flood if task.done()]
-                first = min(start for _, task in work for start, _ in [task.result()])
-                share = sum(first <= end <= last for end in done)
-                served = [*[float(each)] * others, float(share)]
-            await asyncio.gather(*flood)
-    crowd, alone = (float(np.median(list(p95[one].values()))) for one in (True, False))
-    worst = max(p95[True].values()) / max(p95[False].values())
+                served = [*[float(each)] * others, float(sum(first <= end <= last for end in ends))]
+    worst = max(crowd / alone for crowd, alone in zip(p95[True], p95[False], strict=True))
+    median = float(np.median(p95[True]) / np.median(p95[False]))
     jain = sum(served) ** 2 / (len(served) * sum(one * one for one in served))
     return [
         Figure("a small tenant's p95 wait to that alone, worst", worst, "times", "≤ 2", worst <= 2),
-        Figure("the same, median", crowd / alone, "times"),
+        Figure("the same, median", median, "times"),
         Figure("Jain's index of served work meanwhile", jain, "", "≥ 0.95", jain >= 0.95),
     ]
 

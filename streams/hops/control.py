@@ -288,6 +288,7 @@ class Control(ExactlyOnce[Kept]):
                     await self._pass_on(producer, send, told)
             await producer.flush()
             await self.commit(number, owned, owned.positions, {})
+        owned.committed = dict(owned.positions)
         wrote = {"ledger": written.entries, "control.state": written.states, "audit": written.audits}
         rings = {name for name, what in wrote.items() if what} | {send.topic for send in written.sends}
         pacing.ring({topic_name(self.settings, name) for name in rings})
