@@ -43,8 +43,8 @@ INPUTS = ("jobs.ended", "control.commands", "jobs.priced")
 """In the order in which a round takes them: what ended makes room, orders hold from now on, then jobs ask."""
 KINDS: dict[str, Any] = {"jobs.ended": JobEnded, "control.commands": Command, "jobs.priced": JobEvent}
 TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
-STATUS_SECONDS = 2.0
-IDLE_MS = 500
+STATUS_SECONDS = 5.0
+IDLE_MS = 1000
 NOBODY = "unknown"
 
 
@@ -142,7 +142,7 @@ class Control(ExactlyOnce[Kept]):
         return owned.positions[name]
 
     def patience(self) -> int:
-        """Half a second: the clock decides nothing here."""
+        """A second: the clock decides nothing here but its signs of life."""
         return IDLE_MS
 
     async def round(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
