@@ -27,10 +27,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
+from immutables import Map
 
 from qmosaic.backends.base import Answer
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
@@ -84,24 +85,22 @@ class Vendor(Protocol):
         ...
 
 
-class Ledger:
-    """The entries that count, from all that were written, in their order. What is read first is where it begins: what
-    was before may be past its retention."""
+class Counted(NamedTuple):
+    """The entries that count, of all that were written, in their order, by job. What is read first is where it begins:
+    what was before may be past its retention."""
 
-    def __init__(self) -> None:
-        self._counted: dict[str, list[Submitted]] = {}
+    jobs: Map[str, tuple[Submitted, ...]] = Map()
 
-    def take(self, entry: Submitted) -> bool:
-        """Whether the next one written counts."""
-        counted = self._counted.setdefault(entry.client_id, [])
-        if counted and entry.revision != counted[-1].revision + 1:
-            return False
-        counted.append(entry)
-        return True
+    def after(self, entry: Submitted) -> Counted:
+        """With the next one that was written; itself, where that does not count."""
+        before = self.of(entry.client_id)
+        if before and entry.revision != before[-1].revision + 1:
+            return self
+        return Counted(self.jobs.set(entry.client_id, (*before, entry)))
 
     def of(self, client_id: str) -> tuple[Submitted, ...]:
         """All of one job."""
-        return tuple(self._counted.get(client_id, ()))
+        return self.jobs.get(client_id, ())
 
 
 class Journal(Protocol):
@@ -120,15 +119,16 @@ class Memory:
     """A journal for as long as the process lives."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
+        self.counted = Counted()
 
     async def last(self, client_id: str) -> Submitted | None:
         """The latest entry."""
-        return next(reversed(self.ledger.of(client_id)), None)
+        return next(reversed(self.counted.of(client_id)), None)
 
     async def append(self, entry: Submitted) -> bool:
         """Write an entry."""
-        return self.ledger.take(entry)
+        before, self.counted = self.counted, self.counted.after(entry)
+        return self.counted is not before
 
 
 class Waits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

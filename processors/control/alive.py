@@ -1,4 +1,4 @@
-"""Who is alive: a fold over the signs of life that execute workers give every second."""
+"""Who is alive: a fold over the signs of life that execute workers give every few seconds."""
 
 from __future__ import annotations
 

@@ -70,6 +70,11 @@ class Turns(Generic[Item]):
         heappush(its.waiting, (deadline_at, next(self._count), max(size, LEAST_COST), item))
         self._length += 1
 
+    @property
+    def highest(self) -> int:
+        """The highest class that waits; `CLASSES` where nothing does."""
+        return next((rank for rank, of in enumerate(self._classes) if of.turns), CLASSES)
+
     def get(self) -> Item:
         """The next. Raises IndexError where nothing waits."""
         of = self._chosen()

@@ -134,7 +134,8 @@ class Control(ExactlyOnce[Kept]):
         starts = committed[number].starts
         log.info("rebuilt: %s ledger entries, %s pending, reading from %s", entries, len(ledger.pending), starts)
         kept = Kept(producer=fenced[number], committed=dict(starts), ledger=ledger, ordered=ordered)
-        kept.positions = dict(starts)
+        kept.positions, kept.told_at = dict(starts), self.clock()
+        await self._tell()  # who is ready has said so: nobody need pass over what is paid for
         return {number: kept}
 
     def position(self, owned: Kept, name: str) -> int:

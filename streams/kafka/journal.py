@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from qmosaic.backends.clouds.job import Ledger
+from qmosaic.backends.clouds.job import Counted
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import Submitted
 from qmosaic.streams.kafka.bounded import bounded, closing
@@ -23,14 +23,11 @@ TOPIC = "jobs.submitted"
 class Paid:
     """The fold: the entries that count."""
 
-    @property
-    def start(self) -> Ledger:
-        return Ledger()
+    start = Counted()
 
-    def step(self, state: Ledger, event: Submitted, at: float) -> Ledger:
-        """The ledger with one more entry, if it counts. It grows in place: it is as long as the journal."""
-        state.take(event)
-        return state
+    def step(self, state: Counted, event: Submitted, at: float) -> Counted:
+        """With one more entry, if it counts."""
+        return state.after(event)
 
 
 class KafkaJournal:

@@ -62,11 +62,15 @@ async def reader(
         consumer.assign(list(places))
         yield consumer
     finally:
-        # Stopped in the middle of its start it leaves a connection open.
-        await asyncio.wait({starting}, timeout=5)
-        starting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        starting.cancel()
-        await closing(consumer.stop(), 5, "stopping a client")
+        await closing(_stopped(consumer, starting), 12, "stopping a client")
+
+
+async def _stopped(consumer: AIOKafkaConsumer, starting: asyncio.Future[None]) -> None:
+    """Stopped in the middle of its start it would leave a connection open."""
+    await asyncio.wait({starting}, timeout=5)
+    starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    starting.cancel()
+    await consumer.stop()
 
 
 async def to_end(

@@ -105,7 +105,19 @@ async def refuse_a_second(settings: Settings, workers: Mapping[str, str], tell: 
     told = False
     async with admin(settings) as client:
         while True:
-            described = await client.describe_consumer_groups(sorted(groups))
+            try:
+                # One at a time: aiokafka 0.14 reads the third version of the answer by the form of the second, and
+                # loses its way behind the first group.
+                described = [
+                    each for group in sorted(groups) for each in await client.describe_consumer_groups([group])
+                ]
+            except KafkaError as error:  # a Kafka that is new has no coordinator of groups yet
+                if time.monotonic() > until + PATIENCE:
+                    raise BrokerError(
+                        f"who is at work there cannot be found out: {error}", place=settings.broker
+                    ) from None
+                await asyncio.sleep(0.5)
+                continue
             members = [member[0] for response in described for group in response.groups for member in group[5]]
             there = sorted(member for member in members if member.startswith(names))
             if not there:

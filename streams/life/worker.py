@@ -50,7 +50,7 @@ BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is lar
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
-STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 2.0, 0.25, 600.0
+STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 4.0, 0.25, 600.0
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -60,6 +60,7 @@ class _Held(msgspec.Struct, frozen=True):
     record: Received
     size: int
     deadline_at: float
+    rank: int
 
 
 class _Lane:
@@ -78,6 +79,11 @@ class _Lane:
         """The next; waits for one."""
         await self._there.acquire()
         return self._turns.get()
+
+    @property
+    def highest(self) -> int:
+        """The highest class that waits."""
+        return self._turns.highest
 
     @property
     def has_more(self) -> bool:
@@ -205,7 +211,7 @@ class Worker:
             record = msgspec.structs.replace(record, value=None, kept=self._store.put(record.value))
         event.message.value = None
         self._pending_bytes += size
-        held = _Held(event.message, record, size, look.deadline_at)
+        held = _Held(event.message, record, size, look.deadline_at, look.rank)
         self._lanes[bisect_left(self.stage.lanes, look.size)].put(held, look)
 
     async def _lane(self, lane: int) -> None:
@@ -214,7 +220,8 @@ class Worker:
         while True:
             batch = [await queue.get()]
             size = batch[0].size
-            while len(batch) < most and size < BATCH_BYTES and queue.has_more:
+            # What is urgent is done with its like: it need not wait until a batch of others is done, too.
+            while len(batch) < most and size < BATCH_BYTES and queue.has_more and queue.highest <= batch[0].rank:
                 batch.append(await queue.get())
                 size += batch[-1].size
             handled = await self._handle([whole(held.record) for held in self._in_time(batch)], lane)

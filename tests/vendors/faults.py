@@ -97,7 +97,7 @@ class Faults:
 
     def states(self, journal: Memory) -> list[str]:
         """The way it took."""
-        return [entry.state for entry in journal.ledger.of("qm-1")]
+        return [entry.state for entry in journal.counted.of("qm-1")]
 
     def right(self, answer: Any) -> None:
         """Assert that an answer is that of `asymmetric_job`."""
@@ -248,7 +248,7 @@ class Faults:
                 str(error),
                 repr(backend),
                 repr(vars(backend)),
-                repr(journal.ledger.of("qm-1")),
+                repr(journal.counted.of("qm-1")),
             ]
             told.append(repr(backend.health()))
         assert not any(KEY in text for text in told)

@@ -157,7 +157,7 @@ def test_never_twice_and_never_left_running(
 
     found = asyncio.run(all_of_them())
     assert len(vendor.sent) <= 1
-    states = [entry.state for entry in journal.ledger.of("id")]
+    states = [entry.state for entry in journal.counted.of("id")]
     for answer in found:
         assert answer is ANSWER or isinstance(answer, BackendError)
         if isinstance(answer, BackendError) and not isinstance(answer, JobUnknown) and vendor.sent:
@@ -168,7 +168,7 @@ def test_never_twice_and_never_left_running(
     if seconds == 500.0 and can_find and ends:
         assert found == [ANSWER] * workers
     # two who knew the same wrote one entry
-    assert [entry.revision for entry in journal.ledger.of("id")] == list(range(1, len(states) + 1))
+    assert [entry.revision for entry in journal.counted.of("id")] == list(range(1, len(states) + 1))
 
 
 def test_a_frozen_worker_does_not_send_when_it_wakes() -> None:
@@ -198,7 +198,7 @@ def test_who_takes_over_waits_until_the_first_cannot_send_any_more() -> None:
     )
     asyncio.run(journal.append(intent))
     assert asyncio.run(job(vendor, journal, clock).run()) is ANSWER
-    again = next(entry for entry in journal.ledger.of("id")[1:] if entry.state == "submitting")
+    again = next(entry for entry in journal.counted.of("id")[1:] if entry.state == "submitting")
     assert again.at >= 1000.0 + LIMITS.lease_seconds + LIMITS.request_seconds + LIMITS.skew_seconds
 
 
@@ -232,7 +232,7 @@ def test_a_job_that_may_be_there_is_withdrawn() -> None:
     vendor.sent.append("id")
     asyncio.run(job(vendor, journal, clock).withdraw())
     assert vendor.cancelled == {"v0"}
-    assert journal.ledger.of("id")[-1].state == "cancelled"
+    assert journal.counted.of("id")[-1].state == "cancelled"
 
 
 def test_retry_after_is_bounded() -> None:

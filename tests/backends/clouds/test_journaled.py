@@ -57,7 +57,7 @@ async def test_whoever_goes_on_sends_each_once(vendor: IonqServer, name: str, jo
     names = ["qm-1", *(f"qm-1-{k}" for k in range(1, jobs))]
     assert Counter(job.name for job in vendor.jobs) == dict.fromkeys(names, 1)
     assert sorted(answer.usage.job_id.split()) == sorted(job.id for job in vendor.jobs)
-    assert {entry.backend for each in names for entry in journal.ledger.of(each)} == {name}
+    assert {entry.backend for each in names for entry in journal.counted.of(each)} == {name}
 
 
 async def test_where_one_fails_the_others_are_cancelled(vendor: IonqServer) -> None:
@@ -67,7 +67,7 @@ async def test_where_one_fails_the_others_are_cancelled(vendor: IonqServer) -> N
     with pytest.raises(BackendError, match="400"):
         await ran(f"zne({NAME})", journal)
     assert [job.state for job in vendor.jobs] == ["cancelled"] * len(vendor.jobs)
-    last = [entries[-1].state for each in ("qm-1", "qm-1-1", "qm-1-2") if (entries := journal.ledger.of(each))]
+    last = [entries[-1].state for each in ("qm-1", "qm-1-1", "qm-1-2") if (entries := journal.counted.of(each))]
     assert "failed" in last
     assert set(last) <= {"failed", "cancelled", "planned"}
     sent = len(vendor.jobs)

@@ -32,7 +32,9 @@ def test_a_high_one_behind_a_thousand_low_ones_is_next() -> None:
     for _ in range(30):
         turns.get()
     turns.put("high", 0, "t0", 1e9)
+    assert turns.highest == 0
     assert "high" in [turns.get() for _ in range(2)]
+    assert turns.highest == 2
 
 
 @pytest.mark.parametrize("rank", [1, 2])
