@@ -115,10 +115,12 @@ def _refused(
     return Booked(BOOKS.step(ledger, entry), (entry,), goes_on, (audit,))
 
 
-def _audit(kind: str, event: JobEvent, at: float, reason: str, detail: dict[str, object]) -> AuditEntry:
+def _audit(
+    kind: Literal["refused", "soft_limit"], event: JobEvent, at: float, reason: str, detail: dict[str, object]
+) -> AuditEntry:
     ref = event.ref
     return AuditEntry(
-        event=kind,  # type: ignore[arg-type]  # one of its words
+        event=kind,
         problem_id=ref.problem_id,
         tenant=ref.tenant,
         partition=ref.partition,

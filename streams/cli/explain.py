@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import seconds_of
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL, read_terminal
+from qmosaic.streams.kafka.repeats import seek_since
 from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.life.topics import admin, partitions_of
 from qmosaic.streams.settings import Settings
@@ -97,16 +98,13 @@ async def explained(settings: Settings, problem_id: str, since: float) -> dict[s
 
 
 async def _of(
-    settings: Settings, places: Sequence[TopicPartition], since: float, problem_id: str
+    settings: Settings, places: list[TopicPartition], since: float, problem_id: str
 ) -> AsyncIterator[ConsumerRecord]:
     """Committed records under the problem's id, from a time on."""
     key = problem_id.encode()
     async with reader(settings, places) as consumer:
         ends = await consumer.end_offsets(places)
-        times = await consumer.offsets_for_times({place: int(since * 1000) for place in places})
-        for place in places:
-            found = times.get(place)
-            consumer.seek(place, found.offset if found is not None else ends[place])
+        await seek_since(consumer, places, since)
         async for record in to_end(consumer, ends):
             if record.key == key:
                 yield record
@@ -149,10 +147,7 @@ async def _under_way(settings: Settings, problem_id: str, since: float) -> dict[
     places = [TopicPartition(topic_name(settings, "problems"), k) for k in range(settings.topics.partitions)]
     async with reader(settings, places) as consumer:
         ends = await consumer.end_offsets(places)
-        times = await consumer.offsets_for_times({place: int(since * 1000) for place in places})
-        for place in places:
-            found = times.get(place)
-            consumer.seek(place, found.offset if found is not None else ends[place])
+        await seek_since(consumer, places, since)
         async for record in to_end(consumer, ends):
             default = f"{record.topic}-{record.partition}-{record.offset}"
             if (wire.claimed_id(record.value) or default) == problem_id:

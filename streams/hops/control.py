@@ -26,13 +26,14 @@ from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.grants import asked, ended
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import Changes, answer_to, carried_out, remembered
+from qmosaic.processors.terminal import aside_entry
 from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, ExactlyOnce, Owned
 from qmosaic.streams.hops.hop import RANKS, next_send
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.kafka.records import Received, Send, headers_for_turns, received_of, stamp, whose
+from qmosaic.streams.kafka.records import Received, Send, fits, headers_for_turns, received_of, stamp, whose
 from qmosaic.streams.kafka.tail import Tail, to_end
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.sensor import Sensor
@@ -45,7 +46,6 @@ KINDS: dict[str, Any] = {"jobs.ended": JobEnded, "control.commands": Command, "j
 TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
 STATUS_SECONDS = 5.0
 IDLE_MS = 1000
-NOBODY = "unknown"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -179,30 +179,35 @@ class Control(ExactlyOnce[Kept]):
     def _decided(self, owned: Kept, records: Sequence[Received]) -> Round:
         out = Round()
         for cause, record in enumerate(records):
-            name = self.topics[record.topic]
             try:
-                event = wire.decode(record.value or b"", KINDS[name])
+                why = self._decide(owned, record, cause, out)
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                out.audits.append(self._aside(record, str(error)))
-                continue
-            if isinstance(event, Command):
-                self._order(owned, event, record, out)
-            elif isinstance(event, JobEnded):
-                booked = ended(owned.ledger, event, record.timestamp)
-                owned.ledger = booked.ledger
-                out.entries += booked.entries
-                out.audits += booked.audits
-            elif event.reservation:
-                out.audits.append(self._aside(record, "it has a reservation already"))
-            else:
-                margin = self.settings.verify.margin_seconds
-                booked = asked(owned.ledger, event, self.settings.namespace, record.timestamp, margin)
-                owned.ledger = booked.ledger
-                out.entries += booked.entries
-                out.audits += booked.audits
-                if booked.goes_on is not None:
-                    out.sends.append(next_send(booked.goes_on, cause, self.settings.paid.backends))
+                why = str(error)
+            if why is not None:
+                out.audits.append(self._aside(record, why))
         return out
+
+    def _decide(self, owned: Kept, record: Received, cause: int, out: Round) -> str | None:
+        """What follows from a record; or why it is not believed: others may write to these topics, too."""
+        event = wire.decode(record.value or b"", KINDS[self.topics[record.topic]])
+        if isinstance(event, Command):
+            self._order(owned, event, record, out)
+            return None
+        if isinstance(event, JobEnded):
+            booked = ended(owned.ledger, event, record.timestamp)
+        elif event.reservation:
+            return "it has a reservation already"
+        elif (wrong := fits(event.ref, record, self.settings, None, None)) is not None:
+            return wrong
+        else:
+            margin = self.settings.verify.margin_seconds
+            booked = asked(owned.ledger, event, self.settings.namespace, record.timestamp, margin)
+        owned.ledger = booked.ledger
+        out.entries += booked.entries
+        out.audits += booked.audits
+        if booked.goes_on is not None:
+            out.sends.append(next_send(booked.goes_on, cause, self.settings.paid.backends))
+        return None
 
     def _breaker_changes(self, now: float) -> list[AuditEntry]:
         """Opened or closed since the last look."""
@@ -252,17 +257,7 @@ class Control(ExactlyOnce[Kept]):
 
     def _aside(self, record: Received, why: str) -> AuditEntry:
         log.warning("%s %s:%s is put aside: %s", record.topic, record.partition, record.offset, why)
-        return AuditEntry(
-            event="put_aside",
-            problem_id="",
-            tenant="",
-            partition=record.partition,
-            offset=record.offset,
-            at=record.timestamp,
-            status=NOBODY,
-            reason=self.topics[record.topic],
-            detail={"said": why[:500]},
-        )
+        return aside_entry(record, why[:500], record.timestamp)
 
     async def _write(
         self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float

@@ -35,7 +35,7 @@ async def answer(
     """
     audit = [TopicPartition(topic_name(settings, "audit"), number) for number in range(settings.topics.partitions)]
     async with reader(settings, audit) as consumer:
-        await _seek(consumer, audit, min((sent.at for sent in waiting.values()), default=0.0) - CLOCK_SECONDS)
+        await seek_since(consumer, audit, min((sent.at for sent in waiting.values()), default=0.0) - CLOCK_SECONDS)
         while waiting:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for entry in _duplicates(records):
@@ -78,14 +78,14 @@ async def first_outcome(settings: Settings, partition: int, offset: int) -> Outc
             since = (await bounded(consumer.getone(), 10, "reading a problem")).timestamp / 1000
         consumer.assign(ends)
         last = await consumer.end_offsets(ends)
-        await _seek(consumer, ends, since - CLOCK_SECONDS)
+        await seek_since(consumer, ends, since - CLOCK_SECONDS)
         async for record in to_end(consumer, last):
             if wanted in record.headers:
                 return read_terminal(settings, record)
     return None
 
 
-async def _seek(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since: float) -> None:
+async def seek_since(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since: float) -> None:
     """To the first records from a time on (seconds since the epoch); behind the last where there are none."""
     times = await consumer.offsets_for_times({tp: max(0, int(since * 1000)) for tp in partitions})
     ends = await consumer.end_offsets(partitions)

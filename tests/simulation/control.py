@@ -119,6 +119,10 @@ class ControlWorld(Faults):
             await asyncio.sleep(self.chance.expovariate(2))
         if self.chance.random() < 0.05:
             self._append("jobs.priced", b"garbage")
+            forged = msgspec.structs.replace(
+                event, ref=msgspec.structs.replace(ref, partition=-1, offset=10**6 + number)
+            )
+            self._append("jobs.priced", wire.encode(forged))
 
     async def _vendor(self) -> None:
         """Runs what was granted, each once; now and then its end is told twice, or never."""

@@ -22,6 +22,8 @@ from qmosaic.codecs.events.ledger import (
     dollars,
     micros_of,
 )
+from qmosaic.codecs.models.kernel import pack_kernel
+from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.control import books
 from qmosaic.processors.control.books import Books, Ledger, scopes, unbalanced, window_of
 from qmosaic.processors.control.grants import Booked, asked, ended, reservation_of
@@ -66,7 +68,7 @@ def job(
         route=Route(target="quantum", backend=backend, reason="rule", rule=""),
         candidates=[Route(target="classical", backend=name, reason="rule", rule="") for name in candidates],
         quote=quote,
-        kernel={},  # type: ignore[arg-type]
+        kernel=pack_kernel(SpinPolynomial.of(2, h=[-1, 1])),
         kernel_digest="d",
         work_seconds=0.0,
         gammas=[],
