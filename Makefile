@@ -13,7 +13,7 @@ INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-.PHONY: help install test test-kafka test-cluster soak-budgets test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
+.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,19 +28,22 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
-	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster and not soak"
 	$(BIN)/qmosaic compile
-	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster and not soak"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	$(BIN)/qmosaic compile
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded and not soak"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster
 
 soak-budgets: $(INSTALLED) kafka ## 10,000 problems against crossing budgets while everything that keeps the books dies
 	QMOSAIC_BUDGET_PROBLEMS=10000 $(PYTEST) -s tests/chaos/test_budgets.py
+
+soak-breakers: $(INSTALLED) ## ten minutes of a backend that fails half of its jobs, and of one that fails all
+	QMOSAIC_BREAKER_SECONDS=600 $(PYTEST) -s -m soak tests/chaos/test_breakers.py
 
 test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
 	$(PYTEST) -m jaeger

@@ -18,6 +18,7 @@ import asyncio
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ from tests.vendors.ionq import IonqServer
 BATCH = 64
 TENANTS = 50
 BACKEND = "ionq/simulator"
+WARM_SECONDS = 5.0
+"""Until what waits is as it stays."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows += asyncio.run(memory())
     rows += asyncio.run(overtaking(*((100, 5) if given.quick else (1000, 40))))
     rows += asyncio.run(sharing(*((9, 2) if given.quick else (99, 4))))
+    rows += asyncio.run(sharing_on(*((9, 2, 3.0) if given.quick else (99, 3, 20.0))))
     rows += asyncio.run(collected())
     print_figures("(n) the control plane, embedded broker", rows)
 
@@ -311,6 +315,40 @@ async def sharing(others: int, each: int) -> list[Figure]:
         Figure("a small tenant's p95 wait to that alone, worst", worst, "times", "≤ 2", worst <= 2),
         Figure("the same, median", median, "times"),
         Figure("Jain's index of served work meanwhile", jain, "", "≥ 0.95", jain >= 0.95),
+    ]
+
+
+async def sharing_on(others: int, each: int, seconds: float) -> list[Figure]:
+    """The same while it goes on: everybody has problems waiting all the time, `each` of the others so many, and one
+    nine times as many as all of them."""
+    tell(f"{others} tenants with {each} problems each, and one with {9 * others * each}, for {seconds:g} s")
+    seeds = iter(range(10**6, 10**8))
+    p95: dict[bool, list[float]] = {}
+    served: Counter[str] = Counter()
+    async with pipeline() as client:
+        for crowded in (False, True):
+            waits: dict[str, list[float]] = {f"t{k}": [] for k in range(others)}
+            end = perf_counter() + WARM_SECONDS + seconds
+            served.clear()
+
+            async def goes_on(tenant: str, waits: dict[str, list[float]] = waits, end: float = end) -> None:
+                while perf_counter() < end:
+                    began, answered = await solved(client, next(seeds), tenant, "normal")
+                    if end - seconds <= answered < end:
+                        served[tenant] += 1
+                        if tenant in waits:
+                            waits[tenant].append(answered - began)
+
+            tenants = ["busy"] * (9 * others * each if crowded else 0) + [f"t{k}" for k in range(others)] * each
+            await asyncio.gather(*map(goes_on, tenants))
+            p95[crowded] = [percentiles(own)[1] for own in waits.values()]
+    worst = max(crowd / alone for crowd, alone in zip(p95[True], p95[False], strict=True))
+    work = [served[tenant] for tenant in ("busy", *(f"t{k}" for k in range(others)))]
+    jain = sum(work) ** 2 / (len(work) * sum(one * one for one in work))
+    return [
+        Figure("all the time: p95 wait to that alone, worst", worst, "times", "≤ 2", worst <= 2),
+        Figure("all the time: Jain's index of served work", jain, "", "≥ 0.95", jain >= 0.95),
+        Figure("all the time: the busy one's part of it", 100 * work[0] / sum(work), "%"),
     ]
 
 

@@ -29,8 +29,8 @@ FALLBACK: Literal["outcomes.fallback"] = "outcomes.fallback"
 REJECTED: Literal["problems.rejected"] = "problems.rejected"
 TERMINAL = (ACCEPTED, FALLBACK, REJECTED)
 
-ORIGINAL_BYTES = 8 * 1024 * 1024
-"""The most of a rejected record that its rejection keeps."""
+ORIGINAL_BYTES = 1024 * 1024
+"""The most of a rejected record that its rejection keeps; the whole of it lies where `source` says."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -82,7 +82,9 @@ class Stage:
     `batch`: the most records a micro-batch takes, of all lanes or of each. `lanes`: what is up to so large (variables,
     seconds) shares a lane, larger ones use the next, so that a long run does not hold up the short ones behind it.
     `concurrency`: batches that a lane works on at once. `gives_up`: what is too late, or kills workers, is let go.
-    `committed`: its input is written in transactions, and what was aborted is not for it.
+    `committed`: its input is written in transactions, and what was aborted is not for it. `nice`: its processes'
+    niceness: where processors are few, who is nearer to the outcome goes first, or what waits between the stages would
+    grow, and be in front of whoever's turn it is.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Stage:
     concurrency: int = 1
     gives_up: bool = True
     committed: bool = False
+    nice: int = 5
 
     def most(self, lane: int) -> int:
         """The most records of a micro-batch of a lane."""
@@ -131,6 +134,7 @@ STAGES: dict[str, Stage] = {
             reduce.Reduce,
             batch=64,
             lanes=reduce.LANES,
+            nice=10,
         ),
         Stage(
             "route",

@@ -226,11 +226,15 @@ def scopes(tenant: str, backend: str) -> list[str]:
     return ["all", *(f"tenant:{path}" for path in paths), f"backend:{backend}"]
 
 
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+"""What is written to be later than a calendar goes is taken for then."""
+
+
 def window_of(window: Window, at: float) -> str:
     """The window of a moment (seconds since the epoch), UTC: `2026-11-29T14`, `2026-11-29`, `2026-11`, or nothing."""
     if window == "total":
         return ""
-    moment = datetime.fromtimestamp(at, UTC)
+    moment = datetime.fromtimestamp(min(max(at, 0.0), LAST_MOMENT), UTC)
     return moment.strftime({"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}[window])
 
 

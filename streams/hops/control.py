@@ -11,23 +11,28 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState
-from qmosaic.codecs.events.hops import JobEvent
+from qmosaic.codecs.events.hops import Failure, JobEvent
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.processors.control.books import Books, Ledger
 from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.grants import asked, ended
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import Changes, answer_to, carried_out, remembered
+from qmosaic.processors.execute import advance
 from qmosaic.processors.terminal import aside_entry
 from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, ExactlyOnce, Owned
+from qmosaic.streams.hops import crashes
+from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import RANKS, next_send
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
@@ -67,6 +72,13 @@ class Round:
     audits: list[AuditEntry] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
 
+    def add(self, other: Round) -> None:
+        """What another part of it writes, behind this."""
+        self.states += other.states
+        self.entries += other.entries
+        self.audits += other.audits
+        self.sends += other.sends
+
 
 class Control(ExactlyOnce[Kept]):
     """Grants, books, orders. `is_known`: whether there is a backend of a name, of which `names` are some. `told`: what
@@ -92,6 +104,7 @@ class Control(ExactlyOnce[Kept]):
         self._books, self._orders = Books(), Orders()
         self._breakers, self._open = told, dict[str, bool]()
         self._is_told = False
+        self.crashes = Notebook(Path(settings.data_dir) / "crashes", "control", instance)
 
     async def on_start(self) -> None:
         """Connect; the partition comes by rebalance, or when the leader goes."""
@@ -105,6 +118,7 @@ class Control(ExactlyOnce[Kept]):
         """Leave; every wait bounded."""
         await super().on_stop()
         await closing(self._teller.stop(), 5, "stopping a client")
+        self.crashes.close()
         if self._breakers is not None:
             await self._breakers.stop()
 
@@ -178,13 +192,39 @@ class Control(ExactlyOnce[Kept]):
 
     def _decided(self, owned: Kept, records: Sequence[Received]) -> Round:
         out = Round()
-        for cause, record in enumerate(records):
-            try:
-                why = self._decide(owned, record, cause, out)
-            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                why = str(error)
-            if why is not None:
-                out.audits.append(self._aside(record, why))
+        for group in self.crashes.groups(list(enumerate(records)), lambda one: one[1]):
+            with self.crashes.holding(record for _, record in group):
+                for cause, record in group:
+                    out.add(self._decided_safely(owned, record, cause))
+        return out
+
+    def _decided_safely(self, owned: Kept, record: Received, cause: int) -> Round:
+        """What follows from a record. What ends every control that reads it must not be read for ever: it is put aside,
+        and a job goes to its next candidate, as if it had been refused."""
+        before, out = (owned.ledger, owned.ordered), Round()
+        if self.crashes.is_culprit(record):
+            return self._passed_over(record, cause, "worker_crashed", f"control died {crashes.MOST} times at it")
+        try:
+            why = self._decide(owned, record, cause, out)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            why = str(error)
+        except Exception as error:  # a bug, and its record would bring it again at every start
+            log.exception("deciding about %s %s:%s failed", record.topic, record.partition, record.offset)
+            owned.ledger, owned.ordered = before
+            why = f"deciding about it raised {type(error).__name__}"
+            return self._passed_over(record, cause, "stage_failed", why)
+        if why is not None:
+            out.audits.append(self._aside(record, why))
+        return out
+
+    def _passed_over(
+        self, record: Received, cause: int, reason: Literal["stage_failed", "worker_crashed"], why: str
+    ) -> Round:
+        out = Round(audits=[self._aside(record, why)])
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            if self.topics[record.topic] == "jobs.priced":
+                goes_on = advance(wire.decode(record.value or b"", JobEvent), Failure("control", reason, why))
+                out.sends.append(next_send(goes_on, cause, self.settings.paid.backends))
         return out
 
     def _decide(self, owned: Kept, record: Received, cause: int, out: Round) -> str | None:
@@ -285,6 +325,7 @@ class Control(ExactlyOnce[Kept]):
             await producer.flush()
             await self.commit(number, owned, owned.positions, {})
         owned.committed = dict(owned.positions)
+        self.crashes.done(map(crashes.place_of, records))
         wrote = {"ledger": written.entries, "control.state": written.states, "audit": written.audits}
         rings = {name for name, what in wrote.items() if what} | {send.topic for send in written.sends}
         pacing.ring({topic_name(self.settings, name) for name in rings})

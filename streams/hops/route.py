@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
+from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus, ControlState
 from qmosaic.codecs.events.hops import JobEvent, Reduced
@@ -18,7 +19,7 @@ from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import policy_of as ordered_policy
 from qmosaic.processors.control.policy import Policy, version_of
 from qmosaic.processors.route import route
-from qmosaic.streams.hops.hop import Look, looked, next_send
+from qmosaic.streams.hops.hop import Look, log, looked, next_send
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.kafka.tail import Tail
 from qmosaic.streams.settings import Settings
@@ -77,8 +78,17 @@ class Route:
         if last is None:
             return self._of_settings
         if last.number != self._set[0]:
-            self._set = last.number, ordered_policy(last.text, self._paid)
+            self._set = last.number, self._last_that_is_one(ordered)
         return self._set[1]
+
+    def _last_that_is_one(self, ordered: Ordered) -> Policy:
+        """Control writes none but what it has read; whatever else is there must not end a worker at each kernel."""
+        for number in sorted(ordered.policies, reverse=True):
+            try:
+                return ordered_policy(ordered.policies[number].text, self._paid)
+            except SettingsError as error:
+                log.error("policy %s is none, and passed over: %s", number, error)
+        return self._of_settings
 
     def status(self) -> None:
         return None

@@ -26,9 +26,6 @@ from qmosaic.streams.watch.tracing import Tracing
 if TYPE_CHECKING:
     from qmosaic.streams.exactly_once.service import ExactlyOnce
 
-NICE = 5
-"""The niceness of all workers but verify, which keeps the deadlines of all."""
-
 
 def main() -> None:
     """A process of its own making."""
@@ -79,7 +76,7 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
     if stage.handler is not None:
         from qmosaic.streams.life.worker import Worker
 
-        os.nice(NICE)
+        os.nice(stage.nice)
         await Worker(settings, stage, instance, sensor).run(lifeline)
     elif stage.name == "control":
         from qmosaic.backends import registry

@@ -50,7 +50,7 @@ BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is lar
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
-STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 4.0, 0.25, 600.0
+STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 5.0, 0.25, 600.0
 
 
 class _Held(msgspec.Struct, frozen=True):

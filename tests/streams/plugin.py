@@ -63,7 +63,7 @@ class Family(MaxCutFamily):
 '''
 
 BACKEND = """
-import os, signal
+import os, random, signal
 from dataclasses import replace
 from qmosaic.backends.solvers.tabu import Tabu
 from qmosaic.codecs.errors import BackendError
@@ -94,7 +94,7 @@ class Failing(Tabu):
         self.switch = switch
 
     def run(self, batch):
-        if os.path.exists(self.switch):
+        if os.path.exists(self.switch) and (open(self.switch).read() != "half" or random.random() < 0.5):
             raise BackendError("its fridge is warm")
         return super().run(batch)
 """

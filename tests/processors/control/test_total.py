@@ -1,0 +1,84 @@
+"""No event that reads as one ends a fold, or what is asked of its state: who reads a topic has no way past a record.
+
+Others may write to these topics, too; what does not fit is passed over.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmosaic.codecs.errors import SettingsError
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import BackendStatus, ControlState
+from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry
+from qmosaic.processors.control.alive import alive, grants
+from qmosaic.processors.control.books import Books, accounts_for, beyond_soft, shortage, unbalanced
+from qmosaic.processors.control.breakers import phases
+from qmosaic.processors.control.facts import STATUS, facts_of
+from qmosaic.processors.control.grants import ended
+from qmosaic.processors.control.ordered import Orders
+from qmosaic.processors.control.orders import policy_of
+from qmosaic.streams.hops.route import Route
+from qmosaic.streams.settings import Settings
+
+NAMES = st.sampled_from(["a", "a/b", "all", "", "\ud7ff", "backend:x", "tenant:a"])
+st.register_type_strategy(str, NAMES | st.text(max_size=8))
+
+
+def events(kind: type[Any]) -> st.SearchStrategy[list[Any]]:
+    def read(event: Any) -> Any:
+        try:
+            return wire.decode(wire.encode(event), kind)
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            return None
+
+    return st.lists(st.from_type(kind).map(read), max_size=8).map(lambda read: [one for one in read if one is not None])
+
+
+@given(events(LedgerEntry), events(JobEnded))
+def test_the_ledger(entries: list[LedgerEntry], ends: list[JobEnded]) -> None:
+    ledger = Books().start
+    for entry in entries:
+        ledger = Books().step(ledger, entry)
+        accounts = accounts_for(ledger, "a/b", "x", 1e9, "0-1", 5)
+        shortage(ledger, accounts, Amounts(1, None, 2), 5)
+        beyond_soft(ledger, accounts)
+        unbalanced(ledger)
+    for end in ends:
+        ledger = ended(ledger, end, 1e9).ledger
+
+
+@given(events(BackendStatus))
+def test_signs_of_life(told: list[BackendStatus]) -> None:
+    state = STATUS.start
+    for status in told:
+        state = STATUS.step(state, status, 1e9)
+    alive(state[0], 1e9, 15)
+    grants(state[0], 1e9, 15)
+    phases(state[1], 1e9)
+
+
+@given(events(ControlState))
+def test_orders(states: list[ControlState]) -> None:
+    ordered = Orders().start
+    for state in states:
+        ordered = Orders().step(ordered, state)
+        facts_of(STATUS.start, ordered, 1e9, 1e9, 15)
+        if ordered.policy is not None:
+            with suppress(SettingsError):
+                policy_of(ordered.policy.text, ())
+
+
+@given(events(ControlState))
+def test_policies_of_strangers(states: list[ControlState]) -> None:
+    ordered = Orders().start
+    for state in states:
+        ordered = Orders().step(ordered, state)
+    route = Route(Settings(), "route")
+    assert route._policy(ordered) == route._of_settings  # an empty one is the default
+    assert route._policy(ordered) == route._of_settings
