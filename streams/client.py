@@ -217,6 +217,9 @@ class Client:
         return waiting is not None
 
     def _take(self, topic: str, record: ConsumerRecord) -> None:
+        # What is somebody else's is not even read: it may be 8 MiB, of which Python makes a second's work.
+        if not self._listeners and (record.key or b"").decode(errors="replace") not in self._waiting:
+            return
         event = read_terminal(self.settings, record)
         if event is None:
             return

@@ -47,6 +47,7 @@ PENDING = 4096  # events a worker holds that are not acknowledged yet
 PENDING_BYTES = 512 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
 IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is large must not keep the small ones out
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
+URGENT_SECONDS, BESIDE_URGENT = 2.0, 8  # so long after one of the highest class, batches of others are so much smaller
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
@@ -66,12 +67,15 @@ class _Held(msgspec.Struct, frozen=True):
 class _Lane:
     """Events that wait for a free place, in the order of their turns."""
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    def __init__(self, weights: Mapping[str, float], clock: Callable[[], float]) -> None:
         self._turns: Turns[_Held] = Turns(weights)
         self._there = asyncio.Semaphore(0)
+        self._clock, self._urgent_at = clock, -URGENT_SECONDS
 
     def put(self, held: _Held, look: Look) -> None:
         """One more."""
+        if look.rank == 0:
+            self._urgent_at = self._clock()
         self._turns.put(held, look.rank, look.tenant, look.deadline_at, look.size)
         self._there.release()
 
@@ -84,6 +88,11 @@ class _Lane:
     def highest(self) -> int:
         """The highest class that waits."""
         return self._turns.highest
+
+    def most(self, usual: int, rank: int) -> int:
+        """The most of a batch of a class: where urgent ones came of late, the next one is not to wait for many."""
+        urgent = rank > 0 and self._clock() < self._urgent_at + URGENT_SECONDS
+        return max(1, usual // BESIDE_URGENT) if urgent else usual
 
     @property
     def has_more(self) -> bool:
@@ -146,7 +155,7 @@ class Worker:
 
     async def _run(self, lifeline: Lifeline) -> None:
         self._fatal = asyncio.get_running_loop().create_future()
-        self._lanes = [_Lane(self.settings.order.weights) for _ in range(len(self.stage.lanes) + 1)]
+        self._lanes = [_Lane(self.settings.order.weights, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         self.producer: AIOKafkaProducer = self._clients.producer(
             **producing(self.settings), client_id=self.instance, linger_ms=0
         )
@@ -215,11 +224,11 @@ class Worker:
         self._lanes[bisect_left(self.stage.lanes, look.size)].put(held, look)
 
     async def _lane(self, lane: int) -> None:
-        queue, most = self._lanes[lane], self.stage.most(lane)
+        queue, usual = self._lanes[lane], self.stage.most(lane)
         publishing: asyncio.Task[None] | None = None
         while True:
             batch = [await queue.get()]
-            size = batch[0].size
+            size, most = batch[0].size, queue.most(usual, batch[0].rank)
             # What is urgent is done with its like: it need not wait until a batch of others is done, too.
             while len(batch) < most and size < BATCH_BYTES and queue.has_more and queue.highest <= batch[0].rank:
                 batch.append(await queue.get())

@@ -51,7 +51,7 @@ FOLD: Fold[tuple[tuple[float, bool], ...], AuditEntry] = Changes()
 
 async def flow(client: Client, seconds: float) -> list[Outcome]:
     """Problems one after the other, whatever becomes of those before."""
-    end, waiting = time.monotonic() + seconds, []
+    end, waiting = time.monotonic() + seconds, list[asyncio.Task[Outcome]]()
     while time.monotonic() < end:
         seed = len(waiting)
         edges = [(k, (k + step) % 16) for k in range(16) for step in (1, 3 + seed % 4)]
