@@ -58,26 +58,37 @@ def _small(problem: Problem) -> Circuit | None:
 
 
 def columns(circuit: Circuit) -> list[tuple[int, Operation]]:
-    """Each operation with its column: as far left as it can be, and nothing under a line that joins qubits."""
-    level = [0] * circuit.qubits
+    """Each operation with its column: as far left as it can be, nothing under a line that joins qubits, what depends on
+    a classical bit right of where that is measured. Measurements and resets are one by one."""
+    level, read = [0] * circuit.qubits, [0] * circuit.bits
     placed: list[tuple[int, Operation]] = []
     for operation in circuit.operations:
         if operation.gate == "gphase":
             continue
-        single = operation.gate in ("measure", "reset")
-        for on in [(q,) for q in operation.qubits] if single else [operation.qubits]:
-            span = range(min(on, default=0), max(on, default=-1) + 1)
-            column = max((level[q] for q in span), default=0)
-            if operation.gate != "barrier":
-                bits = operation.bits[operation.qubits.index(on[0])] if operation.gate == "measure" else None
-                placed.append((column, Operation(operation.gate, on, operation.params, operation.pauli,
-                                                 () if bits is None else (bits,), operation.condition)))  # fmt: skip
+        for one in _apart(operation):
+            span = range(min(one.qubits, default=0), max(one.qubits, default=-1) + 1)
+            bits = (*one.bits, *(one.condition[0] if one.condition is not None else ()))
+            column = max([0, *(level[q] for q in span), *(read[bit] for bit in bits)])
+            if one.gate != "barrier":
+                placed.append((column, one))
                 column += 1
             for q in span:
                 level[q] = column
-            if len(placed) > QUBITS * COLUMNS:
-                return [*placed, (COLUMNS, placed[-1][1])]  # too many in any case
+            for bit in bits:
+                read[bit] = column
+            if column > COLUMNS:
+                return placed  # too wide already
     return placed
+
+
+def _apart(operation: Operation) -> list[Operation]:
+    """What is done to several qubits at once, one by one."""
+    if operation.gate == "measure":
+        pairs = zip(operation.qubits, operation.bits, strict=True)
+        return [Operation("measure", (q,), bits=(bit,), condition=operation.condition) for q, bit in pairs]
+    if operation.gate == "reset":
+        return [Operation("reset", (q,), condition=operation.condition) for q in operation.qubits]
+    return [operation]
 
 
 def _diagram(
@@ -88,7 +99,7 @@ def _diagram(
     n = circuit.qubits
     axes.set_xlim(-0.9, wide - 0.4)
     axes.set_ylim(n - 0.4, -0.7)
-    axes.set_aspect("equal", adjustable="box", anchor="W")
+    axes.set_aspect("equal", adjustable="box", anchor="NW")
     width = axes.get_position().width * sheet.figure.get_figwidth() / (wide + 0.5)
     height = axes.get_position().height * sheet.figure.get_figheight() / (n + 0.3)
     pen = Pen(axes, sheet, min(10.0, 72 * 0.3 * min(width, height)))
@@ -112,27 +123,35 @@ class Pen:
             self.axes.plot([x, x], [min(on), max(on)], color=self.ink.text, linewidth=1.1, zorder=2)
         if operation.condition is not None:
             bits, wanted = operation.condition
-            self._small(x, min(on) - 0.44, f"if c{list(bits)}={wanted}" if len(bits) > 1 else f"if c{bits[0]}={wanted}")
+            told = label(f"if c{list(bits) if len(bits) > 1 else bits[0]}={wanted}", 14)
+            self.axes.text(
+                x,
+                min(on) - 0.4,
+                told,
+                ha="center",
+                va="bottom",
+                fontsize=0.6 * self.size,
+                color=self.ink.muted,
+                zorder=5,
+            )
+        under = ", ".join(map(angle, operation.params))
         if gate == "measure":
-            self._box(x, on[0], "M", self.ink.orange)
-            self._small(x, on[0] + 0.44, f"c{operation.bits[0]}", below=True)
+            self._box(x, on[0], "M", f"c{operation.bits[0]}", self.ink.orange)
         elif gate in _CONTROLLED:
             many = 1 if gate not in ("ccx", "ccz") else 2
             for q in on[:many]:
                 self.axes.plot(x, q, "o", color=self.ink.text, markersize=0.62 * self.size, zorder=3)
             for q in on[many:]:
-                self._target(x, q, _CONTROLLED[gate], operation.params)
+                self._target(x, q, _CONTROLLED[gate], under)
         elif gate == "swap":
             for q in on:
-                self._target(x, q, "swap", ())
+                self._target(x, q, "swap", "")
         else:
             names = operation.pauli if gate == "rotation" else gate[1:] if gate in ("rxx", "ryy", "rzz") else None
             for k, q in enumerate(on):
-                self._box(x, q, names[k].upper() if names else _SHOWN.get(gate, gate.upper()), self.ink.blue)
-            if operation.params:
-                self._small(x, max(on) + 0.44, ", ".join(map(angle, operation.params)), below=True)
+                self._box(x, q, names[k].upper() if names else _SHOWN.get(gate, gate.upper()), under, self.ink.blue)
 
-    def _target(self, x: int, q: int, name: str, params: tuple[float, ...]) -> None:
+    def _target(self, x: int, q: int, name: str, under: str) -> None:
         ink = self.ink
         if name == "x":
             self.axes.plot(x, q, "o", color=ink.page, markeredgecolor=ink.text, markersize=1.5 * self.size, zorder=3)
@@ -142,25 +161,24 @@ class Pen:
         elif name == "swap":
             self.axes.plot(x, q, "x", color=ink.text, markersize=self.size, zorder=3)
         else:
-            self._box(x, q, name, ink.blue)
-            if params:
-                self._small(x, q + 0.44, ", ".join(map(angle, params)), below=True)
+            self._box(x, q, name, under, ink.blue)
 
-    def _box(self, x: int, q: int, name: str, colour: str) -> None:
+    def _box(self, x: int, q: int, name: str, under: str, colour: str) -> None:
+        """A gate by its name, its angles or its bit below that."""
         from matplotlib.patches import Rectangle
 
-        box = Rectangle(
-            (x - 0.36, q - 0.36), 0.72, 0.72, facecolor=self.ink.page, edgecolor=colour, linewidth=1.4, zorder=3
+        side, ink = 0.36, self.ink
+        self.axes.add_patch(
+            Rectangle(
+                (x - side, q - side), 2 * side, 2 * side, facecolor=ink.page, edgecolor=colour, linewidth=1.4, zorder=3
+            )
         )
-        self.axes.add_patch(box)
         size = self.size if len(name) < 3 else 0.75 * self.size
-        self.axes.text(x, q, name, ha="center", va="center", fontsize=size, color=self.ink.text, zorder=4)
-
-    def _small(self, x: float, y: float, text: str, below: bool = False) -> None:
-        self.axes.text(
-            x, y, label(text, 18), ha="center", va="top" if below else "bottom", fontsize=0.6 * self.size,
-            color=self.ink.muted, zorder=5,
-        )  # fmt: skip
+        place = {"ha": "center", "va": "center", "zorder": 4}
+        self.axes.text(x, q - (0.1 if under else 0), name, fontsize=size, color=ink.text, **place)
+        if under:
+            small = self.size * min(0.62, 3.4 / len(under))
+            self.axes.text(x, q + 0.22, label(under, 18), fontsize=small, color=ink.muted, **place)
 
 
 def angle(radians: float) -> str:

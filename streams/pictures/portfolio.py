@@ -64,7 +64,7 @@ def _bars(sheet: Sheet, names: list[str], weights: Float64[np.ndarray, " k"], ri
         names = [*names[: BARS - 1], f"{rest} others"]
         weights = np.r_[weights[: BARS - 1], weights[BARS - 1 :].sum()]
         risk = np.r_[risk[: BARS - 1], risk[BARS - 1 :].sum()]
-    axes = sheet.axes(0.13, 0.13, 0.52, 0.93)
+    axes = sheet.axes(0.13, 0.16, 0.52, 0.93)
     sheet.head(axes, "What is held, and what it contributes to the risk")
     at, high = np.arange(len(names)), 0.36
     axes.barh(at - high / 2, 100 * weights, high, color=ink.blue, label="weight")
@@ -82,7 +82,7 @@ def _bars(sheet: Sheet, names: list[str], weights: Float64[np.ndarray, " k"], ri
     axes.margins(x=0.12)
     axes.set_xlabel("share of the whole (%)", fontsize=8.5, color=ink.muted)
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.45, -0.11), ncols=2, frameon=False, fontsize=8, labelcolor=ink.text
+        loc="upper center", bbox_to_anchor=(0.45, -0.12), ncols=2, frameon=False, fontsize=8, labelcolor=ink.text
     )
 
 
@@ -96,7 +96,7 @@ def _market_of(
     deviation: float,
 ) -> None:
     ink = sheet.ink
-    axes = sheet.axes(0.64, 0.13, 1.0, 0.93)
+    axes = sheet.axes(0.64, 0.16, 1.0, 0.93)
     sheet.head(axes, "Among all assets")
     spread = 100 * np.sqrt(np.clip(np.diag(covariance), 0, None))
     out = np.ones(len(returns), bool)
@@ -109,7 +109,7 @@ def _market_of(
     if "volatility" in base and "return" in base:
         axes.plot(
             100 * float(base["volatility"]), 100 * float(base["return"]), "D", markerfacecolor="none",
-            markeredgecolor=ink.text, markersize=11, linewidth=0, label="the baseline",
+            markeredgecolor=ink.text, markersize=10, linewidth=0, label="the baseline",
         )  # fmt: skip
     axes.plot(100 * deviation, 100 * gain, "*", color=ink.red, markersize=14, markeredgecolor=ink.page, linewidth=0,
               label="this portfolio")  # fmt: skip
@@ -117,13 +117,13 @@ def _market_of(
     sheet.labels(axes, "volatility (% per period)", "expected return (% per period)")
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.45, -0.11),
+        bbox_to_anchor=(0.45, -0.12),
         ncols=4,
         frameon=False,
         fontsize=8,
         labelcolor=ink.text,
-        columnspacing=1.0,
-        handletextpad=0.2,
+        columnspacing=0.9,
+        handletextpad=0.3,
     )
     tail = outcome.details.get("cvar_95")
     loss = f", expected shortfall in the worst 5 %: {percent(float(tail))}" if isinstance(tail, int | float) else ""

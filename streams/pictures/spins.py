@@ -190,7 +190,8 @@ def _graph(
                 told += f", weight {value(float(terms.values[mine].sum()))}"
             handles.insert(0, Line2D([], [], color=colours[kind], linewidth=1.8, linestyle=style, label=told))
     size = float(np.clip(9000 / n, 45, 330))
-    sizes = size * (0.6 + np.abs(terms.own) / np.abs(terms.own).max()) if terms.own.any() else np.full(n, size)
+    weighed = bool(np.ptp(np.abs(terms.own)))
+    sizes = size * (0.6 + np.abs(terms.own) / np.abs(terms.own).max()) if weighed else np.full(n, size)
     for mine, colour, marker, word in (
         (first, ink.blue, "o", words.sides[0]),
         (~first, ink.orange, "s", words.sides[1]),
@@ -214,9 +215,10 @@ def _graph(
     if n <= NAMED:
         _named(axes, sheet, terms, places, sizes, first, words)
     axes.margins(0.06)
+    axes.set_aspect(0.7, adjustable="datalim")  # wide as the sheet, but what is round stays round to the eye
     sheet.legend(axes, handles, 5)
     scale = "; a line is as thick as its weight is large" if np.ptp(np.abs(terms.values)) else ""
-    own = f"; a {words.variable} is as large as its own term" if terms.own.any() else ""
+    own = f"; a {words.variable} is as large as its own term" if weighed else ""
     sheet.remark = f"Near each other: joined by few {words.pair}s{scale}{own}"
 
 
