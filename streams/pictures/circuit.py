@@ -200,17 +200,13 @@ def _counts(sheet: Sheet, outcome: Outcome, place: tuple[float, ...]) -> None:
     counts = sorted(outcome.solution["counts"].items(), key=lambda pair: -pair[1])
     total = sum(times for _, times in counts)
     most = _most(place)
-    top = counts if len(counts) <= most else counts[: most - 1]
+    top = counts[:most]
     names = [label(bits, MOST_IN_A_NAME) for bits, _ in top]
     shares = [100 * times / total for _, times in top]
     axes = sheet.axes(*place)
-    sheet.head(axes, f"{count(total, 'shot')}, {count(len(counts), 'different result')}")
-    colours = [ink.blue] * len(names)
-    if len(counts) > len(top):
-        names.append(f"{len(counts) - len(top):,} others")
-        shares.append(100 - sum(shares))
-        colours.append(ink.faint)
-    axes.barh(range(len(names)), shares, 0.7, color=colours)
+    rest = f"; the {len(counts) - len(top):,} others: {100 - sum(shares):.1f} %" if len(counts) > len(top) else ""
+    sheet.head(axes, f"{count(total, 'shot')}, {count(len(counts), 'different result')}{rest}")
+    axes.barh(range(len(names)), shares, 0.7, color=ink.blue)
     rows = max(len(names), 6)  # two bars need not fill the sheet
     tall = (place[3] - place[1]) * 300 / rows
     for k, share in enumerate(shares):

@@ -24,7 +24,7 @@ Format = Literal["svg", "png"]
 DPI = 144
 """Pixels an inch of a PNG."""
 FONTS = "'DejaVu Sans', Verdana, sans-serif"
-PARAMETERS: dict[str, Any] = {
+PARAMETERS: dict[Any, Any] = {
     "text.parse_math": False,
     "text.usetex": False,
     "svg.fonttype": "none",
@@ -62,7 +62,9 @@ def draw(problem: Problem, outcome: Outcome, *, dark: bool = False, format: Form
         # letters that the font lacks are a box in a PNG; a browser has them
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         mpl.rcdefaults()
-        mpl.rcParams.update({**PARAMETERS, "svg.hashsalt": "dark" if dark else "light"})
+        for name, chosen in PARAMETERS.items():
+            mpl.rcParams[name] = chosen
+        mpl.rcParams["svg.hashsalt"] = "dark" if dark else "light"  # both may stand on one page
         try:
             return _drawn(picture, problem, outcome, dark, format)
         except UNFIT:

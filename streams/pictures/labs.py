@@ -13,6 +13,8 @@ LARGEST = 2000
 
 def picture(sheet: Sheet, problem: Problem, outcome: Outcome) -> None:
     """Draw it. Raises LookupError, TypeError, ValueError where the solution does not fit."""
+    from matplotlib.ticker import MaxNLocator
+
     given = outcome.solution["sequence"]
     sheet.asked = f"low autocorrelation binary sequence of {count(len(given), 'sign')}"
     if len(given) > LARGEST:
@@ -44,7 +46,7 @@ def picture(sheet: Sheet, problem: Problem, outcome: Outcome) -> None:
     below.set_xlim(0.3, n - 0.3 + n / 100)
     most = max(2, int(np.abs(sums).max()))
     below.set_ylim(-1.15 * most, 1.15 * most)
-    below.yaxis.get_major_locator().set_params(integer=True)
-    below.xaxis.get_major_locator().set_params(integer=True)
+    below.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    below.xaxis.set_major_locator(MaxNLocator(9, integer=True))
     sheet.labels(below, "lag k", "C(k)")
     sheet.remark = "C(k) is the sum of the products of signs that are k places apart; the less of them, the better"

@@ -76,4 +76,4 @@ def _turned(places: Places) -> Places:
 
 
 def _apart(places: Places) -> Float64[np.ndarray, "n n"]:
-    return np.hypot(*(places[:, None, :] - places[None, :, :]).transpose(2, 0, 1))
+    return np.asarray(np.hypot(*(places[:, None, :] - places[None, :, :]).transpose(2, 0, 1)))

@@ -171,6 +171,7 @@ def _graph(
     axes = sheet.bare(bottom=0.06)
     largest = np.abs(terms.values).max(initial=0.0) or 1.0
     widths = 0.8 + 2.0 * np.abs(terms.values) / largest if np.ptp(np.abs(terms.values)) else np.full(len(does), 1.3)
+    widths = widths * float(np.clip(8 / np.sqrt(len(does) + 1), 0.35, 1))
     handles: list[Any] = []
     colours = _colours(ink, words)
     if words.problem == "max-cut":
@@ -198,7 +199,8 @@ def _graph(
     ):
         hollow = words.problem == "QUBO" and marker == "s"
         fill, edge = (ink.page, ink.muted) if hollow else (colour, ink.page)
-        axes.scatter(*places[mine].T, s=sizes[mine], c=fill, marker=marker, edgecolors=edge, linewidths=1.2, zorder=3)
+        x, y = places[mine].T
+        axes.scatter(x, y, s=sizes[mine], c=fill, marker=marker, edgecolors=edge, linewidths=1.2, zorder=3)
         handles.insert(
             0 if marker == "o" else 1,
             Line2D(

@@ -38,7 +38,7 @@ def cleaned(data: bytes, title: str, fonts: str) -> bytes:
     said = ElementTree.Element(f"{{{SVG}}}title")
     said.text = title
     root.insert(0, said)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=False)
+    return ElementTree.tostring(root, encoding="unicode").encode()
 
 
 def _kept(defs: ElementTree.Element) -> bool:
