@@ -174,8 +174,7 @@ def _graph(
     widths = widths * float(np.clip(8 / np.sqrt(len(does) + 1), 0.35, 1))
     handles: list[Any] = []
     colours = _colours(ink, words)
-    if words.problem == "max-cut":
-        widths = np.where(does == 1, widths * 0.8, widths)
+    widths = np.where(does == 1, 1.25 * widths, widths)  # dots look thinner
     for kind in reversed(range(len(words.does))):
         mine = does == kind
         ends = np.stack([places[terms.rows[mine]], places[terms.cols[mine]]], axis=1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from qmosaic.backends.base import Backend
 from qmosaic.backends.registry import create, target_of
 from qmosaic.codecs.events.hops import JobEvent, Proposal, Route
 from qmosaic.codecs.events.public import Outcome, Problem
@@ -20,7 +22,13 @@ from qmosaic.processors.verify import settle
 QUANTUM, BY_KIND = "cirq.statevector", {"narrow": "exact", "variational": "lanczos"}
 
 
-def solved(family: str, payload: dict[str, Any], backend: str = "", **fields: Any) -> tuple[Problem, Outcome]:
+def solved(
+    family: str,
+    payload: dict[str, Any],
+    backend: str = "",
+    make: Callable[[str], Backend] = create,
+    **fields: Any,
+) -> tuple[Problem, Outcome]:
     """The problem, and what comes of it by `backend`; by the kernel's kind where none is named."""
     value = orjson.dumps({"family": family, "problem": payload, "labels": {"name": family}, **fields})
     record = Record("problems", 0, 0, time.time(), value)
@@ -55,7 +63,7 @@ def solved(family: str, payload: dict[str, Any], backend: str = "", **fields: An
             gammas=reduced.gammas,
             betas=reduced.betas,
         )
-        (proposal,) = execute([job], create)
+        (proposal,) = execute([job], make)
         assert isinstance(proposal, Proposal)
     outcome = settle(
         admission,

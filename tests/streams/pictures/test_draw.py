@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import msgspec
+import numpy as np
 import pytest
 from PIL import Image
 
+from qmosaic.backends.conformance.fake import Fake
 from qmosaic.codecs.events.public import Outcome, Problem
 from qmosaic.codecs.models.circuit import Circuit, Operation
 from qmosaic.streams.pictures.circuit import angle, columns
@@ -117,9 +119,11 @@ def test_dark_is_not_light(outcomes: dict[str, tuple[Problem, Outcome]]) -> None
 
 
 def test_a_fallback_says_whose_answer_it_is_and_what_was_proposed() -> None:
-    edges = [[a, b, 1 + (a * b) % 7] for a in range(40) for b in range(a) if (a * 7 + b * 3) % 5 == 0]
-    problem, outcome = solved("maxcut", {"edges": edges}, backend="fake")
-    assert outcome.status == "fallback"
+    petersen = [[k, (k + 1) % 5] for k in range(5)] + [[k, k + 5] for k in range(5)]
+    edges = [*petersen, *([5 + k, 5 + (k + 2) % 5] for k in range(5))]
+    on_one_side = Fake(lambda job: np.zeros((job.shots, job.polynomial.n), np.uint8))
+    problem, outcome = solved("maxcut", {"edges": edges}, "fake", lambda _: on_one_side)
+    assert (outcome.status, outcome.objective) == ("fallback", 12)
     assert outcome.proposed is not None
     assert outcome.baseline is not None
     said = texts(draw(problem, outcome))
