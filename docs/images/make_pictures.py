@@ -34,7 +34,7 @@ async def solved(folder: Path) -> dict[str, tuple[Problem, Outcome]]:
         for event in demo_problems():
             problem = msgspec.convert(event, Problem)
             if problem.family not in found:
-                found[problem.family] = problem, await client.solve(problem)
+                found[problem.family] = problem, await client.solve(problem, deadline=60)
     return found
 
 

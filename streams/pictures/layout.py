@@ -71,7 +71,7 @@ def _settled(hops: Any, weights: Any, inverse: Any, start: Places, seed: int) ->
 def _turned(places: Places) -> Places:
     """With its longest side along the first axis."""
     centred = places - places.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    _, _, axes = np.linalg.svd(centred, full_matrices=True)
     return np.asarray(centred @ (axes * np.sign(axes.sum(1, keepdims=True) + 1e-12)).T)
 
 

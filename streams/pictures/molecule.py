@@ -29,7 +29,7 @@ def picture(sheet: Sheet, problem: Problem, outcome: Outcome) -> None:
     state = f"{count(rotations, 'rotation')} on the reference {solution['reference']!s:.32}"
     by = f"; exact: {details['exact_is']}" if "exact_is" in details else ""
     sheet.remark = f"The state that has this energy: {state}{by}"
-    answer = f"± {outcome.error:.2g} hartree" if outcome.error else "hartree, least wanted"
+    answer = f"± {outcome.error:.2g} hartree" if outcome.error else "hartree, the least"
     sheet.facts[0] = Fact("energy", value(outcome.objective), answer)
     if outcome.improvement is not None:
         sheet.facts[2] = Fact("better by", f"{1000 * outcome.improvement:.5g}", "millihartree")
@@ -68,8 +68,8 @@ def _energies(sheet: Sheet, levels: list[Level], exact: float | None, right: flo
         if error:
             axes.errorbar(k, energy, error, color=colour, capsize=5, linewidth=1.4, zorder=2)
         axes.annotate(
-            f"{energy:.6f}".replace("-", "−"), (k, energy), (0, 7), textcoords="offset points", ha="center", fontsize=8,
-            color=ink.text,
+            f"{energy:.6f}".replace("-", "−"), (k, energy + error), (0, 7), textcoords="offset points", ha="center",
+            fontsize=8, color=ink.text,
         )  # fmt: skip
     axes.set_xlim(-0.6, len(levels) - 0.4)
     axes.set_xticks(range(len(levels)), [name for name, *_ in levels], color=ink.text, fontsize=8.5)
@@ -96,7 +96,8 @@ def _distances(sheet: Sheet, levels: list[Level], exact: float) -> None:
     axes.axhline(CHEMICAL_ACCURACY, color=ink.muted, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
         "chemical accuracy, 1.6", (1.0, CHEMICAL_ACCURACY), (0, 4), xycoords=("axes fraction", "data"),
-        textcoords="offset points", ha="right", fontsize=7.5, color=ink.muted,
+        textcoords="offset points", ha="right", fontsize=7.5, color=ink.text, zorder=5,
+        bbox={"facecolor": ink.page, "edgecolor": "none", "pad": 1.5, "alpha": 0.8},
     )  # fmt: skip
     axes.yaxis.set_major_locator(LogLocator(10, numticks=8))
     axes.yaxis.set_minor_locator(NullLocator())

@@ -149,7 +149,7 @@ def _facts(sheet: Sheet, outcome: Outcome) -> tuple[Fact, Fact, Fact, Fact, Fact
     ink, base, proposed = sheet.ink, outcome.baseline, outcome.proposed
     accepted = outcome.status == "accepted"
     error = f"± {outcome.error:.2g}, " if outcome.error else ""
-    answer = Fact("answer", value(outcome.objective), f"{error}{'most' if outcome.sense == 'max' else 'least'} wanted")
+    answer = Fact("answer", value(outcome.objective), f"{error}{outcome.sense}imum asked for")
     if base is None:
         baseline = Fact("classical baseline", "none")
     else:

@@ -156,6 +156,12 @@ def _colours(ink: Ink, words: Words) -> tuple[str, ...]:
     return ink.green, ink.red, ink.pale
 
 
+def differ(values: Float64[np.ndarray, " k"]) -> bool:
+    """Whether some are larger than others."""
+    sizes = np.abs(values)
+    return bool((sizes != sizes.max(initial=0.0)).any())
+
+
 STYLES = ("-", (0, (1.2, 1.6)), "-")
 """Of what pairs do, so that it does not take colours."""
 
@@ -170,7 +176,7 @@ def _graph(
     places = layout.graph(n, terms.rows, terms.cols)
     axes = sheet.bare(bottom=0.06)
     largest = np.abs(terms.values).max(initial=0.0) or 1.0
-    widths = 0.8 + 2.0 * np.abs(terms.values) / largest if np.ptp(np.abs(terms.values)) else np.full(len(does), 1.3)
+    widths = 0.8 + 2.0 * np.abs(terms.values) / largest if differ(terms.values) else np.full(len(does), 1.3)
     widths = widths * float(np.clip(8 / np.sqrt(len(does) + 1), 0.35, 1))
     handles: list[Any] = []
     colours = _colours(ink, words)
@@ -190,7 +196,7 @@ def _graph(
                 told += f", weight {value(float(terms.values[mine].sum()))}"
             handles.insert(0, Line2D([], [], color=colours[kind], linewidth=1.8, linestyle=style, label=told))
     size = float(np.clip(9000 / n, 45, 330))
-    weighed = bool(np.ptp(np.abs(terms.own)))
+    weighed = differ(terms.own)
     sizes = size * (0.6 + np.abs(terms.own) / np.abs(terms.own).max()) if weighed else np.full(n, size)
     for mine, colour, marker, word in (
         (first, ink.blue, "o", words.sides[0]),
@@ -218,7 +224,7 @@ def _graph(
     axes.margins(0.06)
     axes.set_aspect(0.7, adjustable="datalim")  # wide as the sheet, but what is round stays round to the eye
     sheet.legend(axes, handles, 5)
-    scale = "; a line is as thick as its weight is large" if np.ptp(np.abs(terms.values)) else ""
+    scale = "; a line is as thick as its weight is large" if differ(terms.values) else ""
     own = f"; a {words.variable} is as large as its own term" if weighed else ""
     sheet.remark = f"Near each other: joined by few {words.pair}s{scale}{own}"
 
