@@ -29,7 +29,7 @@ def picture(sheet: Sheet, problem: Problem, outcome: Outcome) -> None:
     state = f"{count(rotations, 'rotation')} on the reference {solution['reference']!s:.32}"
     by = f"; exact: {details['exact_is']}" if "exact_is" in details else ""
     sheet.remark = f"The state that has this energy: {state}{by}"
-    answer = f"± {outcome.error:.2g} hartree" if outcome.error else "hartree, the least"
+    answer = f"± {outcome.error:.2g} hartree" if outcome.error else "hartree, minimum"
     sheet.facts[0] = Fact("energy", value(outcome.objective), answer)
     if outcome.improvement is not None:
         sheet.facts[2] = Fact("better by", f"{1000 * outcome.improvement:.5g}", "millihartree")

@@ -18,8 +18,7 @@ from qmosaic.backends.conformance.fake import Fake
 from qmosaic.codecs.events.public import Outcome, Problem
 from qmosaic.codecs.models.circuit import Circuit, Operation
 from qmosaic.streams.pictures.circuit import angle, columns
-from qmosaic.streams.pictures.draw import DPI, PICTURES, draw
-from qmosaic.streams.pictures.sheet import HEIGHT, WIDTH
+from qmosaic.streams.pictures.draw import PICTURES, draw
 from qmosaic.streams.pictures.svg import LINK, SVG
 from tests.streams.pictures.solving import solved
 
@@ -110,7 +109,7 @@ def test_a_picture_of_every_family(name: str, dark: bool, outcomes: dict[str, tu
     png = draw(problem, outcome, dark=dark, format="png")
     assert png == draw(problem, outcome, dark=dark, format="png")
     image = Image.open(io.BytesIO(png))
-    assert image.size == (WIDTH * DPI, HEIGHT * DPI)
+    assert image.size == (1296, 864)
     assert set(image.info) <= {"dpi"}
 
 
