@@ -160,7 +160,7 @@ def _facts(sheet: Sheet, outcome: Outcome) -> tuple[Fact, Fact, Fact, Fact, Fact
     better = Fact("better by", value(gain), "than the baseline" if gain is not None else "nothing to compare")
     ran = f"{outcome.target} target" if outcome.target else ""
     if accepted:
-        more = f"{ran}, {outcome.circuit.qubits} qubits" if outcome.circuit else ran
+        more = f"{ran}, {count(outcome.circuit.qubits, 'qubit')}" if outcome.circuit else ran
         who = Fact("answered by", outcome.backend or "reduce", more)
     else:
         told = "no other answer"
