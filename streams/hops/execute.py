@@ -20,8 +20,8 @@ from qmosaic.processors.control.cache import Results, key_of
 from qmosaic.processors.execute import advance, proposal_of
 from qmosaic.streams.hops import jobs as pool
 from qmosaic.streams.hops import processes
-from qmosaic.streams.hops.hop import Look, looked, next_send
-from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.hops.hop import Look, attempt_step, looked, next_send
+from qmosaic.streams.kafka.records import Received, Send, Step
 from qmosaic.streams.settings import Settings, needs_programs
 
 SLOW, SLOW_SECONDS = 10.0, 2.0
@@ -92,12 +92,15 @@ class Execute:
         answered: dict[str, Answer] = {}
         failed: dict[str, Failure] = {}
         answers: dict[int, bytes] = {}
+        times: dict[int, tuple[float, float]] = {}
+        steps: dict[int, tuple[Step, ...]] = {}
         began = perf_counter()
         for apart in (False, True):
             members = [k for k in rest if (jobs[k].route.backend in self._apart) is apart]
             if members:
-                part = [jobs[k] for k in members], [values[k] for k in members]
+                part, started = ([jobs[k] for k in members], [values[k] for k in members]), self._clock()
                 answers |= zip(members, await self._run(*part, lane, apart), strict=True)
+                times |= dict.fromkeys(members, (started, self._clock()))
         seconds = (perf_counter() - began) / max(1, len(rest))
         for k in rest:
             job, said = jobs[k], wire.decode(answers[k], Proposal)
@@ -109,6 +112,7 @@ class Execute:
             if said.failure is not None:
                 failed[key] = said.failure
             ended[k] = advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
+            steps[k] = (attempt_step(job, ended[k], *times[k]),)
         for k in again:
             key = key_of(jobs[k])
             answer = answered.get(key) or failed[key]
@@ -117,7 +121,8 @@ class Execute:
                 if isinstance(answer, Answer)
                 else advance(jobs[k], answer)
             )
-        return [next_send(event, cause, self._settings.paid.backends) for cause, event in sorted(ended.items())]
+        paid = self._settings.paid.backends
+        return [next_send(ended[cause], cause, paid, steps.get(cause, ())) for cause in sorted(ended)]
 
     def _had_before(self, jobs: Sequence[JobEvent]) -> tuple[dict[int, JobEvent | Proposal], list[int]]:
         """By number, what follows from jobs that take results that were had before; and which others of them will have

@@ -25,7 +25,7 @@ from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.beside import Beside, BesideError, WorkError
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.kafka.connect import written_bytes
-from qmosaic.streams.kafka.context import trace_of
+from qmosaic.streams.kafka.context import trace_id_of
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, fits, whole
 from qmosaic.streams.settings import Settings
@@ -195,7 +195,7 @@ class Judge:
         known = {
             "now": now,
             "queue": now - ref.sent_at if ref else 0.0,
-            "trace_id": f"{trace_of(decision.open.record).trace_id:032x}",
+            "trace_id": trace_id_of(decision.open.record),
             "versions": VERSIONS,
             "tick": time.perf_counter,
         }
@@ -213,11 +213,23 @@ def refusal(record: Received, code: RejectCode, message: str) -> Refusal:
     return refuse(record, Rejected(code, message, "$", remedy))
 
 
+def end_of(verdict: Verdict) -> dict[str, str]:
+    """What the spans of a problem's end say of it: one that is not accepted is to be seen at a look."""
+    said: dict[str, str] = {"qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
+    if verdict.detail.get("backend"):
+        said["qmosaic.backend.name"] = verdict.detail["backend"]
+    if verdict.status != "accepted":
+        said["error.type"] = verdict.reason
+        if message := verdict.detail.get("failure") or verdict.detail.get("message"):
+            said["qmosaic.failure.message"] = message[:500]
+    return said
+
+
 def _say(record: Received, doing: str, error: object) -> None:
     log.error(
-        "%s a problem failed, trace %032x, %s %s:%s: %s",
+        "%s a problem failed, trace %s, %s %s:%s: %s",
         doing,
-        trace_of(record).trace_id,
+        trace_id_of(record),
         record.topic,
         record.partition,
         record.offset,
