@@ -28,6 +28,7 @@ SLOW, SLOW_SECONDS = 10.0, 2.0
 """An attempt that takes so many times what was estimated, and so many seconds at least, counts as slow."""
 NOT_CACHED = Failure("execute", "not_cached", "no result of an equal job is known here", refused=True)
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
+LEAST_COMPILING = 0.001  # seconds that are worth a span
 
 # The lanes of execute, in seconds of work: up to a tenth of a second, up to some seconds, and beyond.
 LANES = (0.1, 1.6)
@@ -112,7 +113,7 @@ class Execute:
             if said.failure is not None:
                 failed[key] = said.failure
             ended[k] = advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
-            steps[k] = (attempt_step(job, ended[k], *times[k]),)
+            steps[k] = (_step(job, ended[k], *times[k], said.compile_seconds),)
         for k in again:
             key = key_of(jobs[k])
             answer = answered.get(key) or failed[key]
@@ -178,6 +179,14 @@ class Execute:
     async def stop(self) -> None:
         for executor in (*self._lanes, *self._helpers):
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _step(job: JobEvent, led_to: JobEvent | Proposal, started: float, ended: float, compiling: float) -> Step:
+    """The attempt, and where it is worth a word, that it was compiled first."""
+    if compiling < LEAST_COMPILING:
+        return attempt_step(job, led_to, started, ended)
+    compiled = Step(f"compile {job.route.backend}", started, min(started + compiling, ended))
+    return attempt_step(job, led_to, started, ended, compiled)
 
 
 def _timed(proposal: Proposal, seconds: float) -> Proposal:

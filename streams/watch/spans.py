@@ -35,7 +35,7 @@ PROBLEMS = "qmosaic"
 """The service of the spans that stand for whole problems: no hop's, so that none seems to call another."""
 MOST_SPANS, MOST_AT_ONCE = 16_384, 2048
 """Spans that wait for a collector, some 20 MB of them, before new ones are dropped; and of one request."""
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
 """For the last spans, at the end of a process."""
 
 

@@ -28,7 +28,9 @@ class Tracing:
 
     def handled(self, batch: Sequence[Received], started: float) -> TracedBatch:
         """A span for each record."""
-        spans = [self._process(record, started, {}) for record in batch]
+        are_problems = batch[0].topic == self._problems
+        parents = [self._root(record)[0] if are_problems else extract(record.headers) for record in batch]
+        spans = [self._process(record, parent, started, {}) for record, parent in zip(batch, parents, strict=True)]
         return TracedBatch(self._telemetry, batch[0].topic, spans, started)
 
     def settled(
@@ -56,12 +58,14 @@ class Tracing:
         name = f"solve {family}: {status}" if family else f"solve: {status}"
         spans = [self._telemetry.whole(name, context, sender, _began(problem), dict(attributes))]
         said = {"qmosaic.problem.id": problem_id}
-        spans += [self._process(record, record.received_at, said) for record in (problem, *arrived)]
+        spans.append(self._process(problem, context, problem.received_at, said))
+        spans += [self._process(record, extract(record.headers), record.received_at, said) for record in arrived]
         spans[-1].say(attributes)
         return spans
 
-    def _process(self, record: Received, started: float, attributes: Mapping[str, Any]) -> Span:
-        parent = self._root(record)[0] if record.topic == self._problems else extract(record.headers)
+    def _process(
+        self, record: Received, parent: SpanContext | None, started: float, attributes: Mapping[str, Any]
+    ) -> Span:
         return self._telemetry.span(
             "process",
             record.topic,
