@@ -142,6 +142,8 @@ def show(
         line("problem", f"{shown(one.ref.problem_id, 100)}  of {shown(one.ref.tenant, 60)}")
     for each in one.resent:
         line("resent", f"{moment(each.at)} UTC by {each.who}: {each.why}")
+    if said.key is not None:
+        line("key", _text(_decoded(said.key)))
     for name, text in headers.items():
         line("header", f"{shown(name, 60)}: {shown(text, 200)}")
     cut = ", of which this letter has the beginning" if said.truncated else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -160,8 +161,6 @@ def test_questions_are_one_step_and_a_failure_is_a_step_of_its_own() -> None:
             await vendor.poll("lost")
         await vendor.poll("there")
 
-    import asyncio
-
     asyncio.run(ask())
     found = steps.taken()
     assert [(one.started, one.ended, one.attributes[TIMES]) for one in found] == [(0, 9, 5), (10, 11, 1), (12, 13, 1)]
@@ -172,6 +171,13 @@ def test_questions_are_one_step_and_a_failure_is_a_step_of_its_own() -> None:
             pass
     assert len(steps.taken()) == MOST_STEPS
     assert steps.taken() == ()
+
+
+@pytest.fixture
+def dead() -> str:
+    """The address of a collector that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -198,8 +204,11 @@ def deaf() -> Iterator[str]:
 
 @pytest.mark.broker
 @pytest.mark.embedded
-async def test_a_collector_that_hangs_costs_nothing(broker: str, tmp_path: Path, deaf: str) -> None:
-    settings = msgspec.structs.replace(settings_for(broker, tmp_path), otlp_endpoint=deaf)
+@pytest.mark.parametrize("collector", ["deaf", "dead"])
+async def test_a_collector_that_hangs_or_is_away_breaks_nothing(
+    broker: str, tmp_path: Path, collector: str, request: pytest.FixtureRequest
+) -> None:
+    settings = msgspec.structs.replace(settings_for(broker, tmp_path), otlp_endpoint=request.getfixturevalue(collector))
     with pipeline(settings, ["encode", "reduce", "verify"]) as up:
         async with Client(settings=settings) as client:
             outcomes = [await client.solve({"family": "labs", "problem": {"n": 3}}, deadline=30) for _ in range(20)]
