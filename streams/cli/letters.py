@@ -14,7 +14,6 @@ import msgspec
 import typer
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from rich.table import Table
 from rich.text import Text
 
 from qmosaic.codecs.errors import BrokerError, RefusedError, SettingsError
@@ -91,7 +90,8 @@ def list_letters(
     as_json: JsonOption = False,
 ) -> None:
     """When, where and why events were put aside, the newest last; whether they were put back."""
-    found = _of_stage(_found(connected(broker), since), stage)
+    settings = connected(broker)
+    found = _of_stage(_found(settings, since), stage)
     newest = found[-limit:]
     if as_json:
         for one in newest:
@@ -101,16 +101,14 @@ def list_letters(
         typer.echo(f"nothing was put aside in the last {since}")
         return
     out = console()
-    table = Table("id", "when", "stage", "from", "why", box=None, pad_edge=False, header_style="bold", expand=True)
-    for column in table.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    table.columns[-1].ratio = 1
     for one in newest:
         said = one.said
-        why = Text.assemble(("resent  ", "yellow") if one.resent else "", shown(said.error, MOST_IN_A_CELL))
-        place = f"{shown(said.topic, 30)}/{said.partition} {said.offset}"
-        table.add_row(one.name, moment(said.at)[5:], Text(shown(said.stage, 20)), Text(place), why)
-    out.print(table)
+        where = f"{shown(said.stage, 20)}  {shown(_topic(settings, said), 30)}/{said.partition} {said.offset}"
+        head = Text.assemble((f"{one.name:7}", "bold"), f"  {moment(said.at)}  {where}")
+        head.append(f"  resent {moment(one.resent[-1].at)[5:]}" if one.resent else "", style="yellow")
+        for line in (head, Text(f"         {shown(said.error, MOST_IN_A_CELL)}")):
+            line.no_wrap, line.overflow = True, "ellipsis"
+            out.print(line)
     if len(found) > limit:
         out.print(Text(f"and {len(found) - limit} older ones: --limit", style="dim"))
 

@@ -19,7 +19,7 @@ from qmosaic.processors.control.orders import RESENDABLE, Changes, Refused, answ
 from qmosaic.streams.topology import STAGES
 from tests.processors.test_join import ref_of as ref_at
 
-EVENT = Encoded(ref=replace(ref_at(7, "petersen"), deadline_at=100.0), model=Bundle("route", {}, {}), size=3)
+EVENT = Encoded(ref=replace(ref_at(7, "petersen"), deadline_at=100.0), model=Bundle(), size=3)
 LETTER = DeadLetter(
     stage="reduce",
     topic="ns.problems.encoded",

@@ -159,7 +159,7 @@ def test_what_was_put_aside_is_listed_shown_and_put_back_and_ends_once(at_home: 
             assert headers == {**first[2], "ce_resent": there["good"].encode()}
         told = [json.loads(line) for line in call("dead-letters", "list", "--json").stdout.splitlines()]
         assert [[each["why"] for each in one["resent"]] for one in told] == [["mended", "to see"]] * 2
-        assert call("dead-letters", "list").stdout.count("resent") == 2
+        assert call("dead-letters", "list").stdout.count("  resent ") == 2
         story(there["good"])
 
 

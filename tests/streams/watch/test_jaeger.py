@@ -240,7 +240,7 @@ async def test_each_problem_is_one_trace_with_every_hop(jaeger: Jaeger, up: Sett
     )
     async with Client(settings=up) as client:
         await ready(up, client)
-        outcomes = await asyncio.gather(*(client.solve(event, deadline=120) for event in events))
+        outcomes = await asyncio.gather(*(client.solve(event, id=event["id"], deadline=120) for event in events))
     assert len({outcome.trace_id for outcome in outcomes}) == PROBLEMS
     members: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:

@@ -211,6 +211,7 @@ async def test_a_collector_that_hangs_or_is_away_breaks_nothing(
     settings = msgspec.structs.replace(settings_for(broker, tmp_path), otlp_endpoint=request.getfixturevalue(collector))
     with pipeline(settings, ["encode", "reduce", "verify"]) as up:
         async with Client(settings=settings) as client:
-            outcomes = [await client.solve({"family": "labs", "problem": {"n": 3}}, deadline=30) for _ in range(20)]
+            path = {"family": "maxcut", "problem": {"edges": [[0, 1], [1, 2], [2, 3]]}}
+            outcomes = [await client.solve(path, deadline=30) for _ in range(20)]
         assert {outcome.reason for outcome in outcomes} == {"solved_in_reduce"}
         assert all(child.starts == 1 for child in up.supervisor.children)
