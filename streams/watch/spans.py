@@ -208,7 +208,8 @@ class Telemetry:
             flags, state = parent.trace_flags, parent.trace_state
             context = SpanContext(parent.trace_id, random.getrandbits(64) or 1, False, flags, state)
         else:
-            context = self.sampled(SpanContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1, False))
+            ids = random.getrandbits(128) or 1, random.getrandbits(64) or 1
+            context = self.sampled(SpanContext(*ids, False, RANDOM))
         begin = time.time_ns() if start is None else int(start * 1e9)
         return Span(self, self.resource, name, context, parent, kind, begin, attributes, links)
 
@@ -223,6 +224,8 @@ class Telemetry:
         """The context of a span that begins a trace, with the sampler's decision: equal in all processes."""
         decision = self._sampler.should_sample(None, begun.trace_id, "").decision
         flags = RANDOM if decision is Decision.RECORD_AND_SAMPLE else NO_FLAGS
+        if begun.trace_flags == flags:
+            return begun
         return SpanContext(begun.trace_id, begun.span_id, begun.is_remote, flags)
 
     def _operation(self, operation: str, destination: str) -> tuple[str, dict[str, Any]]:

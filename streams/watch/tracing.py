@@ -38,10 +38,8 @@ class Tracing:
     ) -> TracedEnd:
         """The span of the whole problem, one for each message read, and the send at the end."""
         spans = self._ended(problem, arrived, problem_id, attributes)
-        sent = {key: value for key, value in attributes.items() if key != "error.type"}
-        spans.append(
-            self._telemetry.span("send", topic, parent=spans[-1].context, kind=SpanKind.PRODUCER, attributes=sent)
-        )
+        parent, said = spans[-1].context, _unfailed(attributes)
+        spans.append(self._telemetry.span("send", topic, parent=parent, kind=SpanKind.PRODUCER, attributes=said))
         return TracedEnd(spans)
 
     def repeated(self, problem: Received, problem_id: str) -> None:
@@ -81,6 +79,13 @@ class Tracing:
         return context if sender else self._telemetry.sampled(context), sender
 
 
+def _unfailed(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a send: that something failed is no failure of telling so."""
+    if "error.type" not in attributes:
+        return attributes
+    return {key: value for key, value in attributes.items() if key != "error.type"}
+
+
 def _began(problem: Received) -> float:
     """When a problem arrived. The broker's tick may be earlier than it was sent; then its sender knows better."""
     began = problem.timestamp
@@ -116,10 +121,8 @@ class TracedBatch:
             self._step(inner, span.context)
 
     def sending(self, cause: int, topic: str, attributes: Mapping[str, Any]) -> Headers:
-        """A span under that of its cause, which whoever reads it goes on with. That something failed is no failure of
-        telling so."""
-        said = {key: value for key, value in attributes.items() if key != "error.type"}
-        parent = self._spans[cause].context
+        """A span under that of its cause, which whoever reads it goes on with."""
+        parent, said = self._spans[cause].context, _unfailed(attributes)
         span = self._telemetry.span("send", topic, parent=parent, kind=SpanKind.PRODUCER, attributes=said)
         self._sends.append(span)
         return inject(span.context)
