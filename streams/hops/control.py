@@ -299,7 +299,7 @@ class Control(ExactlyOnce[Kept]):
         owned.committed = dict(owned.positions)
         wrote = {"ledger": written.entries, "control.state": written.states, "audit": written.audits}
         rings = {name for name, what in wrote.items() if what}
-        rings |= {one.topic for one in (*written.sends, *written.resends)}
+        rings |= {send.topic for send in written.sends} | {order.topic for order in written.resends}
         pacing.ring({topic_name(self.settings, name) for name in rings})
         if told is not None:
             told.sent()

@@ -14,8 +14,7 @@ import msgspec
 import networkx as nx
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import DeadLetter

@@ -51,7 +51,7 @@ def by_name(spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("sender", [None, SENDER])
 def test_a_problem_has_one_root_that_encode_and_verify_agree_on(tmp_path: Path, sender: str | None) -> None:
-    problem = record(**({"traceparent": sender} if sender else {}))
+    problem = record(traceparent=sender) if sender else record()
     encode, verify = Traced(tmp_path, "encode"), Traced(tmp_path, "verify")
     batch = encode.tracing.handled([problem], NOW + 0.02)
     batch.decided(0, {"qmosaic.problem.id": "p"})
