@@ -248,7 +248,8 @@ def show_why(out: Console, said: dict[str, Any]) -> None:
 def _state(said: dict[str, Any]) -> str:
     match said["state"]:
         case "ended":
-            return f"{said['status']}: {said['reason']}, {said.get('timings', {}).get('total', 0):.3g} s"
+            took = f", {said['timings']['total']:.3g} s" if "timings" in said else ""
+            return f"{said['status']}: {said['reason']}{took}"
         case "waiting":
             return f"waits for {said['stage']}"
         case "under way":

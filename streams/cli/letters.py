@@ -152,7 +152,7 @@ def show(
 @letters_app.command("resend", epilog="Example: qmosaic dead-letters resend 2-17 --why 'mended in 0.2'")
 def resend(
     why: WhyOption,
-    letter: Annotated[str | None, typer.Argument(help="Of a letter, as `list` shows it.", metavar="[ID]")] = None,
+    letter: Annotated[str | None, typer.Argument(help="Of a letter, as `list` shows it.", metavar="ID")] = None,
     all_of: Annotated[str | None, typer.Option("--all-of", metavar="STAGE", help="All that a stage put aside.")] = None,
     since: SinceOption = "7d",
     force: Annotated[bool, typer.Option("--force", help="Also what nothing good may come of.")] = False,
