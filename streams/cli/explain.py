@@ -14,7 +14,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.codecs.events import wire
@@ -212,8 +214,8 @@ def _show(said: dict[str, Any]) -> None:
 
 
 def show_line(out: Console, text: str) -> None:
-    """One line, indented."""
-    out.print(f"  {escape(shown(text, 500))}", highlight=False)
+    """One line, and what is left of it where it is long, indented."""
+    out.print(Padding(Text(shown(text, 500)), (0, 0, 0, 2), expand=False))
 
 
 def show_state(out: Console, said: dict[str, Any]) -> None:
