@@ -25,7 +25,7 @@ from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.beside import Beside, BesideError, WorkError
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.kafka.connect import written_bytes
-from qmosaic.streams.kafka.context import trace_id_of
+from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, fits, whole
 from qmosaic.streams.settings import Settings
@@ -195,7 +195,7 @@ class Judge:
         known = {
             "now": now,
             "queue": now - ref.sent_at if ref else 0.0,
-            "trace_id": trace_id_of(decision.open.record),
+            "trace_id": f"{trace_of(decision.open.record).trace_id:032x}",
             "versions": VERSIONS,
             "tick": time.perf_counter,
         }
@@ -227,9 +227,9 @@ def end_of(verdict: Verdict) -> dict[str, str]:
 
 def _say(record: Received, doing: str, error: object) -> None:
     log.error(
-        "%s a problem failed, trace %s, %s %s:%s: %s",
+        "%s a problem failed, trace %032x, %s %s:%s: %s",
         doing,
-        trace_id_of(record),
+        trace_of(record).trace_id,
         record.topic,
         record.partition,
         record.offset,
