@@ -19,9 +19,14 @@ MOST_OF_A_MESSAGE = 200
 """Characters of why an attempt failed."""
 
 
-def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> list[Proposal]:
-    """Proposals in the order of the jobs. A backend's refusal fails the jobs it concerns, never the others."""
-    answers: dict[tuple[object, ...], Answer | Failure] = {}
+def execute(
+    jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend], tick: Callable[[], float] = float
+) -> list[Proposal]:
+    """Proposals in the order of the jobs. A backend's refusal fails the jobs it concerns, never the others.
+
+    `tick`: seconds, from whenever on; without it nothing is known of how long compiling takes.
+    """
+    answers: dict[tuple[object, ...], tuple[Answer | Failure, float]] = {}
     by_backend: dict[str, dict[tuple[object, ...], JobEvent]] = {}
     for job in jobs:
         by_backend.setdefault(job.route.backend, {}).setdefault(_identity(job), job)
@@ -29,10 +34,14 @@ def execute(jobs: Sequence[JobEvent], backend_of: Callable[[str], Backend]) -> l
         try:
             backend = backend_of(name)
         except BackendError as error:
-            answers |= {key: Failure("execute", "execution_failed", str(error)) for key in distinct}
+            answers |= {key: (Failure("execute", "execution_failed", str(error)), 0.0) for key in distinct}
             continue
-        answers |= dict(zip(distinct, _run(backend, list(distinct.values())), strict=True))
-    return [proposal_of(job, answers[_identity(job)]) for job in jobs]
+        answers |= dict(zip(distinct, _run(backend, list(distinct.values()), tick), strict=True))
+    out = []
+    for job in jobs:
+        answer, seconds = answers[_identity(job)]
+        out.append(replace(proposal_of(job, answer), compile_seconds=round(seconds, 6)))
+    return out
 
 
 def _identity(job: JobEvent) -> tuple[object, ...]:
@@ -40,16 +49,18 @@ def _identity(job: JobEvent) -> tuple[object, ...]:
     return job.kernel_digest, job.route.backend, job.ref.shots, job.ref.seed, tuple(job.gammas), tuple(job.betas)
 
 
-def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
+def _run(backend: Backend, jobs: Sequence[JobEvent], tick: Callable[[], float]) -> list[tuple[Answer | Failure, float]]:
+    """What came of each, and the seconds that it took to compile it."""
     out: list[Answer | Failure | None] = [None] * len(jobs)
-    prepared = []
+    prepared, seconds = [], [0.0] * len(jobs)
     for k, event in enumerate(jobs):
-        job = job_of(event)
+        job, began = job_of(event), tick()
         try:
             backend.estimate(job)  # refuses what would not fit into this machine's memory
             prepared.append((k, job.kernel, backend.prepare(job)))
         except BackendError as error:
             out[k] = Failure("execute", "execution_failed", str(error), refused=True)
+        seconds[k] = tick() - began
     size = max(1, backend.capabilities.batch)
     for start in range(0, len(prepared), size):
         chunk = prepared[start : start + size]
@@ -61,7 +72,7 @@ def _run(backend: Backend, jobs: Sequence[JobEvent]) -> list[Answer | Failure]:
             continue
         for (k, kernel, _), result in zip(chunk, results, strict=True):
             out[k] = answer_of(kernel, result)
-    return [item for item in out if item is not None]
+    return [(item, took) for item, took in zip(out, seconds, strict=True) if item is not None]
 
 
 def job_of(event: JobEvent) -> Job:

@@ -90,6 +90,7 @@ class Duplicate:
     problem_id: str
     offset: int
     first_offset: int
+    record: Any
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -258,7 +259,7 @@ class Join:
             self._release(offset)
             known_content, first = _CLAIM.unpack(known)
             if known_content == content:
-                return [self._repeat(problem_id, offset, first)]
+                return [self._repeat(problem_id, offset, first, record)]
             labels = verdict.problem.labels if isinstance(verdict, Admission) else {}
             return [self._reject(offset, _conflict(ref, labels, first), record)]
         self._ids[key] = _CLAIM.pack(content, offset)
@@ -380,13 +381,13 @@ class Join:
     def _reject(self, offset: int, refusal: Refusal, record: Any) -> Reject | Duplicate:
         first = self._rejections.setdefault(_hash(refusal.problem_id, refusal.digest), offset)
         if first != offset:
-            return self._repeat(refusal.problem_id, offset, first)
+            return self._repeat(refusal.problem_id, offset, first, record)
         self._need(offset, "problems", offset)
         return Reject(refusal, offset, record)
 
-    def _repeat(self, problem_id: str, offset: int, first: int) -> Duplicate:
+    def _repeat(self, problem_id: str, offset: int, first: int, record: Any) -> Duplicate:
         self._repeated[first] = offset
-        return Duplicate(problem_id, offset, first)
+        return Duplicate(problem_id, offset, first, record)
 
     def _arrived(self, name: Input, offset: int, ref: Ref, arrived: Arrived, now: float) -> list[Decision]:
         self.positions[name] = offset + 1

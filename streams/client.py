@@ -33,7 +33,7 @@ from qmosaic.streams.kafka.records import headers_of, place_of
 from qmosaic.streams.kafka.tail import consumer_of, follow, missing, to_end
 from qmosaic.streams.life.place import running
 from qmosaic.streams.settings import EMBEDDED, Settings
-from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.spans import Span, Telemetry
 
 log = logging.getLogger("qmosaic.client")
 
@@ -53,6 +53,7 @@ class Client:
         self._waiting: dict[str, asyncio.Future[Outcome | Rejection]] = {}
         self._listeners: set[asyncio.Queue[Outcome | Rejection]] = set()
         self._sent: dict[str, repeats.Sent] = {}
+        self._spans: dict[str, Span] = {}  # of the sends of those that are waited for
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Client:
@@ -128,9 +129,8 @@ class Client:
         event = _event(problem) | {key: value for key, value in given.items() if value is not None}
         problem_id = event.setdefault("id", uuid4().hex)
         topic = topic_name(self.settings, "problems")
-        span = self._telemetry.span(
-            "send", topic, parent=None, kind=SpanKind.PRODUCER, attributes={"qmosaic.problem.id": problem_id}
-        )
+        said = {"qmosaic.problem.id": problem_id, "qmosaic.problem.family": str(event.get("family", ""))[:100]}
+        span = self._telemetry.span("send", topic, parent=None, kind=SpanKind.PRODUCER, attributes=said)
         try:
             sent = await self._producer.send_and_wait(
                 topic,
@@ -139,9 +139,14 @@ class Client:
                 headers=headers_of(public.PROBLEM_SCHEMA, "/qmosaic/client", problem_id, inject(span.context)),
             )
         except KafkaError as error:
+            span.say({"error.type": type(error).__name__})
             raise BrokerError(f"the broker did not take {problem_id}: {error}", place=self.settings.broker) from None
         finally:
-            span.end()
+            span.stop()
+            self._tell(problem_id)  # it was sent before
+            self._spans[problem_id] = span
+            if problem_id not in self._waiting:
+                self._tell(problem_id)
         if problem_id in self._waiting:
             self._sent[problem_id] = repeats.Sent(sent.partition, sent.offset, time.time())
         pacing.ring([topic])
@@ -162,6 +167,7 @@ class Client:
         finally:
             self._waiting.pop(problem_id, None)
             self._sent.pop(problem_id, None)
+            self._tell(problem_id)
         if isinstance(outcome, Rejection):
             code = msgspec.convert(outcome.code, RejectCode)
             raise ProblemError(Rejected(code, outcome.message, outcome.place, outcome.remedy))
@@ -211,10 +217,18 @@ class Client:
     def _settle(self, event: Outcome | Rejection) -> bool:
         """The end of a problem for whoever waits for it; False where nobody does."""
         self._sent.pop(event.problem_id, None)
+        self._tell(event.problem_id, _end_of(event))
         waiting = self._waiting.pop(event.problem_id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(event)
         return waiting is not None
+
+    def _tell(self, problem_id: str, end: dict[str, str] | None = None) -> None:
+        """Export the span of a send: as the root of its trace it says how the problem ended, where that was heard."""
+        span = self._spans.pop(problem_id, None)
+        if span is not None:
+            span.say(end or {})
+            span.end()
 
     def _take(self, topic: str, record: ConsumerRecord) -> None:
         # What is somebody else's is not even read: it may be 8 MiB, of which Python makes a second's work.
@@ -230,7 +244,7 @@ class Client:
                 parent=extract(record.headers),
                 kind=SpanKind.CONSUMER,
                 start=time.time(),
-                attributes=place_of(record),
+                attributes={"qmosaic.problem.id": event.problem_id, **_end_of(event), **place_of(record)},
             ).end()
         for queue in self._listeners:
             queue.put_nowait(event)
@@ -242,6 +256,8 @@ class Client:
             await asyncio.wait(self._tasks)
         for waiting in self._waiting.values():
             waiting.cancel()
+        for problem_id in list(self._spans):
+            self._tell(problem_id)
         for client in (self._producer, self._consumer):
             await closing(client.stop(), 5, "stopping a client")
         await asyncio.to_thread(self._telemetry.close)
@@ -309,6 +325,12 @@ async def read_outcomes(settings: Settings, *, since: float | None, follow: bool
                 yield event
     finally:
         await consumer.stop()
+
+
+def _end_of(event: Outcome | Rejection) -> dict[str, str]:
+    """How a problem ended, for spans."""
+    reason = event.code if isinstance(event, Rejection) else event.reason
+    return {"qmosaic.outcome.status": event.status, "qmosaic.outcome.reason": reason}
 
 
 def _event(problem: ProblemData | Problem | dict[str, Any]) -> dict[str, Any]:

@@ -272,6 +272,11 @@ class Jaeger(Server):
         """Base address of OTLP over HTTP, as in QMOSAIC_OTLP_ENDPOINT."""
         return f"http://{HOST}:{self._otlp}"
 
+    @property
+    def url(self) -> str:
+        """Where its query API answers."""
+        return f"http://{HOST}:{self._query}"
+
     def start(self, timeout: float = 30.0) -> None:
         """Until its health check says OK."""
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -134,7 +134,20 @@ class SetBackend(msgspec.Struct, frozen=True, tag="backend.set", forbid_unknown_
     until: float = 0.0
 
 
-Order = SetPolicy | RollBack | SetBudget | Resolve | SetBackend
+class Resend(msgspec.Struct, frozen=True, tag="letter.resend", forbid_unknown_fields=True):
+    """The record of a dead letter (`letter`: its partition and offset), to the topic (without the namespace) that it
+    came from. `original`, `key` and `headers` are as in the letter."""
+
+    letter: str
+    topic: str
+    partition: int
+    original: str
+    key: str | None = None
+    headers: list[tuple[str, str]] = []
+    problem_id: str = ""
+
+
+Order = SetPolicy | RollBack | SetBudget | Resolve | SetBackend | Resend
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,7 +196,10 @@ class ControlState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An internal event that a hop could not handle at all: its original bytes (base64) and the error."""
+    """An internal event that a hop could not handle at all: its original bytes (base64) and the error.
+
+    `key` and `headers` (names with values) are the record's, values in base64. `truncated`: not all of it is here.
+    """
 
     schema: ClassVar[str] = "qmosaic.deadletter/1"
     stage: str
@@ -193,4 +209,6 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     original: str
     at: float
-    truncated: bool = False  # `original` is the beginning alone
+    truncated: bool = False  # `original` is the beginning alone, or the headers are left out
+    key: str | None = None
+    headers: list[tuple[str, str]] = []

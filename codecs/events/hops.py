@@ -185,6 +185,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     considered: dict[str, CandidateReason] = {}
     tried: list[Attempt] = []
     cached: bool = False  # the answer is one that was had before
+    compile_seconds: float = 0.0  # of the last attempt
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from binascii import Error
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,6 +16,7 @@ from qmosaic.codecs.events.control import (
     Command,
     ControlState,
     PolicySet,
+    Resend,
     Resolve,
     RollBack,
     SetBackend,
@@ -34,6 +37,10 @@ STALE_SECONDS = 120.0
 LONGEST = 500
 """Characters of who and why."""
 PLACE = "control.commands"
+RESENDABLE = (
+    "problems.encoded", "problems.reduced", "jobs.classical", "jobs.gpu", "jobs.quantum", "jobs.paid",
+)  # fmt: skip
+"""Topics of stages that put records aside; a problem itself is its sender's to send again."""
 
 
 class Refused(NamedTuple):
@@ -45,11 +52,13 @@ class Refused(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What an order changes: by key of `control.state`, and in the ledger; and what to say of it."""
+    """What an order changes: by key of `control.state`, and in the ledger; what to say of it; and a record to put
+    back."""
 
     states: Mapping[str, ControlState]
     entries: tuple[LedgerEntry, ...]
     said: str
+    resend: Resend | None = None
 
 
 Known = Callable[[str], bool]
@@ -88,6 +97,8 @@ def carried_out(
             return _resolve(command, command.order, ledger, at)
         case SetBackend():
             return _backend(command, command.order, at, (is_known, names))
+        case Resend():
+            return _resend(command.order)
 
 
 def policy_of(text: str, paid: tuple[str, ...], name: str = "policy") -> Policy:
@@ -187,6 +198,18 @@ def _backend(
     return Changes({f"backend/{order.backend}": ControlState(backend=made)}, (), f"{order.backend}: {order.state}")
 
 
+def _resend(order: Resend) -> Changes | Refused:
+    if order.topic not in RESENDABLE:
+        return Refused(f"nothing is put back to {order.topic!r}", "topic", choose(order.topic, RESENDABLE))
+    try:
+        for text in (order.original, order.key or "", *(value for _, value in order.headers)):
+            b64decode(text, validate=True)
+    except (Error, ValueError):
+        return Refused("it is not in base64", "original", "Send the letter's, as it is.")
+    place = f"{order.topic}/{order.partition}"
+    return Changes({}, (), f"letter {order.letter} is back on {place}", order)
+
+
 def remembered(ordered: Ordered, command: Command) -> ControlState:
     """The ids of the latest commands, this one the last."""
     return ControlState(commands=[*ordered.commands[-(MOST_COMMANDS - 1) :], command.id])
@@ -195,16 +218,19 @@ def remembered(ordered: Ordered, command: Command) -> ControlState:
 def answer_to(command: Command, found: Changes | Refused, at: float, offset: int) -> AuditEntry:
     """What the audit says of a command, for who gave it and for who asks later."""
     done = isinstance(found, Changes)
-    detail = {"command": command.id, "who": command.who[:LONGEST], "why": command.why[:LONGEST]}
+    order, detail = command.order, dict[str, Any]()
+    if isinstance(order, Resend):
+        detail["letter"] = order.letter[:LONGEST]
+    detail |= {"command": command.id, "who": command.who[:LONGEST], "why": command.why[:LONGEST]}
     detail |= {"said": found.said} if isinstance(found, Changes) else found._asdict()
     return AuditEntry(
         event="command",
-        problem_id="",
+        problem_id=order.problem_id[:LONGEST] if isinstance(order, Resend) else "",
         tenant="",
         partition=0,
         offset=offset,
         at=at,
         status="done" if done else "refused",
-        reason=str(command.order.__struct_config__.tag),
+        reason=str(order.__struct_config__.tag),
         detail=detail,
     )

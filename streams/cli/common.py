@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import orjson
@@ -24,6 +24,7 @@ from qmosaic.streams.settings import EMBEDDED, Settings
 if TYPE_CHECKING:
     from qmosaic.streams.life.children import Progress
 
+T = TypeVar("T")
 OK, FAILED, USAGE, REJECTED, LATE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, nothing else.")]
 MOST_SAID = 2000
@@ -121,23 +122,25 @@ def connected(broker: str | None = None) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run to the end; SIGTERM and Ctrl-C cancel, and everything drains on the way out."""
+    """Run to the end, with the exit code that comes of it."""
+    raise typer.Exit(waited(work))
 
+
+def waited(work: Coroutine[Any, Any, T]) -> T:
+    """What comes of it; SIGTERM and Ctrl-C cancel, and everything drains on the way out. Our errors are said."""
     logging.getLogger("aiokafka").propagate = False  # what it complains of, an error of ours says, once
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
-    async def main() -> int:
+    async def main() -> T:
         task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, task.cancel)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            return INTERRUPTED
+        return await task
 
     try:
-        code = asyncio.run(main())
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise typer.Exit(INTERRUPTED) from None
     except QmosaicError as error:
         fail(error, USAGE if error.code in ("invalid_file", "invalid_settings", "refused") else FAILED)
-    raise typer.Exit(code)

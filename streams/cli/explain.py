@@ -12,8 +12,11 @@ import msgspec
 import typer
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.codecs.events import wire
@@ -26,8 +29,10 @@ from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOpti
 from qmosaic.streams.cli.orders import read_ledger
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import seconds_of
+from qmosaic.streams.kafka.context import extract, trace_of
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL, read_terminal
+from qmosaic.streams.kafka.records import received_of
 from qmosaic.streams.kafka.repeats import seek_since
 from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.life.topics import admin, partitions_of
@@ -65,19 +70,29 @@ def explain(
 
 
 async def explained(settings: Settings, problem_id: str, since: float) -> dict[str, Any]:
-    """All that the topics tell of a problem. Raises BrokerError, KafkaError, TimeoutError."""
+    """What the topics tell of a problem. Raises BrokerError, KafkaError, TimeoutError."""
+    return (await story(settings, problem_id, since))[0]
+
+
+async def story(settings: Settings, problem_id: str, since: float) -> tuple[dict[str, Any], Outcome | Rejection | None]:
+    """The same, and its end. Raises BrokerError, KafkaError, TimeoutError."""
     said: dict[str, Any] = {"problem": problem_id, "state": "unknown"}
+    end: Outcome | Rejection | None = None
     partitions = range(settings.topics.partitions)
     places = [TopicPartition(topic_name(settings, name), k) for name in TERMINAL for k in partitions]
     async for record in _of(settings, places, since, problem_id):
         event = read_terminal(settings, record)
-        if isinstance(event, Outcome) and event.problem_id == problem_id:
+        if event is None or event.problem_id != problem_id:
+            continue
+        end = event
+        if isinstance(event, Outcome):
             said |= {"state": "ended", "status": event.status, "reason": event.reason}
             said |= {"backend": event.backend, "route_reason": event.route_reason, "policy": event.policy or ""}
             said["tried"] = msgspec.to_builtins(event.tried or [])
             said["timings"], said["trace_id"] = msgspec.to_builtins(event.timings), event.trace_id
-        elif isinstance(event, Rejection) and event.problem_id == problem_id:
+        else:
             said |= {"state": "ended", "status": "rejected", "reason": event.code, "message": event.message}
+            said["trace_id"] = event.trace_id
     audits = [TopicPartition(topic_name(settings, "audit"), k) for k in partitions]
     said["audit"] = []
     async for record in _of(settings, audits, since, problem_id):
@@ -94,7 +109,7 @@ async def explained(settings: Settings, problem_id: str, since: float) -> dict[s
     said["ledger"] = [{"event": one.event, "at": one.at, "amounts": reservation_text(one.amounts)} for one in mine]
     if said["state"] == "unknown":
         said |= await _waiting(settings, problem_id, since)
-    return said
+    return said, end
 
 
 async def _of(
@@ -129,8 +144,9 @@ async def _waiting(settings: Settings, problem_id: str, since: float) -> dict[st
                 place = TopicPartition(record.topic, record.partition)
                 found = _whose(record)
                 if found is not None and found[0] == problem_id:
-                    ahead = before[place]
+                    ahead, trace = before[place], extract(record.headers)
                     return {
+                        "trace_id": f"{trace.trace_id:032x}" if trace is not None else None,
                         "state": "waiting",
                         "stage": stage.name,
                         "behind": len(ahead),
@@ -151,7 +167,8 @@ async def _under_way(settings: Settings, problem_id: str, since: float) -> dict[
         async for record in to_end(consumer, ends):
             default = f"{record.topic}-{record.partition}-{record.offset}"
             if (wire.claimed_id(record.value) or default) == problem_id:
-                return {"state": "under way", "since": record.timestamp / 1000}
+                trace_id = f"{trace_of(received_of(record, time.time())).trace_id:032x}"
+                return {"state": "under way", "since": record.timestamp / 1000, "trace_id": trace_id}
     return {"state": "unknown"}
 
 
@@ -183,19 +200,40 @@ def _whose(record: ConsumerRecord) -> tuple[str, str, float] | None:
 
 def _show(said: dict[str, Any]) -> None:
     out = console()
+    show_state(out, said)
+    show_why(out, said)
+    for one in said["audit"]:
+        if one["event"] in ("refused", "soft_limit", "overrun", "duplicate", "put_aside"):
+            show_line(out, f"{one['event']}: {one.get('said') or one['reason']}")
+    for one in said["ledger"]:
+        show_line(out, f"ledger: {one['event']} {one['amounts']}")
+    if said.get("message"):
+        show_line(out, said["message"])
+    if said.get("trace_id"):
+        show_line(out, f"qmosaic trace {said['trace_id']}")
 
-    def line(text: str) -> None:
-        out.print(f"  {escape(shown(text, 500))}", highlight=False)
 
+def show_line(out: Console, text: str) -> None:
+    """One line, and what is left of it where it is long, indented."""
+    out.print(Padding(Text(shown(text, 500)), (0, 0, 0, 2), expand=False))
+
+
+def show_state(out: Console, said: dict[str, Any]) -> None:
+    """How it ended, or where it waits, and behind how many."""
     out.print(f"[bold]{escape(shown(said['problem'], 200))}[/]  {escape(shown(_state(said)))}", highlight=False)
     if said["state"] == "waiting":
-        line(f"behind {said['behind']} others, {said['of_its_tenant']} of them of its tenant {said['tenant']}")
+        others = f"behind {said['behind']} others, {said['of_its_tenant']} of them of its tenant {said['tenant']}"
+        show_line(out, others)
         if said["seconds_left"] is not None:
-            line(f"{said['seconds_left']} s are left to its deadline")
+            show_line(out, f"{said['seconds_left']} s are left to its deadline")
+
+
+def show_why(out: Console, said: dict[str, Any]) -> None:
+    """The decision, with all that was considered, and the attempts."""
     reason = said.get("route_reason")
     if reason:
         rule = f" ({said['rule']})" if said.get("rule") else ""
-        line(f"{reason}{rule}: {ROUTE.get(reason, '')}; policy {said['policy']}")
+        show_line(out, f"{reason}{rule}: {ROUTE.get(reason, '')}; policy {said['policy']}")
     considered = said.get("considered") or {}
     if considered:
         table = Table("backend", "why", box=None, pad_edge=False, header_style="bold")
@@ -206,22 +244,14 @@ def _show(said: dict[str, Any]) -> None:
         seconds = f", {one['seconds']:.3g} s" if one.get("seconds") is not None else ""
         cost = f", ${one['cost_usd']:g}" if one.get("cost_usd") is not None else ""
         because = f": {one['message']}" if one.get("message") else ""
-        line(f"attempt {number}: {one['backend']} {one['ended']}{seconds}{cost}{because}")
-    for one in said["audit"]:
-        if one["event"] in ("refused", "soft_limit", "overrun", "duplicate", "put_aside"):
-            line(f"{one['event']}: {one.get('said') or one['reason']}")
-    for one in said["ledger"]:
-        line(f"ledger: {one['event']} {one['amounts']}")
-    if said.get("message"):
-        line(said["message"])
-    if said.get("trace_id"):
-        line(f"qmosaic trace {said['trace_id']}")
+        show_line(out, f"attempt {number}: {one['backend']} {one['ended']}{seconds}{cost}{because}")
 
 
 def _state(said: dict[str, Any]) -> str:
     match said["state"]:
         case "ended":
-            return f"{said['status']}: {said['reason']}, {said.get('timings', {}).get('total', 0):.3g} s"
+            took = f", {said['timings']['total']:.3g} s" if "timings" in said else ""
+            return f"{said['status']}: {said['reason']}{took}"
         case "waiting":
             return f"waits for {said['stage']}"
         case "under way":

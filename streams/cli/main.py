@@ -13,6 +13,7 @@ from qmosaic.streams.cli.backends import backends_app
 from qmosaic.streams.cli.budget import budget_app, ledger
 from qmosaic.streams.cli.explain import explain
 from qmosaic.streams.cli.families import families_app
+from qmosaic.streams.cli.letters import letters_app
 from qmosaic.streams.cli.pipeline import (
     compile_programs,
     settings_command,
@@ -25,6 +26,7 @@ from qmosaic.streams.cli.pipeline import (
 )
 from qmosaic.streams.cli.plan import plan
 from qmosaic.streams.cli.policy import policy_app
+from qmosaic.streams.cli.problem import problem
 from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
 from qmosaic.streams.cli.trace import trace
 
@@ -40,6 +42,7 @@ app.add_typer(families_app, name="families")
 app.add_typer(backends_app, name="backends")
 app.add_typer(policy_app, name="policy")
 app.add_typer(budget_app, name="budget")
+app.add_typer(letters_app, name="dead-letters")
 
 
 def _version(asked: bool) -> None:
@@ -67,11 +70,12 @@ EXAMPLES = {
     status: "qmosaic status --json",
     plan: "qmosaic plan examples/data/karate.rud --deadline 5",
     explain: "qmosaic explain 9d2c6a",
+    problem: "qmosaic problem 9d2c6a --jaeger http://127.0.0.1:16686",
     ledger: "qmosaic ledger --tenant acme --json",
     trace: "qmosaic trace 3eec1cd2512c3580b251e74bcf3b0b08",
 }
 
-for command in (up, worker, submit, outcomes, solve, demo, status, plan, explain, ledger, trace):
+for command in (up, worker, submit, outcomes, solve, demo, status, plan, explain, problem, ledger, trace):
     app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)

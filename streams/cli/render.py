@@ -202,7 +202,8 @@ def trace_tree(spans: Sequence[dict[str, Any]], trace_id: str) -> Tree:
         length = (span["end_time"] / 1e9 - span["start_time"] / 1e9) * 1000
         service = shown(span["service"] or "", MOST_IN_A_CELL).removeprefix("qmosaic-")
         name = shown(span["name"], MOST_IN_A_CELL)
-        label = Text.assemble((name, "cyan"), f"  {service}", (f"  @{start:.1f} +{length:.1f}", "dim"), _detail(span))
+        style = "red" if span.get("status") == "ERROR" else "cyan"
+        label = Text.assemble((name, style), f"  {service}", (f"  @{start:.1f} +{length:.1f}", "dim"), _detail(span))
         label.no_wrap, label.overflow = True, "ellipsis"
         node = branch.add(label)
         below = children[span["context"]["span_id"]] if depth < MOST_DEEP else []
@@ -215,7 +216,7 @@ def trace_tree(spans: Sequence[dict[str, Any]], trace_id: str) -> Tree:
 
 
 def _detail(span: dict[str, Any]) -> str:
-    told = ("qmosaic.route.reason", "qmosaic.backend.name", "qmosaic.outcome.status", "qmosaic.outcome.reason")
+    told = ("qmosaic.route.reason", "qmosaic.backend.name", "qmosaic.outcome.reason", "qmosaic.attempt.ended")
     values = [shown(str(span["attributes"][key]), MOST_IN_A_CELL) for key in told if key in span["attributes"]]
     return f"  {', '.join(values)}" if values else ""
 

@@ -90,12 +90,14 @@ def _from_jaeger(url: str, trace_id: str) -> list[dict[str, Any]]:
 def _plain(span: dict[str, Any], processes: dict[str, Any]) -> dict[str, Any]:
     parents = [one["spanID"] for one in span.get("references", []) if one.get("refType") == "CHILD_OF"]
     begin = int(span["startTime"]) * 1000  # from microseconds
+    tags = {tag["key"]: tag["value"] for tag in span.get("tags", [])}
     return {
         "name": str(span["operationName"]),
         "context": {"trace_id": f"0x{span['traceID']:0>32}", "span_id": f"0x{span['spanID']:0>16}"},
         "parent_id": f"0x{parents[0]:0>16}" if parents else None,
         "start_time": begin,
         "end_time": begin + int(span["duration"]) * 1000,
-        "attributes": {tag["key"]: tag["value"] for tag in span.get("tags", [])},
+        "attributes": tags,
+        "status": "ERROR" if tags.get("error") is True else "UNSET",
         "service": processes[span["processID"]]["serviceName"],
     }

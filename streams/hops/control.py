@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from base64 import b64decode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ import msgspec
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState
+from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState, Resend
 from qmosaic.codecs.events.hops import Failure, JobEvent
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
-from qmosaic.processors.control.books import Books, Ledger
+from qmosaic.processors.control.books import Books, Ledger, reservation_text
 from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.grants import asked, ended
 from qmosaic.processors.control.ordered import Ordered, Orders
@@ -38,7 +39,7 @@ from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.kafka.records import Received, Send, fits, headers_for_turns, received_of, stamp, whose
+from qmosaic.streams.kafka.records import Received, Send, Step, fits, headers_for_turns, received_of, stamp, whose
 from qmosaic.streams.kafka.tail import Tail, to_end
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.sensor import Sensor
@@ -50,6 +51,8 @@ INPUTS = ("jobs.ended", "control.commands", "jobs.priced")
 KINDS: dict[str, Any] = {"jobs.ended": JobEnded, "control.commands": Command, "jobs.priced": JobEvent}
 TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
 STATUS_SECONDS = 5.0
+RESENT = "ce_resent"
+"""The header of a record that was put back: of which letter it is."""
 IDLE_MS = 1000
 
 
@@ -71,6 +74,8 @@ class Round:
     entries: list[LedgerEntry] = field(default_factory=list)
     audits: list[AuditEntry] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
+    steps: list[tuple[int, Step]] = field(default_factory=list)  # of which record
+    resends: list[Resend] = field(default_factory=list)
 
     def add(self, other: Round) -> None:
         """What another part of it writes, behind this."""
@@ -78,6 +83,8 @@ class Round:
         self.entries += other.entries
         self.audits += other.audits
         self.sends += other.sends
+        self.resends += other.resends
+        self.steps += other.steps
 
 
 class Control(ExactlyOnce[Kept]):
@@ -229,6 +236,7 @@ class Control(ExactlyOnce[Kept]):
 
     def _decide(self, owned: Kept, record: Received, cause: int, out: Round) -> str | None:
         """What follows from a record; or why it is not believed: others may write to these topics, too."""
+        began = self.clock()
         event = wire.decode(record.value or b"", KINDS[self.topics[record.topic]])
         if isinstance(event, Command):
             self._order(owned, event, record, out)
@@ -245,6 +253,7 @@ class Control(ExactlyOnce[Kept]):
         owned.ledger = booked.ledger
         out.entries += booked.entries
         out.audits += booked.audits
+        out.steps += [(cause, _step(event, entry, began, self.clock())) for entry in booked.entries]
         if booked.goes_on is not None:
             out.sends.append(next_send(booked.goes_on, cause, self.settings.paid.backends))
         return None
@@ -286,6 +295,7 @@ class Control(ExactlyOnce[Kept]):
         if isinstance(found, Changes):
             out.states += found.states.items()
             out.entries += found.entries
+            out.resends += [found.resend] if found.resend is not None else []
             for state in found.states.values():
                 owned.ordered = self._orders.step(owned.ordered, state)
             for entry in found.entries:
@@ -303,10 +313,14 @@ class Control(ExactlyOnce[Kept]):
         self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float
     ) -> None:
         told = self._sensor.handled(records, started) if records else None
+        if told is not None:
+            for cause, step in written.steps:
+                told.did(cause, step)
         # What was refused goes on outside of the transaction, before it: were it in there, a leader that froze would
         # hold up everybody who reads jobs or proposals. It may go on twice, as after any hop; what is granted may not.
         refused = [send for send in written.sends if send.topic != "jobs.paid"]
         free = [await self._pass_on(self._teller, send, told) for send in refused]
+        free += [await self._put_back(order) for order in written.resends]
         for future in free:
             await future
         async with self.transaction(owned) as producer:
@@ -327,10 +341,25 @@ class Control(ExactlyOnce[Kept]):
         owned.committed = dict(owned.positions)
         self.crashes.done(map(crashes.place_of, records))
         wrote = {"ledger": written.entries, "control.state": written.states, "audit": written.audits}
-        rings = {name for name, what in wrote.items() if what} | {send.topic for send in written.sends}
+        rings = {name for name, what in wrote.items() if what}
+        rings |= {send.topic for send in written.sends} | {order.topic for order in written.resends}
         pacing.ring({topic_name(self.settings, name) for name in rings})
         if told is not None:
             told.sent()
+
+    async def _put_back(self, order: Resend) -> asyncio.Future[Any]:
+        """The record of a dead letter, as it was: its trace goes on. Outside of the transaction, as what is refused."""
+        topic = topic_name(self.settings, order.topic)
+        there = await self._teller.partitions_for(topic)
+        headers = [(name, b64decode(value)) for name, value in order.headers if name != RESENT]
+        future: asyncio.Future[Any] = await self._teller.send(
+            topic,
+            value=b64decode(order.original),
+            key=None if order.key is None else b64decode(order.key),
+            partition=order.partition if order.partition in there else None,
+            headers=[*headers, (RESENT, order.letter.encode())],
+        )
+        return future
 
     async def _pass_on(self, producer: AIOKafkaProducer, send: Send, told: Any) -> asyncio.Future[Any]:
         event: Any = send.event
@@ -344,6 +373,20 @@ class Control(ExactlyOnce[Kept]):
             extra["ce_size"] = str(send.size)
         value, key = wire.encode(event), send.key or ""
         return await self.send(producer, send.partition, send.topic, value, key, event.schema, trace, extra)
+
+
+def _step(event: JobEvent | JobEnded, entry: LedgerEntry, began: float, ended: float) -> Step:
+    """A grant, or a booking."""
+    attributes: dict[str, Any] = {
+        "qmosaic.problem.id": entry.problem_id,
+        "qmosaic.tenant": entry.tenant,
+        "qmosaic.ledger.event": entry.event,
+        "qmosaic.ledger.reservation": entry.reservation,
+        "qmosaic.ledger.amounts": reservation_text(entry.amounts),
+    }
+    if entry.event == "refused":
+        attributes |= {"error.type": "refused", "qmosaic.failure.message": entry.why}
+    return Step(f"{'grant' if isinstance(event, JobEvent) else 'book'} {entry.backend}", began, ended, attributes)
 
 
 def _turn(record: Received) -> tuple[int, float]:

@@ -20,14 +20,15 @@ from qmosaic.processors.control.cache import Results, key_of
 from qmosaic.processors.execute import advance, proposal_of
 from qmosaic.streams.hops import jobs as pool
 from qmosaic.streams.hops import processes
-from qmosaic.streams.hops.hop import Look, looked, next_send
-from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.hops.hop import Look, attempt_step, looked, next_send
+from qmosaic.streams.kafka.records import Received, Send, Step
 from qmosaic.streams.settings import Settings, needs_programs
 
 SLOW, SLOW_SECONDS = 10.0, 2.0
 """An attempt that takes so many times what was estimated, and so many seconds at least, counts as slow."""
 NOT_CACHED = Failure("execute", "not_cached", "no result of an equal job is known here", refused=True)
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
+LEAST_COMPILING = 0.001  # seconds that are worth a span
 
 # The lanes of execute, in seconds of work: up to a tenth of a second, up to some seconds, and beyond.
 LANES = (0.1, 1.6)
@@ -92,12 +93,15 @@ class Execute:
         answered: dict[str, Answer] = {}
         failed: dict[str, Failure] = {}
         answers: dict[int, bytes] = {}
+        times: dict[int, tuple[float, float]] = {}
+        steps: dict[int, tuple[Step, ...]] = {}
         began = perf_counter()
         for apart in (False, True):
             members = [k for k in rest if (jobs[k].route.backend in self._apart) is apart]
             if members:
-                part = [jobs[k] for k in members], [values[k] for k in members]
+                part, started = ([jobs[k] for k in members], [values[k] for k in members]), self._clock()
                 answers |= zip(members, await self._run(*part, lane, apart), strict=True)
+                times |= dict.fromkeys(members, (started, self._clock()))
         seconds = (perf_counter() - began) / max(1, len(rest))
         for k in rest:
             job, said = jobs[k], wire.decode(answers[k], Proposal)
@@ -109,6 +113,7 @@ class Execute:
             if said.failure is not None:
                 failed[key] = said.failure
             ended[k] = advance(job, said.failure, seconds) if said.failure else _timed(said, seconds)
+            steps[k] = (_step(job, ended[k], *times[k], said.compile_seconds),)
         for k in again:
             key = key_of(jobs[k])
             answer = answered.get(key) or failed[key]
@@ -117,7 +122,8 @@ class Execute:
                 if isinstance(answer, Answer)
                 else advance(jobs[k], answer)
             )
-        return [next_send(event, cause, self._settings.paid.backends) for cause, event in sorted(ended.items())]
+        paid = self._settings.paid.backends
+        return [next_send(ended[cause], cause, paid, steps.get(cause, ())) for cause in sorted(ended)]
 
     def _had_before(self, jobs: Sequence[JobEvent]) -> tuple[dict[int, JobEvent | Proposal], list[int]]:
         """By number, what follows from jobs that take results that were had before; and which others of them will have
@@ -173,6 +179,14 @@ class Execute:
     async def stop(self) -> None:
         for executor in (*self._lanes, *self._helpers):
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _step(job: JobEvent, led_to: JobEvent | Proposal, started: float, ended: float, compiling: float) -> Step:
+    """The attempt, and where it is worth a word, that it was compiled first."""
+    if compiling < LEAST_COMPILING:
+        return attempt_step(job, led_to, started, ended)
+    compiled = Step(f"compile {job.route.backend}", started, min(started + compiling, ended))
+    return attempt_step(job, led_to, started, ended, compiled)
 
 
 def _timed(proposal: Proposal, seconds: float) -> Proposal:

@@ -11,13 +11,13 @@ import asyncio
 import logging
 import math
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.hops import JobEvent, Proposal
-from qmosaic.streams.kafka.records import Received, Send
+from qmosaic.streams.kafka.records import Received, Send, Step
 
 log = logging.getLogger("qmosaic.worker")
 RANKS = {b"high": 0, b"low": 2, "high": 0, "low": 2}
@@ -71,9 +71,23 @@ def looked(record: Received) -> Look:
     return Look(size, rank, deadline_at if deadline_at == deadline_at else math.inf, tenant)
 
 
-def next_send(event: JobEvent | Proposal, cause: int, paid: Collection[str]) -> Send:
-    """What a decision or an attempt led to, on its way."""
-    return job_send(event, cause, paid) if isinstance(event, JobEvent) else proposal_send(event, cause)
+def next_send(event: JobEvent | Proposal, cause: int, paid: Collection[str], steps: tuple[Step, ...] = ()) -> Send:
+    """What a decision or an attempt led to, on its way, and the steps that it took."""
+    send = job_send(event, cause, paid) if isinstance(event, JobEvent) else proposal_send(event, cause)
+    return msgspec.structs.replace(send, steps=steps) if steps else send
+
+
+def attempt_step(job: JobEvent, led_to: JobEvent | Proposal, started: float, ended: float, *within: Step) -> Step:
+    """An attempt at a job, from when to when (seconds since the epoch), and what it `led_to`."""
+    last = led_to.tried[-1]
+    attributes: dict[str, Any] = {
+        "qmosaic.backend.name": job.route.backend,
+        "qmosaic.attempt.number": job.attempt,
+        "qmosaic.attempt.ended": last.ended,
+    }
+    if last.ended != "answered":
+        attributes |= {"error.type": last.ended, "qmosaic.failure.message": last.message}
+    return Step(f"attempt {job.route.backend}", started, ended, attributes, within)
 
 
 def job_send(event: JobEvent, cause: int, paid: Collection[str]) -> Send:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, perf_counter
 
 from qmosaic.backends.base import Backend
 from qmosaic.backends.registry import create
@@ -83,7 +83,7 @@ def compiled() -> bool:
 def run_jobs(values: Sequence[bytes]) -> list[bytes]:
     """Job events to proposal events, in their order."""
     jobs = [wire.decode(value, JobEvent) for value in values]
-    return [wire.encode(proposal) for proposal in execute(jobs, _backend)]
+    return [wire.encode(proposal) for proposal in execute(jobs, _backend, perf_counter)]
 
 
 def _backend(name: str) -> Backend:

@@ -213,6 +213,18 @@ def refusal(record: Received, code: RejectCode, message: str) -> Refusal:
     return refuse(record, Rejected(code, message, "$", remedy))
 
 
+def end_of(verdict: Verdict) -> dict[str, str]:
+    """What the spans of a problem's end say of it: one that is not accepted is to be seen at a look."""
+    said: dict[str, str] = {"qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
+    if verdict.detail.get("backend"):
+        said["qmosaic.backend.name"] = verdict.detail["backend"]
+    if verdict.status != "accepted":
+        said["error.type"] = verdict.reason
+        if message := verdict.detail.get("failure") or verdict.detail.get("message"):
+            said["qmosaic.failure.message"] = message[:500]
+    return said
+
+
 def _say(record: Received, doing: str, error: object) -> None:
     log.error(
         "%s a problem failed, trace %032x, %s %s:%s: %s",

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
@@ -40,7 +40,8 @@ from qmosaic.processors.control.books import Books
 from qmosaic.processors.control.breakers import Tallies
 from qmosaic.processors.control.cache import PaidResults, key_of
 from qmosaic.processors.execute import advance, answer_of, job_of, proposal_of
-from qmosaic.streams.hops.hop import Look, looked, next_send
+from qmosaic.streams.hops.hop import Look, attempt_step, looked, next_send
+from qmosaic.streams.hops.steps import Noted, Steps
 from qmosaic.streams.kafka.journal import KafkaJournal
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.kafka.tail import Tail
@@ -99,8 +100,12 @@ class ExecutePaid:
         sends: list[Send] = []
         for cause, record in enumerate(batch):
             event = wire.decode(record.value or b"", JobEvent)
-            work = self._alone(event) if event.reservation else self._quoted(event)
+            steps, started = Steps(self._clock), self._clock()
+            work = self._alone(event, steps) if event.reservation else self._quoted(event, steps)
             found, ended = await work
+            done = steps.taken()
+            if found is not None and event.reservation and _was_tried(found):
+                done = (attempt_step(event, found, started, self._clock(), *done),)
             if isinstance(found, Proposal) and found.answer is not None and not found.cached:
                 size = len(wire.encode(found.answer))
                 result = PaidResult(key=key_of(event), answer=found.answer, size=size)
@@ -108,10 +113,10 @@ class ExecutePaid:
             if ended is not None:
                 sends.append(Send("jobs.ended", ended, cause, key=ended.reservation))
             if found is not None:
-                sends.append(next_send(found, cause, self._settings.paid.backends))
+                sends.append(next_send(found, cause, self._settings.paid.backends, done))
         return sends
 
-    async def _quoted(self, event: JobEvent) -> tuple[JobEvent | Proposal, None]:
+    async def _quoted(self, event: JobEvent, steps: Steps) -> tuple[JobEvent | Proposal, None]:
         """The job with what it takes, on its way to control; or what follows where its backend refuses it."""
         from qmosaic.backends.clouds.price import check_cost
 
@@ -124,13 +129,14 @@ class ExecutePaid:
                 return advance(event, NOT_CACHED), None
         try:
             backend = wrapped(name, self._vendor(name))
-            estimate = await self._compiling(_estimated, backend, job_of(event))
+            with steps.noting(f"estimate {name}"):
+                estimate = await self._compiling(_estimated, backend, job_of(event))
             check_cost(name, estimate.cost, paid.max_cost_usd, self._vendor(name).price_variable)
         except BackendError as error:
             return advance(event, _failed(error)), None
         return replace(event, quote=_amounts(estimate.cost, estimate.seconds, estimate.shots)), None
 
-    async def _alone(self, event: JobEvent) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
+    async def _alone(self, event: JobEvent, steps: Steps) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
         """A granted job. One that takes a result that was had before waits for an equal one that is under way here, and
         gives back what was reserved for it."""
         key = key_of(event)
@@ -148,7 +154,7 @@ class ExecutePaid:
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         answer = None
         try:
-            found, ended = await self._granted(event)
+            found, ended = await self._granted(event, steps)
             answer = found.answer if isinstance(found, Proposal) else None
             return found, ended
         finally:
@@ -156,7 +162,7 @@ class ExecutePaid:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    async def _granted(self, event: JobEvent) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
+    async def _granted(self, event: JobEvent, steps: Steps) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
         """What follows from a job with a reservation, and how it ended, where that is for the books."""
         job, name, of = job_of(event), event.route.backend, event.reservation
         try:
@@ -167,9 +173,10 @@ class ExecutePaid:
             return advance(event, _failed(error)), None
         from qmosaic.backends.clouds.remote import Journaled
 
-        own = Journaled(vendor, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
+        noted = cast("RemoteBackend", Noted(vendor, steps))
+        own = Journaled(noted, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
         try:
-            found = await self._paid(event, job, own)
+            found = await self._paid(event, job, own, steps)
             if found is not None:
                 self._tallies.count(name, isinstance(found, Failure))
         except BackendError as error:  # what cannot be compiled for it says nothing of it
@@ -200,7 +207,7 @@ class ExecutePaid:
     async def _compiling(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._compiler, work, *given)
 
-    async def _paid(self, event: JobEvent, job: Job, own: Journaled) -> Answer | Failure | None:
+    async def _paid(self, event: JobEvent, job: Job, own: Journaled, steps: Steps) -> Answer | Failure | None:
         """The answer, or why there is none; None where the same problem and attempt are under way with another kernel
         or backend: a hop before this one was repeated, and what came of it first is what is paid for.
 
@@ -210,7 +217,8 @@ class ExecutePaid:
         while True:
             own.begin_anew()
             backend = wrapped(name, own)  # of this problem alone: so are its calibrations
-            prepared = await self._compiling(backend.prepare, job)
+            with steps.noting(f"compile {name}"):
+                prepared = await self._compiling(backend.prepare, job)
             try:
                 last = await self._journal.last(of)
                 if last is not None and (last.backend, last.job) != (name, event.kernel_digest):
@@ -253,6 +261,11 @@ class ExecutePaid:
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._journal.stop(), self._ledger.stop(), self._results.stop())
+
+
+def _was_tried(found: JobEvent | Proposal) -> bool:
+    """Whether it was an attempt, and not an answer that was had before."""
+    return bool(found.tried) and not found.tried[-1].cached
 
 
 def _estimated(backend: Backend, job: Job) -> Estimate:

@@ -37,7 +37,7 @@ from qmosaic.processors.terminal import (
 from qmosaic.streams.exactly_once.rebuild import log_starts, settled_of
 from qmosaic.streams.exactly_once.service import Committed, ExactlyOnce, Owned
 from qmosaic.streams.hops.beside import Beside
-from qmosaic.streams.hops.judge import Judge, early, refusal
+from qmosaic.streams.hops.judge import Judge, early, end_of, refusal
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import Clients
@@ -322,6 +322,9 @@ class Verifier(ExactlyOnce[Partition]):
             for item in others
         ]
         await bounded(self._transact(number, owned, writes, audits), TRANSACTION_SECONDS, "a transaction")
+        for item in others:
+            if isinstance(item, Duplicate):
+                self._sensor.repeated(item.record, item.problem_id)
 
     async def _judged_beside(self, owned: Partition, decision: Decision, overloaded: bool) -> None:
         """Judge a large problem while rounds go on, so that no small one waits for it; a later round settles it."""
@@ -368,10 +371,7 @@ class Verifier(ExactlyOnce[Partition]):
         ref = decision.open.ref
         entry = Settled(ref.problem_id, ref.digest, ref.offset, self.clock(), verdict.topic, -1)
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
-        said = {**whose(ref), "qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
-        if verdict.status != "accepted":
-            said["error.type"] = verdict.reason
-        end = self._end(decision.open.record, arrived, verdict.topic, ref.problem_id, said)
+        end = self._end(decision.open.record, arrived, verdict, ref.problem_id, whose(ref))
         return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
@@ -380,13 +380,14 @@ class Verifier(ExactlyOnce[Partition]):
         verdict = rejection_verdict(record, refusal, f"{trace_of(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
-        said = {"qmosaic.tenant": refusal.tenant, "error.type": refusal.rejected.code}
-        return _Write(verdict, entry, audit, self._end(item.record, [], REJECTED, entry.problem_id, said))
+        said = {"qmosaic.problem.id": refusal.problem_id, "qmosaic.tenant": refusal.tenant}
+        return _Write(verdict, entry, audit, self._end(item.record, [], verdict, entry.problem_id, said))
 
     def _end(
-        self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, said: Mapping[str, str]
+        self, problem: Received, arrived: Iterable[Received], verdict: Verdict, problem_id: str, said: Mapping[str, str]
     ) -> End:
-        return self._sensor.settled(problem, arrived, topic_name(self.settings, topic), problem_id, said)
+        topic = topic_name(self.settings, verdict.topic)
+        return self._sensor.settled(problem, arrived, topic, problem_id, {**end_of(verdict), **said})
 
 
 def _claimed(received: Received, said: wire.Envelope | None = None) -> str:

@@ -1,4 +1,4 @@
-"""W3C trace context in the headers of records, and the trace of a problem that came without any."""
+"""W3C trace context in the headers of records, and the span that stands for a whole problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-NO_FLAGS, _SAMPLED = TraceFlags(TraceFlags.DEFAULT), TraceFlags(TraceFlags.SAMPLED)
+NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
 RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 
 
@@ -48,13 +48,21 @@ def inject(context: SpanContext) -> Headers:
     return headers
 
 
-def root_of(record: Received) -> SpanContext:
-    """The root of a problem that brought no context: follows from where and when it arrived."""
+def root_of(record: Received) -> tuple[SpanContext, SpanContext | None]:
+    """The span that stands for a problem, of which this is the record, and its sender's, if it brought one.
+
+    It is in its sender's trace, or in one that follows, as the span's id does, from where and when the record arrived:
+    whoever reads the record knows it.
+    """
+    sender = extract(record.headers)
     place = f"qmosaic\0{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp:.3f}"
     digest = sha256(place.encode()).digest()
-    return SpanContext(int.from_bytes(digest[:16]), int.from_bytes(digest[16:24]), True, _SAMPLED)
+    span_id = int.from_bytes(digest[16:24]) or 1
+    if sender is None:
+        return SpanContext(int.from_bytes(digest[:16]) or 1, span_id, True, RANDOM), None
+    return SpanContext(sender.trace_id, span_id, True, sender.trace_flags, sender.trace_state), sender
 
 
 def trace_of(record: Received) -> SpanContext:
-    """Where what follows from a record hangs: its sender's span, or the root that follows from its place."""
-    return extract(record.headers) or root_of(record)
+    """Where a record belongs: to its sender's span, or to the one that stands for a problem that came without any."""
+    return extract(record.headers) or root_of(record)[0]

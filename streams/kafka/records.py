@@ -26,6 +26,7 @@ class Received(Record, frozen=True, eq=False, gc=False):
 
     received_at: float = msgspec.field(default_factory=time.time)
     kept: Kept | None = None  # the value, where it is not held here
+    key: bytes | None = None  # where somebody may ask for it: of what Faust's workers get
 
 
 def received_of(record: ConsumerRecord, now: float) -> Received:
@@ -70,11 +71,27 @@ AHEAD = 10_000
 """How far an internal event may be ahead of what is known of the problems' end: that is asked a moment before."""
 
 
+class Step(msgspec.Struct, frozen=True, eq=False):
+    """Something that was done for a record, from when to when (seconds since the epoch): an attempt, a request.
+
+    `name`: what, and on which backend; `remote`: somebody else did it; `attributes`: what its span says, by their full
+    names; `within`: the steps that it is made of.
+    """
+
+    name: str
+    started: float
+    ended: float
+    attributes: dict[str, Any] = {}
+    within: tuple[Step, ...] = ()
+    remote: bool = False
+
+
 class Send(msgspec.Struct, frozen=True, eq=False):
     """A record as a hop wants it sent. `partition` where the join needs it, else by `key`.
 
     `cause`: which message of the batch it answers; its trace goes on here. `topic` without the namespace.
-    `attributes`: what its span and that of its cause say besides, `__` for a dot in the names.
+    `attributes`: what its span and that of its cause say besides, `__` for a dot in the names. `steps`: what was done
+    for its cause.
     """
 
     topic: str
@@ -84,6 +101,7 @@ class Send(msgspec.Struct, frozen=True, eq=False):
     partition: int | None = None
     attributes: dict[str, Any] = {}
     size: float | None = None  # variables, where the next hop keeps large problems from holding up small ones
+    steps: tuple[Step, ...] = ()
 
 
 class Place(Protocol):

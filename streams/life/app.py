@@ -77,4 +77,5 @@ def received(event: EventT[Any], now: float) -> Received:
     message = event.message
     headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
     known: dict[str, Any] = {key: value for key, value in headers if value is not None}
-    return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known, now)
+    place = message.topic, message.partition, message.offset, message.timestamp
+    return Received(*place, message.value, known, now, key=message.key)

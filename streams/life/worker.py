@@ -319,6 +319,8 @@ class Worker:
             if (ref := getattr(send.event, "ref", None)) is not None:
                 said |= whose(ref)
             told.decided(send.cause, said)
+            for step in send.steps:
+                told.did(send.cause, step)
             event, extra = self._stamped(send, handled)
             value = wire.encode(event)
             if len(value) > self._most:

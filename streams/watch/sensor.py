@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from qmosaic.streams.kafka.records import Headers, Received
+from qmosaic.streams.kafka.records import Headers, Received, Step
 
 
 class Batch(Protocol):
@@ -16,6 +16,10 @@ class Batch(Protocol):
 
     def decided(self, cause: int, attributes: Mapping[str, Any]) -> None:
         """What was found out about a record."""
+        ...
+
+    def did(self, cause: int, step: Step) -> None:
+        """What was done for a record, while it was handled."""
         ...
 
     def sending(self, cause: int, topic: str, attributes: Mapping[str, Any]) -> Headers:
@@ -50,4 +54,8 @@ class Sensor(Protocol):
         self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, attributes: Mapping[str, Any]
     ) -> End:
         """A problem ends by the records that `arrived` for it; its terminal event goes to `topic` (its full name)."""
+        ...
+
+    def repeated(self, problem: Received, problem_id: str) -> None:
+        """A problem was sent again, and dropped."""
         ...

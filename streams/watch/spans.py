@@ -3,16 +3,16 @@
 A span costs some microseconds, and every event has several at every hop. So a span is its ids first, which go out
 with a record, and becomes what the SDK's processors take when it ends; the SDK's own way, a tracer, costs five times as
 much. Context is always passed by hand (headers in, headers out): Faust's consumer runs in a thread of its own, where
-context variables do not follow. A problem that arrives without a `traceparent` gets a trace derived from
-where it arrived, so that encode and verify, which both read it, agree on the trace and its root.
+context variables do not follow. A problem has a span of its own, whose ids follow from where it arrived, so that encode
+and verify, which both read it, agree on it. What is slow, or away, on the other side costs spans and nothing else.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ from qmosaic.streams.watch.logs import open_log
 
 _SCOPE = InstrumentationScope("qmosaic")
 _UNSET = Status()
+PROBLEMS = "qmosaic"
+"""The service of the spans that stand for whole problems: no hop's, so that none seems to call another."""
+MOST_SPANS, MOST_AT_ONCE = 16_384, 2048
+"""Spans that wait for a collector, some 20 MB of them, before new ones are dropped; and of one request."""
+CLOSE_SECONDS = 2.0
+"""For the last spans, at the end of a process."""
 
 
 class FileExporter(SpanExporter):
@@ -67,11 +73,23 @@ def _plain(span: ReadableSpan) -> dict[str, Any]:
 class Span:
     """A span under way. `context`: its ids, for the records and spans that follow from it. End it yourself."""
 
-    __slots__ = ("_kind", "_links", "_name", "_parent", "_start", "_telemetry", "attributes", "context")
+    __slots__ = (
+        "_end",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_resource",
+        "_start",
+        "_telemetry",
+        "attributes",
+        "context",
+    )
 
     def __init__(
         self,
         telemetry: Telemetry,
+        resource: Resource,
         name: str,
         context: SpanContext,
         parent: SpanContext | None,
@@ -82,21 +100,31 @@ class Span:
     ) -> None:
         self._telemetry, self._name, self.context, self._parent = telemetry, name, context, parent
         self._kind, self._start, self.attributes, self._links = kind, start, attributes, links
+        self._resource, self._end = resource, 0
 
-    def end(self) -> None:
-        """Its end is now. Exported if its trace is sampled."""
+    def say(self, attributes: Mapping[str, Any]) -> None:
+        """What it says besides: before what the conventions want of it, as viewers keep the order."""
+        self.attributes = {**attributes, **self.attributes}
+
+    def stop(self) -> None:
+        """Its end is now; it is not exported yet, as something about it may still be found out."""
+        self._end = time.time_ns()
+
+    def end(self, at: int = 0) -> None:
+        """Its end is `at` (nanoseconds since the epoch), or where it was stopped, or now. Exported if its trace is
+        sampled."""
         if self.context.trace_flags.sampled:
             self._telemetry.export(
                 ReadableSpan(
                     self._name,
                     self.context,
                     self._parent,
-                    self._telemetry.resource,
+                    self._resource,
                     self.attributes,
                     links=self._links,
                     kind=self._kind,
                     start_time=self._start,
-                    end_time=time.time_ns(),
+                    end_time=at or self._end or time.time_ns(),
                     status=_status(self.attributes),
                     instrumentation_scope=_SCOPE,
                 )
@@ -113,9 +141,12 @@ class Telemetry:
     """The spans of a process. `service` is its `service.name`; exports where the settings say."""
 
     def __init__(self, settings: Settings, service: str, instance: str) -> None:
-        self.resource = Resource.create(
-            {"service.name": f"qmosaic-{service}", "service.namespace": "qmosaic", "service.instance.id": instance}
-        )
+        self.settings = settings
+        about = {"service.namespace": "qmosaic", "service.instance.id": instance}
+        self.resource = Resource.create({"service.name": f"qmosaic-{service}", **about})
+        self._of_problems = Resource.create({"service.name": PROBLEMS, **about})
+        self._server = _server(settings.broker)
+        self._operations: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
         # The sampler that the OTEL_* variables say, for traces that begin here.
         self._sampler = TracerProvider(resource=self.resource, shutdown_on_exit=False).sampler
         self._processors: list[SpanProcessor] = []
@@ -123,7 +154,7 @@ class Telemetry:
             exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
             self._processors.append(
                 BatchSpanProcessor(
-                    exporter, max_queue_size=65_536, max_export_batch_size=2048, schedule_delay_millis=500
+                    exporter, max_queue_size=MOST_SPANS, max_export_batch_size=MOST_AT_ONCE, schedule_delay_millis=500
                 )
             )
         if settings.spans_dir:
@@ -136,9 +167,13 @@ class Telemetry:
             processor.on_end(span)
 
     def close(self) -> None:
-        """Send what is left; bounded by the exporter's own time-out."""
-        for processor in self._processors:
-            processor.shutdown()
+        """Send what is left, for some seconds at most."""
+        threads = [threading.Thread(target=each.shutdown, name="last spans", daemon=True) for each in self._processors]
+        for thread in threads:
+            thread.start()
+        give_up = time.monotonic() + CLOSE_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
 
     def span(
         self,
@@ -149,32 +184,64 @@ class Telemetry:
         kind: SpanKind,
         start: float | None = None,
         links: Sequence[Link] = (),
-        forced: SpanContext | None = None,
         attributes: Mapping[str, Any],
     ) -> Span:
-        """A span `{operation} {destination}`; `start` in seconds since the epoch.
+        """A span `{operation} {destination}`, as of `named`."""
+        known = self._operations.get((operation, destination))
+        if known is None:
+            known = self._operations[operation, destination] = self._operation(operation, destination)
+        name, said = known
+        return self.named(name, parent=parent, kind=kind, start=start, links=links, attributes={**attributes, **said})
 
-        Without a parent it begins a trace. `forced`: the ids it has then, instead of random ones.
-        """
-        name, said = _operation(operation, destination)
+    def named(
+        self,
+        name: str,
+        *,
+        parent: SpanContext | None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        start: float | None = None,
+        links: Sequence[Link] = (),
+        attributes: dict[str, Any],
+    ) -> Span:
+        """A span; `start` in seconds since the epoch. Without a parent it begins a trace."""
         if parent is not None:
             flags, state = parent.trace_flags, parent.trace_state
             context = SpanContext(parent.trace_id, random.getrandbits(64) or 1, False, flags, state)
         else:
-            trace_id = forced.trace_id if forced else random.getrandbits(128) or 1
-            decision = self._sampler.should_sample(None, trace_id, name, kind).decision
-            flags = RANDOM if decision is Decision.RECORD_AND_SAMPLE else NO_FLAGS
-            context = SpanContext(trace_id, forced.span_id if forced else random.getrandbits(64) or 1, False, flags)
+            ids = random.getrandbits(128) or 1, random.getrandbits(64) or 1
+            context = self.sampled(SpanContext(*ids, False, RANDOM))
         begin = time.time_ns() if start is None else int(start * 1e9)
-        return Span(self, name, context, parent, kind, begin, {**said, **attributes}, links)
+        return Span(self, self.resource, name, context, parent, kind, begin, attributes, links)
+
+    def whole(
+        self, name: str, context: SpanContext, sender: SpanContext | None, start: float, attributes: dict[str, Any]
+    ) -> Span:
+        """The span that stands for a whole problem, of which everybody knows the `context`."""
+        begin = int(start * 1e9)
+        return Span(self, self._of_problems, name, context, sender, SpanKind.INTERNAL, begin, attributes, ())
+
+    def sampled(self, begun: SpanContext) -> SpanContext:
+        """The context of a span that begins a trace, with the sampler's decision: equal in all processes."""
+        decision = self._sampler.should_sample(None, begun.trace_id, "").decision
+        flags = RANDOM if decision is Decision.RECORD_AND_SAMPLE else NO_FLAGS
+        if begun.trace_flags == flags:
+            return begun
+        return SpanContext(begun.trace_id, begun.span_id, begun.is_remote, flags)
+
+    def _operation(self, operation: str, destination: str) -> tuple[str, dict[str, Any]]:
+        """Name and attributes that all spans of an operation on a topic share."""
+        return f"{operation} {destination}", {
+            "messaging.system": "kafka",
+            "messaging.operation.name": operation,
+            "messaging.operation.type": operation.partition(" ")[0],
+            "messaging.destination.name": destination,
+            **self._server,
+        }
 
 
-@cache
-def _operation(operation: str, destination: str) -> tuple[str, dict[str, str]]:
-    """Name and attributes that all spans of an operation on a topic share."""
-    return f"{operation} {destination}", {
-        "messaging.system": "kafka",
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation if operation in ("send", "receive", "process") else "settle",
-        "messaging.destination.name": destination,
-    }
+def _server(brokers: str) -> dict[str, Any]:
+    """The broker's address as the conventions want it, where there is one alone."""
+    host, _, port = brokers.strip().rpartition(":")
+    return (
+        {"server.address": host.strip("[]"), "server.port": int(port)} if port.isdecimal() and "," not in host else {}
+    )

@@ -85,6 +85,7 @@ class App:
                         partition=record.partition,
                         offset=record.offset,
                         timestamp=record.timestamp / 1000,
+                        key=record.key,
                         value=record.value,
                         headers=list(record.headers),
                         generation_id=self.consumer_generation_id,

@@ -23,7 +23,7 @@ MEBIBYTE = 1024 * 1024
 def event(offset: int, value: bytes) -> Any:
     """As Faust hands it to the agent."""
     message = SimpleNamespace(
-        topic="problems", partition=0, offset=offset, timestamp=1e9, value=value, headers=[], generation_id=0
+        topic="problems", partition=0, offset=offset, timestamp=1e9, key=None, value=value, headers=[], generation_id=0
     )
     return SimpleNamespace(message=message)
 
