@@ -88,7 +88,7 @@ class Control(ExactlyOnce[Kept]):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(settings, "control", INPUTS, instance, on_ready, clients=clients, clock=clock)
-        self._sensor, self._is_known, self._names = sensor, is_known, names
+        self._sensor, self.is_known, self._names = sensor, is_known, names
         self._books, self._orders = Books(), Orders()
         self._breakers, self._open = told, dict[str, bool]()
         self._is_told = False
@@ -240,7 +240,7 @@ class Control(ExactlyOnce[Kept]):
 
     def _order(self, owned: Kept, command: Command, record: Received, out: Round) -> None:
         at = record.timestamp
-        found = carried_out(command, owned.ordered, owned.ledger, at, self._is_known, self._names)
+        found = carried_out(command, owned.ordered, owned.ledger, at, self.is_known, self._names)
         if found is None:
             return
         if isinstance(found, Changes):
@@ -262,7 +262,7 @@ class Control(ExactlyOnce[Kept]):
     async def _write(
         self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float
     ) -> None:
-        told = self._sensor.handled(records, started) if records else None
+        told = self._sensor.handled(records, started, self.clock()) if records else None
         # What was refused goes on outside of the transaction, before it: were it in there, a leader that froze would
         # hold up everybody who reads jobs or proposals. It may go on twice, as after any hop; what is granted may not.
         refused = [send for send in written.sends if send.topic != "jobs.paid"]

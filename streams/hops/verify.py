@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -371,7 +371,8 @@ class Verifier(ExactlyOnce[Partition]):
         said = {**whose(ref), "qmosaic.outcome.status": verdict.status, "qmosaic.outcome.reason": verdict.reason}
         if verdict.status != "accepted":
             said["error.type"] = verdict.reason
-        end = self._end(decision.open.record, arrived, verdict.topic, ref.problem_id, said)
+        topic = topic_name(self.settings, verdict.topic)
+        end = self._sensor.settled(decision.open.record, arrived, topic, ref.problem_id, said, ref, verdict.summary)
         return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
@@ -381,12 +382,8 @@ class Verifier(ExactlyOnce[Partition]):
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
         said = {"qmosaic.tenant": refusal.tenant, "error.type": refusal.rejected.code}
-        return _Write(verdict, entry, audit, self._end(item.record, [], REJECTED, entry.problem_id, said))
-
-    def _end(
-        self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, said: Mapping[str, str]
-    ) -> End:
-        return self._sensor.settled(problem, arrived, topic_name(self.settings, topic), problem_id, said)
+        topic = topic_name(self.settings, REJECTED)
+        return _Write(verdict, entry, audit, self._sensor.settled(item.record, [], topic, entry.problem_id, said))
 
 
 def _claimed(received: Received, said: wire.Envelope | None = None) -> str:

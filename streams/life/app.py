@@ -78,3 +78,9 @@ def received(event: EventT[Any], now: float) -> Received:
     headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
     known: dict[str, Any] = {key: value for key, value in headers if value is not None}
     return Received(message.topic, message.partition, message.offset, message.timestamp, message.value, known, now)
+
+
+def reader_of(app: faust.App) -> Any:
+    """The client in the thread of the app's consumer; None where it has none yet."""
+    thread = getattr(app.consumer, "_thread", None)
+    return getattr(thread, "_consumer", None)

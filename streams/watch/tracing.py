@@ -7,6 +7,8 @@ from typing import Any
 
 from opentelemetry.trace import Link, SpanKind
 
+from qmosaic.codecs.events.hops import Ref
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.streams.kafka.context import extract, inject, trace_of
 from qmosaic.streams.kafka.records import Headers, Received, place_of
 from qmosaic.streams.watch.spans import Span, Telemetry
@@ -18,7 +20,7 @@ class Tracing:
     def __init__(self, telemetry: Telemetry, group: str) -> None:
         self._telemetry, self._group = telemetry, group
 
-    def handled(self, batch: Sequence[Received], started: float) -> TracedBatch:
+    def handled(self, batch: Sequence[Received], started: float, ended: float) -> TracedBatch:
         """A span for each record."""
         spans = [
             self._telemetry.span(
@@ -34,7 +36,14 @@ class Tracing:
         return TracedBatch(self._telemetry, batch[0].topic, spans, started)
 
     def settled(
-        self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, attributes: Mapping[str, Any]
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        topic: str,
+        problem_id: str,
+        attributes: Mapping[str, Any],
+        ref: Ref | None = None,
+        outcome: Outcome | None = None,
     ) -> TracedEnd:
         """The root where the producer brought none, a span for each message read, and the send at the end."""
         spans: list[Span] = []
