@@ -36,6 +36,7 @@ from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Received, Send, fits, headers_for_turns, received_of, stamp, whose
 from qmosaic.streams.kafka.tail import Tail, to_end
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import about
 from qmosaic.streams.watch.sensor import Sensor
 
 log = logging.getLogger("qmosaic.control")
@@ -256,7 +257,8 @@ class Control(ExactlyOnce[Kept]):
         out.audits.append(answer_to(command, found, at, record.offset))
 
     def _aside(self, record: Received, why: str) -> AuditEntry:
-        log.warning("%s %s:%s is put aside: %s", record.topic, record.partition, record.offset, why)
+        place = record.topic, record.partition, record.offset
+        log.warning("%s %s:%s is put aside: %s", *place, why, extra=about(record))
         return aside_entry(record, why[:500], record.timestamp)
 
     async def _write(

@@ -47,6 +47,7 @@ from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, received_of, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import about
 from qmosaic.streams.watch.sensor import End, Sensor
 
 log = logging.getLogger("qmosaic.verify")
@@ -314,7 +315,8 @@ class Verifier(ExactlyOnce[Partition]):
         for item in others:
             if isinstance(item, PutAside):
                 said = item.record
-                log.warning("%s %s:%s is put aside: %s", said.topic, said.partition, said.offset, item.why)
+                place = said.topic, said.partition, said.offset
+                log.warning("%s %s:%s is put aside: %s", *place, item.why, extra=about(whole(said)))
         audits = [
             duplicate_entry(item, number, now)
             if isinstance(item, Duplicate)

@@ -40,6 +40,7 @@ from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
+from qmosaic.streams.watch.logs import about, concerning, sentence
 from qmosaic.streams.watch.sensor import Sensor
 
 log = logging.getLogger("qmosaic.worker")
@@ -215,6 +216,9 @@ class Worker:
         if not self.stage.gives_up or all(held.deadline_at > over for held in batch):
             return batch
         kept = [held for held in batch if held.deadline_at > over]
+        for held in batch:
+            if held.deadline_at <= over:
+                log.info("%s drops it: it is too late", self.stage.name, extra=about(whole(held.record)))
         log.warning("%s drops what is too late, %s of %s events", self.stage.name, len(batch) - len(kept), len(batch))
         return kept
 
@@ -242,7 +246,8 @@ class Worker:
             else:
                 good.append(record)
         for group in self._crashes.groups(good, lambda record: record):
-            out += await self._tried(group, lane)
+            with concerning(group):
+                out += await self._tried(group, lane)
         return out
 
     def _wrong(self, record: Received) -> Exception | None:
@@ -274,13 +279,19 @@ class Worker:
             except (Exception, SystemExit) as error:  # a plug-in's too
                 if len(batch) == 1:
                     record = batch[0]
-                    log.exception(
-                        "%s cannot handle %s %s:%s", self.stage.name, record.topic, record.partition, record.offset
+                    log.error(
+                        "%s cannot handle %s %s:%s: %s",
+                        *(self.stage.name, record.topic, record.partition, record.offset, sentence(error)),
+                        exc_info=error if log.isEnabledFor(logging.INFO) else None,
                     )
                     return [_Handled(batch, self._put_aside(record, error), started, self._clock())]
             if len(batch) > 1:
                 break
-        return [part for record in batch for part in await self._tried([record], lane)]
+        out: list[_Handled] = []
+        for record in batch:
+            with concerning([record]):
+                out += await self._tried([record], lane)
+        return out
 
     async def _publish(self, handled: _Handled) -> None:
         batch, started = handled.batch, handled.started
@@ -314,7 +325,8 @@ class Worker:
         for cause_of, size in too_large.items():
             record = batch[cause_of]
             error = ValueError(f"what follows from it has {size} bytes, a record may have {self._most}")
-            log.error("%s cannot send for %s %s: %s", self.stage.name, record.topic, record.offset, error)
+            place = record.topic, record.offset
+            log.error("%s cannot send for %s %s: %s", self.stage.name, *place, error, extra=about(record))
             await self._publish(_Handled([record], self._put_aside(record, error), started, handled.ended))
 
     def _stamped(self, send: Send, handled: _Handled) -> tuple[Any, dict[str, str]]:

@@ -1,6 +1,7 @@
 """Logs: text without surprises, lines or JSON, in files with a bound.
 
-What is said about a problem has its trace and its id: `log.warning("…", extra=about(record))`.
+What is said about a problem has its trace and its id: `log.warning("…", extra=about(record))`, or `with
+concerning([record])` around what speaks.
 
 A worker writes to its file itself, through the descriptors 1 and 2: so the last words of a library in C++ are there,
 and nobody has to be alive to take them. What keeps the file small is therefore not the writer: the supervisor looks
@@ -12,7 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -27,7 +30,7 @@ from qmosaic.streams.kafka.records import Received
 MESSAGE_CHARACTERS = 16_384
 """The most of one message with its traceback; the middle of a longer one is left out: a record may have megabytes."""
 
-ID_CHARACTERS = 256
+ID_CHARACTERS, ERROR_CHARACTERS = 256, 500
 LAST_BYTES = 4096
 
 
@@ -36,10 +39,12 @@ class Formatter(logging.Formatter):
     that none in a message passes for a record. What is about a problem ends with `trace=… problem=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One record."""
         text = bounded(super().format(record))
         return "\n    ".join("\t".join(map(shown, line.split("\t"))) for line in text.split("\n"))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Its line."""
         about = "".join(f" {key.partition('_')[0]}={value}" for key, value in said_about(record).items())
         return super().formatMessage(record) + about
 
@@ -94,13 +99,30 @@ def about(record: Received) -> dict[str, str]:
     return {"trace_id": f"{trace_of(record).trace_id:032x}", "problem_id": problem_id}
 
 
+_subject: ContextVar[Received | None] = ContextVar("subject", default=None)
+
+
+@contextmanager
+def concerning(batch: Sequence[Received]) -> Iterator[None]:
+    """What is said within, by whomever, is about the one record of the batch; of several nobody knows which."""
+    token = _subject.set(batch[0] if len(batch) == 1 else None)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
 def said_about(record: logging.LogRecord) -> dict[str, str]:
-    """Of a log record, the ids that came by `extra`."""
-    return {
-        key: str(value)[:ID_CHARACTERS]
-        for key in ("trace_id", "problem_id")
-        if (value := getattr(record, key, None)) is not None
-    }
+    """Of a log record, the ids that came by `extra`, or of what is `concerning`."""
+    found = {key: value for key in ("trace_id", "problem_id") if (value := getattr(record, key, None)) is not None}
+    if not found and (subject := _subject.get()) is not None:
+        found = about(subject)
+    return {key: str(value)[:ID_CHARACTERS] for key, value in found.items()}
+
+
+def sentence(error: BaseException) -> str:
+    """What is said of an error in a line; its traceback is for a log level of INFO and below."""
+    return f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS]
 
 
 def bounded(text: str) -> str:
