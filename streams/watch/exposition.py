@@ -21,6 +21,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric as Family
 
+from qmosaic.streams.watch.instruments import Instrument
+
 UNITS = {"s": "seconds", "By": "bytes", "1": "ratio"}
 _BLOCK = re.compile(rb"(?m)^(?=# HELP )")
 _HEAD = re.compile(rb"((?:^# (?:HELP|TYPE|UNIT) .*\n)+)", re.M)
@@ -41,6 +43,14 @@ def written(families: Iterable[Family], accept: str) -> tuple[bytes, str]:
     encode, kind = exposition.choose_encoder(accept)
     registry: Any = SimpleNamespace(collect=lambda: families)
     return encode(registry), kind
+
+
+def names_of(instrument: Instrument) -> list[str]:
+    """What Prometheus calls a metric's series."""
+    unit = UNITS.get(instrument.unit)
+    name = "_".join([instrument.name.replace(".", "_"), *([unit] if unit else [])])
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""]}
+    return [f"{name}{ending}" for ending in endings[instrument.kind]]
 
 
 def merged(texts: Iterable[bytes]) -> bytes:

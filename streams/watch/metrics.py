@@ -140,6 +140,11 @@ class Measuring:
         self.batch = histograms["qmosaic.hop.batch.size"]
         self.seconds, self.slack = histograms["qmosaic.problem.duration"], histograms["qmosaic.deadline.slack"]
         self.depth, self.gates = histograms["qmosaic.circuit.depth"], histograms["qmosaic.circuit.two_qubit_gates"]
+        # What an alert counts is there before it happens: a series that begins with 1 has not increased.
+        self.sends.add((stage, "dead-letters"), 0)
+        if stage == "verify":
+            for family in FAMILIES:
+                self.misses.add((family,), 0)
         self.confidence, self.gain = histograms["qmosaic.answer.confidence"], histograms["qmosaic.answer.gain"]
 
     def topic(self, name: str) -> str:
