@@ -90,9 +90,7 @@ def promtool() -> str:
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize(
-    "command", ["check rules rules.yml", "test rules rules_test.yml", "check config prometheus.yml"]
-)
+@pytest.mark.parametrize("what", ["check rules rules.yml", "test rules rules_test.yml", "check config prometheus.yml"])
 def test_promtool_is_content(promtool: str, what: str) -> None:
     command = [promtool, *what.split()]
     done = subprocess.run(command, cwd=DEPLOY, capture_output=True, text=True, timeout=60, check=False)
