@@ -21,8 +21,9 @@ from typing import Any
 from benchmarks.common import Row, cubic, parser, print_table, tell
 from benchmarks.throughput import NODES, WINDOW, ours
 from qmosaic.codecs.problems import MaxCut
+from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import MetricsSettings
-from tests.servers import HOST, free_ports
+from tests.servers import free_ports
 
 GOAL = 0.9
 SCRAPE_SECONDS = 1.0

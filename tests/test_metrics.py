@@ -22,11 +22,12 @@ from qmosaic.processors.control.policy import Rule
 from qmosaic.streams.cli.orders import give
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import ExecuteSettings, MetricsSettings, PaidSettings, RouteSettings, Settings
 from qmosaic.streams.topology import STAGES
 from qmosaic.streams.watch.exposition import names_of
 from qmosaic.streams.watch.instruments import INSTRUMENTS
-from tests.servers import HOST, ROOT, Prometheus, free_ports
+from tests.servers import ROOT, Prometheus, free_ports
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.hops.test_paid import LIMITS
 from tests.vendors.aqt import AqtServer

@@ -179,7 +179,7 @@ class ExactlyOnce(mode.Service, Generic[State]):
 
     def lag(self) -> dict[str, int]:
         """By topic, the records of its partitions that it has not read. From any thread."""
-        return lags(self.consumer)
+        return lags(self.consumer) if self.owned else {}
 
     def trouble(self) -> str:
         """Why it should be taken for stuck, or nothing."""

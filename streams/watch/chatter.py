@@ -19,7 +19,7 @@ from math import inf
 from aiokafka import errors
 
 LIBRARIES = ("aiokafka", "faust", "mode", "kafka")
-TELEMETRY = "opentelemetry"
+TELEMETRY = "opentelemetry.exporter"
 QUIET_SECONDS, TELEMETRY_SECONDS = 30.0, 600.0
 LOOK_SECONDS = 0.25
 _AWAY = re.compile(r"(?i)unable connect to|unable to request metadata|unable to update metadata|connection.* closed")
@@ -42,10 +42,9 @@ class Chatter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             return True
-        name = record.name.partition(".")[0]
-        if name == TELEMETRY:
+        if record.name.startswith(TELEMETRY):
             return self._is_news_of_telemetry(record)
-        library = name in LIBRARIES
+        library = record.name.partition(".")[0] in LIBRARIES
         if library and not record.exc_info:
             text = record.getMessage()
             if _AWAY.search(text):

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.openmetrics import parser
 
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import ExecuteSettings, MetricsSettings, RouteSettings, Settings
-from tests.servers import HOST, free_ports
+from tests.servers import free_ports
 from tests.streams.harness import Pipeline, pipeline, settings_for
 
 pytestmark = pytest.mark.broker
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.broker
 STAGES = ["encode", "reduce", "route", "control", "execute.classical", "verify"]
 OPEN = {"Accept": "application/openmetrics-text; version=1.0.0"}
 SECRET, PAYLOAD = "5ecret-4nd-hush", 123.456789
+families: Any = parser.text_string_to_metric_families
 EDGES = [[0, 1, PAYLOAD], [1, 2, 1.0], [2, 3, 1.0], [3, 0, 1.0], [0, 2, 1.0]]
 
 
@@ -65,7 +67,7 @@ def got(settings: Settings, page: str, **headers: str) -> tuple[int, str]:
 def values(settings: Settings, name: str) -> dict[str, float]:
     """By worker, the sum of a metric."""
     out: dict[str, float] = {}
-    for family in text_string_to_metric_families(got(settings, "/metrics", **OPEN)[1]):
+    for family in families(got(settings, "/metrics", **OPEN)[1]):
         for sample in family.samples:
             if sample.name == name:
                 worker = sample.labels["worker"]
@@ -131,7 +133,7 @@ def test_one_that_hangs_is_told_within_a_bound(running: Pipeline) -> None:
 def test_one_that_is_killed_is_not_ready_and_comes_back(running: Pipeline) -> None:
     before = running.child("route-0").starts
     running.signal("route-0", signal.SIGKILL)
-    statuses = []
+    statuses: list[int] = []
     give_up = time.monotonic() + 60
     while running.child("route-0").starts == before or 503 not in statuses or statuses[-1] != 200:
         assert time.monotonic() < give_up, statuses

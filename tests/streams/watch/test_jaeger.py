@@ -18,9 +18,10 @@ from opentelemetry.trace import SpanKind
 
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.streams.client import Client, read_outcomes
+from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.spans import Telemetry
-from tests.servers import HOST, ROOT, Jaeger
+from tests.servers import ROOT, Jaeger
 
 pytestmark = pytest.mark.jaeger
 

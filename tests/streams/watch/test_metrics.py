@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext, TraceFlags
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
-from prometheus_client.parser import text_string_to_metric_families as plain
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as open_parser
 
 from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.public import Attempt, Baseline, CircuitInfo, Outcome, Timing, Timings
 from qmosaic.streams.kafka.records import Received
+from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.exposition import merged, names_of, text
 from qmosaic.streams.watch.instruments import BY_NAME, INSTRUMENTS
@@ -26,8 +27,9 @@ from qmosaic.streams.watch.sensor import Several
 from qmosaic.streams.watch.series import MOST_SERIES, OTHER, Counts, Distribution
 from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
-from tests.servers import HOST
 
+openmetrics: Any = open_parser.text_string_to_metric_families
+plain: Any = parser.text_string_to_metric_families
 OPEN = "application/openmetrics-text; version=1.0.0"
 NOW = 1_000_000.0
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
