@@ -134,7 +134,7 @@ def maxcut(number: int, **more: Any) -> dict[str, Any]:
     return {"family": "maxcut", "problem": {"edges": edges}, **more}
 
 
-LABS = {"family": "labs", "problem": {"length": 9}}
+LABS = {"family": "labs", "problem": {"n": 9}}
 GHZ = {"family": "circuit", "problem": {"qasm": (ROOT / "examples" / "data" / "ghz.qasm").read_text()}}
 
 

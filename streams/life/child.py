@@ -130,9 +130,8 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
             await _serve(verifier, lifeline)
         finally:
             verifier.crashes.close()
-    if metrics is not None:
-        await asyncio.to_thread(metrics.close)
-    await asyncio.to_thread(telemetry.close)
+    last = [telemetry.close, *([metrics.close] if metrics is not None else [])]
+    await asyncio.gather(*map(asyncio.to_thread, last))
 
 
 async def _serve(service: ExactlyOnce[Any], lifeline: Lifeline) -> None:
