@@ -104,6 +104,8 @@ async def _worker(settings: Settings, stages: list[str], instance: str) -> int:
     try:
         async with Supervisor(settings, stages, suffix=f"-{instance}", tell=tell):
             tell(f"ready: {', '.join(stages)} at {settings.broker}")
+            if settings.metrics.port:
+                tell(f"metrics: {settings.metrics.address}/metrics")
             await asyncio.Event().wait()
     except asyncio.CancelledError:
         tell("stopped")

@@ -216,9 +216,10 @@ class Worker:
         if not self.stage.gives_up or all(held.deadline_at > over for held in batch):
             return batch
         kept = [held for held in batch if held.deadline_at > over]
-        for held in batch:
-            if held.deadline_at <= over:
-                log.info("%s drops it: it is too late", self.stage.name, extra=about(whole(held.record)))
+        if log.isEnabledFor(logging.INFO):  # there may be thousands of them
+            for held in batch:
+                if held.deadline_at <= over:
+                    log.info("%s drops it: it is too late", self.stage.name, extra=about(whole(held.record)))
         log.warning("%s drops what is too late, %s of %s events", self.stage.name, len(batch) - len(kept), len(batch))
         return kept
 
