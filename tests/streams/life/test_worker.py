@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.streams.kafka.records import whole
-from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker, _Lane
+from qmosaic.streams.life.lane import Lane
+from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
 from qmosaic.streams.watch.spans import Telemetry
@@ -26,7 +27,7 @@ def event(offset: int, value: bytes) -> Any:
     return SimpleNamespace(message=message)
 
 
-async def drained(lane: _Lane) -> list[Any]:
+async def drained(lane: Lane) -> list[Any]:
     return [await lane.get() for _ in range(len(lane._turns))]
 
 
@@ -34,7 +35,7 @@ def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
     async def run() -> None:
         settings = Settings(data_dir=str(tmp_path))
         worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
-        worker._lanes = [_Lane({}) for _ in range(len(worker.stage.lanes) + 1)]
+        worker._lanes = [Lane({}) for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
             await worker._take(event(offset, large))
