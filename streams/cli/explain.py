@@ -29,7 +29,7 @@ from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOpti
 from qmosaic.streams.cli.orders import read_ledger
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import seconds_of
-from qmosaic.streams.kafka.context import extract, trace_id_of
+from qmosaic.streams.kafka.context import extract, trace_of
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL, read_terminal
 from qmosaic.streams.kafka.records import received_of
@@ -167,7 +167,7 @@ async def _under_way(settings: Settings, problem_id: str, since: float) -> dict[
         async for record in to_end(consumer, ends):
             default = f"{record.topic}-{record.partition}-{record.offset}"
             if (wire.claimed_id(record.value) or default) == problem_id:
-                trace_id = trace_id_of(received_of(record, time.time()))
+                trace_id = f"{trace_of(received_of(record, time.time())).trace_id:032x}"
                 return {"state": "under way", "since": record.timestamp / 1000, "trace_id": trace_id}
     return {"state": "unknown"}
 

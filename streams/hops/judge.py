@@ -25,7 +25,7 @@ from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.beside import Beside, BesideError, WorkError
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.kafka.connect import written_bytes
-from qmosaic.streams.kafka.context import trace_id_of
+from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, fits, whole
 from qmosaic.streams.settings import Settings
@@ -196,7 +196,7 @@ class Judge:
         known = {
             "now": now,
             "queue": now - ref.sent_at if ref else 0.0,
-            "trace_id": trace_id_of(decision.open.record),
+            "trace_id": f"{trace_of(decision.open.record).trace_id:032x}",
             "versions": VERSIONS,
             "tick": time.perf_counter,
         }

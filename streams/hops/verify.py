@@ -41,7 +41,7 @@ from qmosaic.streams.hops.judge import Judge, early, end_of, refusal
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import Clients
-from qmosaic.streams.kafka.context import trace_id_of
+from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, received_of, whole, whose
@@ -381,7 +381,7 @@ class Verifier(ExactlyOnce[Partition]):
     def _rejection(self, number: int, item: Reject) -> _Write:
         record, refusal = whole(item.record), item.refusal
         first = record.value.first if isinstance(record.value, Unreadable) else record.offset
-        verdict = rejection_verdict(record, refusal, trace_id_of(record), first=first)
+        verdict = rejection_verdict(record, refusal, f"{trace_of(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
         said = {**end_of(verdict), "qmosaic.problem.id": refusal.problem_id, "qmosaic.tenant": refusal.tenant}

@@ -63,6 +63,6 @@ def root_of(record: Received) -> tuple[SpanContext, SpanContext | None]:
     return SpanContext(sender.trace_id, span_id, True, sender.trace_flags, sender.trace_state), sender
 
 
-def trace_id_of(record: Received) -> str:
-    """The id of a problem's trace, as people write it."""
-    return f"{root_of(record)[0].trace_id:032x}"
+def trace_of(record: Received) -> SpanContext:
+    """Where a record belongs: to its sender's span, or to the one that stands for a problem that came without any."""
+    return extract(record.headers) or root_of(record)[0]

@@ -72,6 +72,7 @@ class Sensor(Protocol):
         """A problem was sent again, and dropped."""
         ...
 
+
 class Several:
     """Several listeners as one."""
 

@@ -15,7 +15,7 @@ import pytest
 
 from qmosaic.streams.client import Client
 from qmosaic.streams.hops.steps import MOST_STEPS, TIMES, Noted, Steps
-from qmosaic.streams.kafka.context import extract, root_of, trace_id_of
+from qmosaic.streams.kafka.context import extract, root_of, trace_of
 from qmosaic.streams.kafka.records import Received, Step
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.spans import Telemetry
@@ -68,7 +68,7 @@ def test_a_problem_has_one_root_that_encode_and_verify_agree_on(tmp_path: Path, 
     assert root["parent_id"] == (f"0x{sender[36:52]}" if sender else None)
     assert encoded["process problems"]["parent_id"] == settled["process problems"]["parent_id"] == known
     assert {one["context"]["trace_id"] for one in (*encoded.values(), *settled.values())} == {
-        f"0x{trace_id_of(problem)}"
+        f"0x{trace_of(problem).trace_id:032x}"
     }
     assert settled["process incumbents"]["parent_id"] == encoded["send problems.encoded"]["context"]["span_id"]
     assert sent is not None
