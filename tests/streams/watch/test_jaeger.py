@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -397,7 +397,7 @@ async def test_a_trace_of_jaeger_is_shown_in_the_terminal(jaeger: Jaeger, up: Se
 
 def test_the_collector_keeps_what_went_wrong_or_was_slow(tmp_path: Path) -> None:
     """Jaeger as docker-compose.yml has it."""
-    more = {"JAEGER_HOST": HOST, "JAEGER_DECISION_WAIT": "1s"}
+    more = {"JAEGER_HOST": HOST, "JAEGER_DECISION_WAIT": "1s", "JAEGER_UI": str(ROOT / "tools" / "jaeger" / "ui.json")}
     server = Jaeger(tmp_path, ROOT / "deploy" / "jaeger.yaml", **more)
     server.start()
     try:
