@@ -61,7 +61,7 @@ class Tracing:
     ) -> list[Span]:
         """Of the problem, then of its record and the others; the last of them is what decided."""
         context, sender = self._root(problem)
-        family, status = attributes.get("qmosaic.problem.family"), attributes["qmosaic.outcome.status"]
+        family, status = attributes.get("qmosaic.problem.family"), attributes.get("qmosaic.outcome.status", "ended")
         name = f"solve {family}: {status}" if family else f"solve: {status}"
         spans = [self._telemetry.whole(name, context, sender, _began(problem), dict(attributes))]
         said = {"qmosaic.problem.id": problem_id}
