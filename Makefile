@@ -13,7 +13,7 @@ INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
+.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger test-metrics check lint types imports format kafka jaeger demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,13 +28,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
-	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster and not soak"
+	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not prometheus and not chaos and not cluster and not soak"
 	$(BIN)/qmosaic compile
-	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster and not soak"
+	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not prometheus and not chaos and not cluster and not soak"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	$(BIN)/qmosaic compile
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded and not soak"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not prometheus and not cluster and not embedded and not soak"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster
@@ -47,6 +47,11 @@ soak-breakers: $(INSTALLED) ## ten minutes of a backend that fails half of its j
 
 test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
 	$(PYTEST) -m jaeger
+
+test-metrics: $(INSTALLED) ## the alerts and the dashboard, with a real Prometheus and its promtool (Debian: apt install prometheus)
+	@for tool in prometheus promtool; do command -v $$tool >/dev/null || \
+		{ echo "$$tool is not here: install Prometheus, in Debian by 'apt install prometheus'" >&2; exit 1; }; done
+	$(PYTEST) -m prometheus
 
 check: test lint types imports ## test, lint, types and imports
 

@@ -39,6 +39,8 @@ log = logging.getLogger("qmosaic.programs")
 LOOK_SECONDS = 1.0
 """How long the answer is believed that something is not there yet."""
 
+made = {"compiled": 0, "kept": 0}
+"""How many programs this process has got, by where from."""
 _PLAIN = frozenset({bool, int, float, complex, type(None)})
 _tracer: Any = jax.core.Tracer
 _leaves: Any = jax.tree_util.tree_flatten
@@ -173,6 +175,7 @@ class Program:
     def _made(self, key: Hashable, args: tuple[Any, ...]) -> Any:
         place = self._place(key)
         found = None if place is None else _loaded(place)
+        made["compiled" if found is None else "kept"] += 1
         if found is None:
             found = self._jit.lower(*args).compile()
             if place is not None:

@@ -127,11 +127,13 @@ def cubic(seed: int, nodes: int = 16) -> MaxCut:
 
 
 @asynccontextmanager
-async def pipeline(steady: bool = True, broker: str = EMBEDDED) -> AsyncIterator[tuple[Supervisor, Client]]:
-    """Every stage, tracing on, and a client. `steady`: a restarted worker raises RuntimeError."""
+async def pipeline(
+    steady: bool = True, broker: str = EMBEDDED, **more: Any
+) -> AsyncIterator[tuple[Supervisor, Client]]:
+    """Every stage, tracing on, and a client. `steady`: a restarted worker raises RuntimeError. `more`: settings."""
     with tempfile.TemporaryDirectory(prefix="qmosaic-bench-") as folder:
         data = Path(folder)
-        settings = Settings(broker=broker, data_dir=folder, spans_dir=str(data / "spans"))
+        settings = Settings(**{"broker": broker, "data_dir": folder, "spans_dir": str(data / "spans"), **more})
         tell("starting the pipeline (a first start compiles every program)")
         async with Supervisor(settings, list(STAGES), logs=data / "logs", tell=tell) as up:
             await up.all_ready()

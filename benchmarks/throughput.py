@@ -17,6 +17,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 from benchmarks.common import Row, cubic, parser, pipeline, print_table, solve_all, tell
 from benchmarks.naive import Effort, solve
@@ -60,9 +61,9 @@ def naive_seconds(problems: Sequence[MaxCut], spent: Effort) -> tuple[list[float
     return seconds, cuts
 
 
-async def ours(problems: Sequence[MaxCut], window: int) -> tuple[float, list[Outcome]]:
-    """Outcomes per second with `window` problems on their way, and the outcomes."""
-    async with pipeline() as (_, client):
+async def ours(problems: Sequence[MaxCut], window: int, **more: Any) -> tuple[float, list[Outcome]]:
+    """Outcomes per second with `window` problems on their way, and the outcomes. `more`: settings."""
+    async with pipeline(**more) as (_, client):
         await solve_all(client, [(cubic(-1 - k), None) for k in range(WARM_UP)], window)
         outcomes, arrived = await solve_all(client, [(problem, None) for problem in problems], window)
     full = arrived[window - 1 : len(arrived) - window]

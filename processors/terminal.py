@@ -43,6 +43,7 @@ class Verdict(msgspec.Struct, frozen=True):
     detail: dict[str, Any]
     error: str = ""  # what a family raised while it was judged
     evidence: Evidence | None = None
+    summary: Outcome | None = None  # the outcome, less what may be large
 
 
 def outcome_verdict(
@@ -69,7 +70,12 @@ def outcome_verdict(
     value = _fitting(outcome, most, labels)
     is_old = proposal is not None and proposal.cached
     evidence = None if is_old else _evidence(outcome, proposal)  # what was had before says nothing new
-    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence)
+    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence, _summary(outcome))
+
+
+def _summary(outcome: Outcome) -> Outcome:
+    baseline = None if outcome.baseline is None else replace(outcome.baseline, details={})
+    return replace(outcome, solution=None, baseline=baseline, labels={}, details={}, notes=[], proposed=None)
 
 
 def _evidence(outcome: Outcome, proposal: Proposal | None) -> Evidence:

@@ -24,7 +24,7 @@ from qmosaic.processors.families.base import Limits
 
 EMBEDDED = "embedded"
 _OF_BACKENDS = ("QMOSAIC_AQT_", "QMOSAIC_GOOGLE_", "QMOSAIC_IONQ_")  # keys and addresses: never in a setting
-_NOT_OURS = frozenset({"QMOSAIC_SETTINGS", "QMOSAIC_INSTANCES", "QMOSAIC_TEST_BROKER", "QMOSAIC_BELL"})
+_NOT_OURS = frozenset({"QMOSAIC_SETTINGS", "QMOSAIC_INSTANCES", "QMOSAIC_TEST_BROKER", "QMOSAIC_BELL", "QMOSAIC_WATCH"})
 SECRETS = frozenset({"sasl_password"})
 
 
@@ -112,6 +112,18 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_bytes: int = 32 * 1024 * 1024
 
 
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where metrics and health of a supervisor's workers are served over HTTP; port 0: nowhere."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+
+    @property
+    def address(self) -> str:
+        """Its URL."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka.
 
@@ -128,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spans_dir: str | None = None
     log_level: str = "WARNING"
     log_bytes: int = 5 * 1024 * 1024
+    log_format: Literal["console", "json"] = "console"
     environment: dict[str, tuple[str, ...]] = {}
     security: Security = Security()
     topics: Topics = Topics()
@@ -140,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: OrderSettings = OrderSettings()
     verify: VerifySettings = VerifySettings()
     beside: BesideSettings = BesideSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def compiled_programs(self) -> Path:

@@ -18,6 +18,7 @@ SUITES = {
     "chaos": "make test-kafka",
     "cluster": "make test-cluster",
     "jaeger": "make test-jaeger",
+    "prometheus": "make test-metrics",
 }
 # A machine may be as busy as it likes: no property fails for its time.
 hypothesis.settings.register_profile(

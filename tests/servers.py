@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from qmosaic.streams.life.broker import HOST, answers, with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 KAFKA_LIBS = ROOT / ".cache" / "kafka" / "libs"
+JAEGER_CONFIG = ROOT / "tools" / "jaeger" / "jaeger.yaml"
 JAEGER_BINARY = ROOT / ".cache" / "jaeger" / "jaeger"
 
 CLUSTER_ID = base64.urlsafe_b64encode(b"qmosaic.tests.id").decode()[:22]
@@ -261,10 +263,12 @@ class Proxy:
 
 
 class Jaeger(Server):
-    """One Jaeger with its traces in memory. Spans go to `otlp_endpoint`, questions to `ask`."""
+    """One Jaeger with its traces in memory. Spans go to `otlp_endpoint`, questions to `ask`. `more`: variables that its
+    configuration reads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config: Path = JAEGER_CONFIG, **more: str) -> None:
         super().__init__(directory)
+        self._config, self._more = config, more
         self._query, self._query_grpc, self._health, self._otlp_grpc, self._otlp = free_ports(5)
 
     @property
@@ -281,7 +285,7 @@ class Jaeger(Server):
         """Until its health check says OK."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._run(
-            [str(JAEGER_BINARY), "--config", str(ROOT / "tools" / "jaeger" / "jaeger.yaml")],
+            [str(JAEGER_BINARY), "--config", str(self._config)],
             self._healthy,
             timeout,
             JAEGER_QUERY_PORT=str(self._query),
@@ -289,6 +293,7 @@ class Jaeger(Server):
             JAEGER_HEALTH_PORT=str(self._health),
             JAEGER_OTLP_GRPC_PORT=str(self._otlp_grpc),
             JAEGER_OTLP_HTTP_PORT=str(self._otlp),
+            **self._more,
         )
 
     def ask(self, path: str) -> Any:
@@ -312,4 +317,48 @@ class Jaeger(Server):
             urllib.request.urlopen(f"http://{HOST}:{self._health}/status", timeout=1) as answer,
         ):
             return bool(json.load(answer)["status"] == "StatusOK")
+        return False
+
+
+class Prometheus(Server):
+    """One Prometheus that asks targets once a second, with the rules of deploy/."""
+
+    def __init__(self, directory: Path, *targets: str) -> None:
+        super().__init__(directory)
+        (self._port,) = free_ports(1)
+        self._targets = targets
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Until it is ready."""
+        config = self.directory / "prometheus.yml"
+        config.write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                    "rule_files": [str(ROOT / "deploy" / "rules.yml")],
+                    "scrape_configs": [{"job_name": "qmosaic", "static_configs": [{"targets": list(self._targets)}]}],
+                }
+            )
+        )
+        command = [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={self.directory / 'data'}",
+            f"--web.listen-address={HOST}:{self._port}",
+            "--enable-feature=exemplar-storage",
+        ]
+        self._run(command, self._ready, timeout)
+
+    def ask(self, page: str, **words: str) -> Any:
+        """The `data` of one answer of its API, as in `ask("query", query="up")`."""
+        url = f"http://{HOST}:{self._port}/api/v1/{page}?{urllib.parse.urlencode(words)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def _ready(self) -> bool:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://{HOST}:{self._port}/-/ready", timeout=1) as answer,
+        ):
+            return bool(answer.status == 200)
         return False

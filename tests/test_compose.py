@@ -50,6 +50,7 @@ def test_the_settings_take_the_environment(name: str) -> None:
     loaded = settings.load(OURS[name]["environment"])
     assert loaded.broker == "kafka:9092"
     assert loaded.otlp_endpoint == "http://jaeger:4318"
+    assert (loaded.metrics.host, loaded.metrics.port) == ("0.0.0.0", 9464)  # noqa: S104 - in a network of its own
 
 
 def test_addresses_in_the_environment_are_services_that_listen() -> None:
@@ -70,17 +71,35 @@ def test_workers_come_back_and_are_given_time_to_drain() -> None:
 
 def test_ports_are_published_on_loopback_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(published) == 4
+    assert len(published) == 6
     for port in published:
         assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), port
+
+
+def test_what_is_mounted_is_there() -> None:
+    mounts = [volume for service in SERVICES.values() for volume in service.get("volumes", []) if volume[0] == "."]
+    assert len(mounts) == 5
+    for mount in mounts:
+        here, _, options = mount.split(":")
+        assert (ROOT / here).exists(), here
+        assert options == "ro"
+
+
+def test_prometheus_asks_every_worker() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
+    (found,) = config["scrape_configs"][0]["dns_sd_configs"]
+    workers = [name for name, service in OURS.items() if service["command"][0] == "worker"]
+    assert sorted(found["names"]) == sorted(workers)
+    assert found["port"] == int(OURS["encode"]["environment"]["QMOSAIC_METRICS__PORT"])
+    assert (found["type"], config["rule_files"]) == ("A", ["rules.yml"])
 
 
 def test_images_are_pinned() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     images = {service["image"] for service in SERVICES.values()} | set(re.findall(r"^FROM (\S+)", dockerfile, re.M))
-    assert len(images) == 4
+    assert len(images) == 6
     for image in images:
-        assert re.fullmatch(r"[a-z/]+:\d+\.\d+[\w.-]*", image), image
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*", image), image
 
 
 def test_the_image_does_not_run_as_root() -> None:

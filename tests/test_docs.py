@@ -10,10 +10,12 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import orjson
 import pytest
+import yaml
 
 from qmosaic.codecs import errors
 from qmosaic.codecs.events import control, hops, public, reasons
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.instruments import INSTRUMENTS
 from tests.servers import ROOT
 
 
@@ -71,6 +73,24 @@ def test_every_setting_stands_in_operations_with_its_default() -> None:
     for key, default in settings.items():
         if not isinstance(default, dict | tuple):  # those are told in words
             assert told[key].strip() == f"`{orjson.dumps(default).decode()}`", key
+
+
+def test_every_metric_stands_in_its_table() -> None:
+    section = sections(page("metrics.md"))["What is measured"]
+    told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    assert told == [
+        [f"`{one.name}`", one.kind, f"`{one.unit}`", ", ".join(f"`{key}`" for key in one.attributes), one.says]
+        for one in INSTRUMENTS
+    ]
+
+
+def test_every_alert_has_its_line() -> None:
+    groups = yaml.safe_load((ROOT / "deploy" / "rules.yml").read_text(encoding="utf-8"))["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    assert rows(sections(page("metrics.md"))["Alerts"]) == [rule["alert"] for rule in alerts]
+    assert {rule["annotations"]["runbook"] for rule in alerts} == {
+        f"docs/metrics.md: {rule['alert']}" for rule in alerts
+    }
 
 
 def test_the_example_is_printed_as_it_is() -> None:

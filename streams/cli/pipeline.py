@@ -72,6 +72,8 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
                     typer.echo(f"        logs   {logs}")
                     if settings.otlp_endpoint:
                         typer.echo(f"        traces {settings.otlp_endpoint}")
+                    if settings.metrics.port:
+                        typer.echo(f"        metrics {settings.metrics.address}/metrics")
                     typer.echo("try     qmosaic submit FILE --wait")
                 await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -102,6 +104,8 @@ async def _worker(settings: Settings, stages: list[str], instance: str) -> int:
     try:
         async with Supervisor(settings, stages, suffix=f"-{instance}", tell=tell):
             tell(f"ready: {', '.join(stages)} at {settings.broker}")
+            if settings.metrics.port:
+                tell(f"metrics: {settings.metrics.address}/metrics")
             await asyncio.Event().wait()
     except asyncio.CancelledError:
         tell("stopped")

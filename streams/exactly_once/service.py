@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, connection, producing, record_bytes
-from qmosaic.streams.kafka.held import Held, places
+from qmosaic.streams.kafka.held import Held, lags, places
 from qmosaic.streams.kafka.names import group_id, topic_name, transactional_id
 from qmosaic.streams.kafka.records import headers_of
 from qmosaic.streams.settings import Settings
@@ -36,6 +37,7 @@ from qmosaic.streams.settings import Settings
 CONNECT_SECONDS = 30.0
 REBUILD_SECONDS = 30.0  # fence and rebuild all partitions of an assignment
 MOST_RECORDS = 2000  # of one round
+STUCK_SECONDS = 150.0  # without a round: longer than any of its waits
 
 
 @dataclass(eq=False, kw_only=True)
@@ -89,6 +91,8 @@ class ExactlyOnce(mode.Service, Generic[State]):
         self._lock = asyncio.Lock()  # a rebalance waits for the transactions under way, and they for it
         self._epoch = 0
         self._held = Held()
+        self._round_at = time.monotonic()
+        self.is_ready = False  # it has its partitions, and knows all there is to know of them
 
     # -- what a service says ------------------------------------------------------------------------------------
 
@@ -155,6 +159,7 @@ class ExactlyOnce(mode.Service, Generic[State]):
     @mode.Service.task
     async def _work(self) -> None:
         while not self.should_stop:
+            self._round_at = time.monotonic()
             epoch = self._epoch
             batches = await self.consumer.getmany(timeout_ms=self.patience(), max_records=MOST_RECORDS)
             for line in self._held.look(places(self.consumer), self.clock()):
@@ -171,6 +176,15 @@ class ExactlyOnce(mode.Service, Generic[State]):
             owned = self.owned.get(partition.partition)
             if owned is not None:
                 self.consumer.seek(partition, self.position(owned, self.topics[partition.topic]))
+
+    def lag(self) -> dict[str, int]:
+        """By topic, the records of its partitions that it has not read. From any thread."""
+        return lags(self.consumer) if self.owned else {}
+
+    def trouble(self) -> str:
+        """Why it should be taken for stuck, or nothing."""
+        still = time.monotonic() - self._round_at
+        return f"no round for {still:.0f} s" if still > STUCK_SECONDS else ""
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -218,10 +232,12 @@ class ExactlyOnce(mode.Service, Generic[State]):
             self._epoch += 1
             await bounded(self._rebuild(numbers), REBUILD_SECONDS, "rebuilding")
             self._epoch += 1
+        self.is_ready = True
         self._on_ready()
 
     async def revoke(self) -> None:
         """Let go of everything: the next assignment rebuilds what comes back."""
+        self.is_ready = False
         self._logger.info("revoked %s", sorted(self.owned))
         async with self._lock:
             self._epoch += 1

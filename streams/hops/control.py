@@ -42,6 +42,7 @@ from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Received, Send, Step, fits, headers_for_turns, received_of, stamp, whose
 from qmosaic.streams.kafka.tail import Tail, to_end
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import about
 from qmosaic.streams.watch.sensor import Sensor
 
 log = logging.getLogger("qmosaic.control")
@@ -107,7 +108,7 @@ class Control(ExactlyOnce[Kept]):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(settings, "control", INPUTS, instance, on_ready, clients=clients, clock=clock)
-        self._sensor, self._is_known, self._names = sensor, is_known, names
+        self._sensor, self.is_known, self._names = sensor, is_known, names
         self._books, self._orders = Books(), Orders()
         self._breakers, self._open = told, dict[str, bool]()
         self._is_told = False
@@ -289,7 +290,7 @@ class Control(ExactlyOnce[Kept]):
 
     def _order(self, owned: Kept, command: Command, record: Received, out: Round) -> None:
         at = record.timestamp
-        found = carried_out(command, owned.ordered, owned.ledger, at, self._is_known, self._names)
+        found = carried_out(command, owned.ordered, owned.ledger, at, self.is_known, self._names)
         if found is None:
             return
         if isinstance(found, Changes):
@@ -306,13 +307,14 @@ class Control(ExactlyOnce[Kept]):
         out.audits.append(answer_to(command, found, at, record.offset))
 
     def _aside(self, record: Received, why: str) -> AuditEntry:
-        log.warning("%s %s:%s is put aside: %s", record.topic, record.partition, record.offset, why)
+        place = record.topic, record.partition, record.offset
+        log.warning("%s %s:%s is put aside: %s", *place, why, extra=about(record))
         return aside_entry(record, why[:500], record.timestamp)
 
     async def _write(
         self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float
     ) -> None:
-        told = self._sensor.handled(records, started) if records else None
+        told = self._sensor.handled(records, started, self.clock()) if records else None
         if told is not None:
             for cause, step in written.steps:
                 told.did(cause, step)

@@ -15,6 +15,7 @@ from qmosaic.streams.hops.beside import Beside, BesideError
 from qmosaic.streams.hops.hop import RANKS, Look, log
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import about
 
 # Of problems, encoded on the event loop: some 20 ms. A thread would have to take turns with the loop for Python's lock.
 INLINE_BYTES = 128 * 1024
@@ -62,7 +63,8 @@ class Encode:
             # What is too late was dropped just now, and there is nothing before it in this lane.
             encoded = await self._beside.run(math.inf, encode, [record], self._limits, self._defaults)
         except BesideError as error:
-            log.warning("%s %s:%s is not encoded: %s", record.topic, record.partition, record.offset, error)
+            place = record.topic, record.partition, record.offset
+            log.warning("%s %s:%s is not encoded: %s", *place, error, extra=about(record))
             return None  # verify finds the same, and refuses it
         return encoded[0]
 

@@ -29,6 +29,7 @@ from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, fits, whole
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import about, sentence
 
 log = logging.getLogger("qmosaic.verify")
 
@@ -227,12 +228,12 @@ def end_of(verdict: Verdict) -> dict[str, str]:
 
 def _say(record: Received, doing: str, error: object) -> None:
     log.error(
-        "%s a problem failed, trace %032x, %s %s:%s: %s",
+        "%s a problem failed, %s %s:%s: %s",
         doing,
-        trace_of(record).trace_id,
         record.topic,
         record.partition,
         record.offset,
-        f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error,
+        sentence(error) if isinstance(error, Exception) else error,
         exc_info=error if isinstance(error, Exception) and log.isEnabledFor(logging.INFO) else None,
+        extra=about(whole(record)),
     )

@@ -46,6 +46,7 @@ from qmosaic.streams.kafka.journal import KafkaJournal
 from qmosaic.streams.kafka.records import Received, Send
 from qmosaic.streams.kafka.tail import Tail
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import sentence
 
 if TYPE_CHECKING:
     from qmosaic.backends.clouds.remote import Journaled, RemoteBackend
@@ -182,7 +183,8 @@ class ExecutePaid:
         except BackendError as error:  # what cannot be compiled for it says nothing of it
             found = _failed(error)
         except Exception as error:  # of a vendor's library: anything may come
-            log.exception("%s broke on %s", name, event.ref.problem_id)
+            said = error if log.isEnabledFor(logging.INFO) else None
+            log.error("%s broke: %s", name, sentence(error), exc_info=said)
             found = Failure("execute", "stage_failed", f"{name} raised {type(error).__name__}")
         if found is None:
             return None, None
@@ -222,7 +224,7 @@ class ExecutePaid:
             try:
                 last = await self._journal.last(of)
                 if last is not None and (last.backend, last.job) != (name, event.kernel_digest):
-                    log.warning("%s is under way as another job, on %s", event.ref.problem_id, last.backend)
+                    log.warning("it is under way as another job, on %s", last.backend)
                     return None
                 try:
                     (found,) = await run_async(backend, [prepared])

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -47,6 +47,7 @@ from qmosaic.streams.kafka.reading import Unreadable
 from qmosaic.streams.kafka.records import Received, received_of, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.logs import about
 from qmosaic.streams.watch.sensor import End, Sensor
 
 log = logging.getLogger("qmosaic.verify")
@@ -314,7 +315,8 @@ class Verifier(ExactlyOnce[Partition]):
         for item in others:
             if isinstance(item, PutAside):
                 said = item.record
-                log.warning("%s %s:%s is put aside: %s", said.topic, said.partition, said.offset, item.why)
+                place = said.topic, said.partition, said.offset
+                log.warning("%s %s:%s is put aside: %s", *place, item.why, extra=about(whole(said)))
         audits = [
             duplicate_entry(item, number, now)
             if isinstance(item, Duplicate)
@@ -371,7 +373,9 @@ class Verifier(ExactlyOnce[Partition]):
         ref = decision.open.ref
         entry = Settled(ref.problem_id, ref.digest, ref.offset, self.clock(), verdict.topic, -1)
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
-        end = self._end(decision.open.record, arrived, verdict, ref.problem_id, whose(ref))
+        said = {**end_of(verdict), **whose(ref)}
+        topic = topic_name(self.settings, verdict.topic)
+        end = self._sensor.settled(decision.open.record, arrived, topic, ref.problem_id, said, ref, verdict.summary)
         return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
@@ -380,14 +384,9 @@ class Verifier(ExactlyOnce[Partition]):
         verdict = rejection_verdict(record, refusal, f"{trace_of(record).trace_id:032x}", first=first)
         entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
-        said = {"qmosaic.problem.id": refusal.problem_id, "qmosaic.tenant": refusal.tenant}
-        return _Write(verdict, entry, audit, self._end(item.record, [], verdict, entry.problem_id, said))
-
-    def _end(
-        self, problem: Received, arrived: Iterable[Received], verdict: Verdict, problem_id: str, said: Mapping[str, str]
-    ) -> End:
-        topic = topic_name(self.settings, verdict.topic)
-        return self._sensor.settled(problem, arrived, topic, problem_id, {**end_of(verdict), **said})
+        said = {**end_of(verdict), "qmosaic.problem.id": refusal.problem_id, "qmosaic.tenant": refusal.tenant}
+        topic = topic_name(self.settings, REJECTED)
+        return _Write(verdict, entry, audit, self._sensor.settled(item.record, [], topic, entry.problem_id, said))
 
 
 def _claimed(received: Received, said: wire.Envelope | None = None) -> str:

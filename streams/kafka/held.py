@@ -32,6 +32,14 @@ def places(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Place]:
     return found
 
 
+def lags(consumer: AIOKafkaConsumer) -> dict[str, int]:
+    """By topic, how many records of its partitions a reader has not read, as of its last fetch."""
+    found: dict[str, int] = {}
+    for tp, place in places(consumer).items():
+        found[tp.topic] = found.get(tp.topic, 0) + max(0, place.end - place.position)
+    return found
+
+
 class Held:
     """Which partitions a transaction of somebody else's holds up: nothing behind its first record can be read before it
     ends, by whoever began it, by its timeout (15 minutes at most by default), or by an operator."""

@@ -79,3 +79,9 @@ def received(event: EventT[Any], now: float) -> Received:
     known: dict[str, Any] = {key: value for key, value in headers if value is not None}
     place = message.topic, message.partition, message.offset, message.timestamp
     return Received(*place, message.value, known, now, key=message.key)
+
+
+def reader_of(app: faust.App) -> Any:
+    """The client in the thread of the app's consumer; None where it has none yet."""
+    thread = getattr(app.consumer, "_thread", None)
+    return getattr(thread, "_consumer", None)

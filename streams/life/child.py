@@ -16,10 +16,13 @@ from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import record_bytes
 from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.life.lifeline import Lifeline
+from qmosaic.streams.life.observed import observe_control, observe_verifier
+from qmosaic.streams.life.seen import Seen
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, Stage
 from qmosaic.streams.watch.chatter import Chatter, expected
-from qmosaic.streams.watch.logs import Formatter
+from qmosaic.streams.watch.logs import formatter
+from qmosaic.streams.watch.sensor import Sensor, Several
 from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 
@@ -43,20 +46,24 @@ def run(names: str, instance: str, fd: int) -> None:
     lifeline = Lifeline(fd)
     settings = lifeline.settings()
     reading.install(record_bytes(settings))
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Formatter(f"%(asctime)s %(levelname)s {instance} %(name)s: %(message)s"))
-    handler.addFilter(Chatter())
+    handler, chatter = logging.StreamHandler(sys.stderr), Chatter()
+    handler.setFormatter(formatter(settings.log_format, instance))
+    handler.addFilter(chatter)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
-    asyncio.run(_until_end(settings, [STAGES[name] for name in names.split("+")], instance, lifeline))
+    seen = Seen(chatter.is_away)
+    asyncio.run(_until_end(settings, [STAGES[name] for name in names.split("+")], instance, lifeline, seen))
 
 
-async def _until_end(settings: Settings, stages: Sequence[Stage], instance: str, lifeline: Lifeline) -> None:
+async def _until_end(
+    settings: Settings, stages: Sequence[Stage], instance: str, lifeline: Lifeline, seen: Seen
+) -> None:
     code = 1
     try:
         lifeline.listen()
+        await seen.serve(instance, len(stages))
         rest, lines = instance.removeprefix(stages[0].name), lifeline.shared_by(len(stages))
         each = zip(stages, lines, strict=True)
-        await asyncio.gather(*(_run(settings, stage, f"{stage.name}{rest}", line) for stage, line in each))
+        await asyncio.gather(*(_run(settings, stage, f"{stage.name}{rest}", line, seen) for stage, line in each))
         code = 0
     except BaseException as error:  # SystemExit and cancellation, too: Python would wait for threads that never end
         # Crash-only: said, ended, and started anew by the supervisor.
@@ -70,14 +77,23 @@ async def _until_end(settings: Settings, stages: Sequence[Stage], instance: str,
         os._exit(code)  # what a library still waits for (asyncio.run would wait too), the next process does not need
 
 
-async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline) -> None:
+async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeline, seen: Seen) -> None:
     telemetry = Telemetry(settings, stage.name, instance)
-    sensor = Tracing(telemetry, group_id(settings, stage.name))
+    sensor: Sensor = Tracing(telemetry, group_id(settings, stage.name))
+    if seen.is_asked or settings.otlp_endpoint:
+        from qmosaic.streams.watch.metrics import Measuring, Metrics
+
+        metrics = Metrics(settings, telemetry.resource)
+        sensor = Several(sensor, Measuring(metrics, settings, stage.name))
+    else:
+        metrics = None
     if stage.handler is not None:
         from qmosaic.streams.life.worker import Worker
 
         os.nice(stage.nice)
-        await Worker(settings, stage, instance, sensor).run(lifeline)
+        worker = Worker(settings, stage, instance, sensor)
+        seen.add(settings, stage.name, instance, worker, metrics)
+        await worker.run(lifeline)
     elif stage.name == "control":
         from qmosaic.backends import registry
         from qmosaic.codecs.events.control import BackendStatus
@@ -96,16 +112,23 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
             names=registry.names(),
             told=told,
         )
+        seen.add(settings, stage.name, instance, control, metrics)
+        if metrics is not None:
+            observe_control(metrics, control, told)
         await _serve(control, lifeline)
     else:
         from qmosaic.streams.hops.verify import Verifier
 
         verifier = Verifier(settings, instance, sensor, lifeline.ready)
+        seen.add(settings, stage.name, instance, verifier, metrics)
+        if metrics is not None:
+            observe_verifier(metrics, verifier)
         try:
             await _serve(verifier, lifeline)
         finally:
             verifier.crashes.close()
-    await asyncio.to_thread(telemetry.close)
+    last = [telemetry.close, *([metrics.close] if metrics is not None else [])]
+    await asyncio.gather(*map(asyncio.to_thread, last))
 
 
 async def _serve(service: ExactlyOnce[Any], lifeline: Lifeline) -> None:

@@ -14,6 +14,7 @@ from qmosaic.codecs.errors import SettingsError
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import PAID, stages
+from qmosaic.streams.watch import serving
 
 EVERYWHERE = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_*"),
@@ -46,7 +47,9 @@ def of_worker(environ: Mapping[str, str], stage: str, settings: Settings) -> dic
         more = [name for key, names in settings.environment.items() if stage in stages(key) for name in names]
     except KeyError as error:
         raise SettingsError(f"no stage is called {error}", place="environment", remedy="See `--stages`.") from None
-    chosen = _chosen(environ, (*EVERYWHERE, pacing.VARIABLE, *(OF_VENDORS if stage == PAID else ()), *more))
+    chosen = _chosen(
+        environ, (*EVERYWHERE, pacing.VARIABLE, serving.VARIABLE, *(OF_VENDORS if stage == PAID else ()), *more)
+    )
     warnings = chosen.get("PYTHONWARNINGS")
     return {**chosen, "PYTHONWARNINGS": f"{warnings},{QUIET}" if warnings else QUIET}
 

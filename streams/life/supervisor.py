@@ -25,6 +25,7 @@ from qmosaic.codecs.text import shown
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.life.broker import EmbeddedBroker
 from qmosaic.streams.life.children import Child, Progress, children_of, note_progress, shared_by
+from qmosaic.streams.life.endpoint import Endpoint
 from qmosaic.streams.life.environment import of_all, of_worker
 from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, scratch
 from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
@@ -33,6 +34,7 @@ from qmosaic.streams.life.retention import keep_forgetting
 from qmosaic.streams.life.topics import create_topics, refuse_a_second
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
+from qmosaic.streams.watch import serving
 from qmosaic.streams.watch.logs import last_lines, open_log, trim
 
 READY_SECONDS = 300.0
@@ -97,6 +99,12 @@ class Supervisor:
         if self.settings.broker == EMBEDDED:
             os.environ[pacing.VARIABLE] = str(self._open.enter_context(scratch()))
             self._open.callback(os.environ.pop, pacing.VARIABLE, None)
+        if self.settings.metrics.port:
+            folder = os.environ[serving.VARIABLE] = str(self._open.enter_context(scratch()))
+            self._open.callback(os.environ.pop, serving.VARIABLE, None)
+            endpoint = Endpoint(self.settings.metrics, Path(folder), self.children)
+            await endpoint.start()
+            self._open.callback(endpoint.stop)
         self._forks = Forks(of_all(os.environ))
         if SUPPORTED:
             with self._words("zygote") as words:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,21 +24,23 @@ from faust.types import EventT
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.public import Timing
-from qmosaic.processors.control.order import Turns
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
-from qmosaic.streams.hops.hop import Handler, Look
+from qmosaic.streams.hops.hop import Handler
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
+from qmosaic.streams.kafka.held import lags
 from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.records import Received, Send, headers_for_turns, headers_of, stamp, whole, whose
 from qmosaic.streams.kafka.store import Store
-from qmosaic.streams.life.app import faust_app, received
+from qmosaic.streams.life.app import faust_app, reader_of, received
+from qmosaic.streams.life.lane import Held, Lane
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
+from qmosaic.streams.watch.logs import about, concerning, sentence
 from qmosaic.streams.watch.sensor import Sensor
 
 log = logging.getLogger("qmosaic.worker")
@@ -47,57 +49,10 @@ PENDING = 4096  # events a worker holds that are not acknowledged yet
 PENDING_BYTES = 512 * 1024 * 1024  # and their bytes; one more event than fits is held, however large it is
 IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is large must not keep the small ones out
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
-URGENT_SECONDS, BESIDE_URGENT = 2.0, 8  # so long after one of the highest class, batches of others are so much smaller
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 5.0, 0.25, 600.0
-
-
-class _Held(msgspec.Struct, frozen=True):
-    """A message of Faust's, without its value, and the record it brought, of so many bytes."""
-
-    message: Any
-    record: Received
-    size: int
-    deadline_at: float
-    rank: int
-
-
-class _Lane:
-    """Events that wait for a free place, in the order of their turns."""
-
-    def __init__(self, weights: Mapping[str, float], clock: Callable[[], float]) -> None:
-        self._turns: Turns[_Held] = Turns(weights)
-        self._there = asyncio.Semaphore(0)
-        self._clock, self._urgent_at = clock, -URGENT_SECONDS
-
-    def put(self, held: _Held, look: Look) -> None:
-        """One more."""
-        if look.rank == 0:
-            self._urgent_at = self._clock()
-        self._turns.put(held, look.rank, look.tenant, look.deadline_at, look.size)
-        self._there.release()
-
-    async def get(self) -> _Held:
-        """The next; waits for one."""
-        await self._there.acquire()
-        return self._turns.get()
-
-    @property
-    def highest(self) -> int:
-        """The highest class that waits."""
-        return self._turns.highest
-
-    def most(self, usual: int, rank: int) -> int:
-        """The most of a batch of a class: where urgent ones came of late, the next one is not to wait for many."""
-        urgent = rank > 0 and self._clock() < self._urgent_at + URGENT_SECONDS
-        return max(1, usual // BESIDE_URGENT) if urgent else usual
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is one without waiting."""
-        return not self._there.locked()
 
 
 class _Handled(msgspec.Struct, frozen=True):
@@ -135,9 +90,11 @@ class Worker:
             self.app.topic(topic_name(settings, stage.reads[0]), value_type=bytes, key_type=bytes, allow_empty=True),
             name=f"qmosaic.{stage.name}",
         )(self._agent)
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         self._pending = asyncio.Semaphore(PENDING)
-        self._pending_bytes = 0
+        self._pending_bytes = self._pending_count = 0
+        self._moved_at = time.monotonic()  # when an event came or was done
+        self.is_ready = False  # it has its partitions
         self._store = Store(IN_MEMORY_BYTES, Path(settings.data_dir))
         self._room = asyncio.Event()
         self._crashes = Notebook(Path(settings.data_dir) / "crashes", stage.name, instance)
@@ -155,7 +112,7 @@ class Worker:
 
     async def _run(self, lifeline: Lifeline) -> None:
         self._fatal = asyncio.get_running_loop().create_future()
-        self._lanes = [_Lane(self.settings.order.weights, self._clock) for _ in range(len(self.stage.lanes) + 1)]
+        self._lanes = [Lane(self.settings.order.weights, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         self.producer: AIOKafkaProducer = self._clients.producer(
             **producing(self.settings), client_id=self.instance, linger_ms=0
         )
@@ -189,6 +146,18 @@ class Worker:
         await closing(self.handler.stop(), 5, "stopping the handler")
         await closing(self.producer.stop(), 5, "stopping the producer")
 
+    def lag(self) -> dict[str, int]:
+        """By topic, the events of its partitions that it has not done. From any thread."""
+        reader = reader_of(self.app)
+        found = lags(reader) if reader is not None else {}
+        return {topic: lag + self._pending_count for topic, lag in found.items()}
+
+    def trouble(self) -> str:
+        """Why it should be taken for stuck, or nothing. What is paid for may take hours."""
+        still = time.monotonic() - self._moved_at
+        stuck = self._pending_count and self.stage.gives_up and still > self.settings.execute.max_seconds + GATE_SECONDS
+        return f"{self._pending_count} events, and nothing done for {still:.0f} s" if stuck else ""
+
     async def _guard(self, work: Any) -> None:
         try:
             await work
@@ -220,7 +189,9 @@ class Worker:
             record = msgspec.structs.replace(record, value=None, kept=self._store.put(record.value))
         event.message.value = None
         self._pending_bytes += size
-        held = _Held(event.message, record, size, look.deadline_at, look.rank)
+        self._pending_count += 1
+        self._moved_at = time.monotonic()
+        held = Held(event.message, record, size, look.deadline_at, look.rank)
         self._lanes[bisect_left(self.stage.lanes, look.size)].put(held, look)
 
     async def _lane(self, lane: int) -> None:
@@ -239,16 +210,20 @@ class Worker:
             # The next batch is worked on while the broker takes this one.
             publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
 
-    def _in_time(self, batch: Sequence[_Held]) -> Sequence[_Held]:
+    def _in_time(self, batch: Sequence[Held]) -> Sequence[Held]:
         """Without those whose fallback is certain: verify writes it, whatever is done about them here."""
         over = self._clock() + self.settings.verify.margin_seconds
         if not self.stage.gives_up or all(held.deadline_at > over for held in batch):
             return batch
         kept = [held for held in batch if held.deadline_at > over]
+        if log.isEnabledFor(logging.INFO):  # there may be thousands of them
+            for held in batch:
+                if held.deadline_at <= over:
+                    log.info("%s drops it: it is too late", self.stage.name, extra=about(whole(held.record)))
         log.warning("%s drops what is too late, %s of %s events", self.stage.name, len(batch) - len(kept), len(batch))
         return kept
 
-    async def _finish(self, batch: Sequence[_Held], handled: Sequence[_Handled]) -> None:
+    async def _finish(self, batch: Sequence[Held], handled: Sequence[_Handled]) -> None:
         """Publish what follows from a batch, then acknowledge its events."""
         for part in handled:
             await self._publish(part)
@@ -256,6 +231,8 @@ class Worker:
             held.message.ack(self.app.consumer)
             self._pending.release()
             self._pending_bytes -= held.size
+        self._pending_count -= len(batch)
+        self._moved_at = time.monotonic()
         self._room.set()
 
     async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
@@ -270,7 +247,8 @@ class Worker:
             else:
                 good.append(record)
         for group in self._crashes.groups(good, lambda record: record):
-            out += await self._tried(group, lane)
+            with concerning(group):
+                out += await self._tried(group, lane)
         return out
 
     def _wrong(self, record: Received) -> Exception | None:
@@ -302,22 +280,29 @@ class Worker:
             except (Exception, SystemExit) as error:  # a plug-in's too
                 if len(batch) == 1:
                     record = batch[0]
-                    log.exception(
-                        "%s cannot handle %s %s:%s", self.stage.name, record.topic, record.partition, record.offset
+                    log.error(
+                        "%s cannot handle %s %s:%s: %s",
+                        *(self.stage.name, record.topic, record.partition, record.offset, sentence(error)),
+                        exc_info=error if log.isEnabledFor(logging.INFO) else None,
                     )
                     return [_Handled(batch, self._put_aside(record, error), started, self._clock())]
             if len(batch) > 1:
                 break
-        return [part for record in batch for part in await self._tried([record], lane)]
+        out: list[_Handled] = []
+        for record in batch:
+            with concerning([record]):
+                out += await self._tried([record], lane)
+        return out
 
     async def _publish(self, handled: _Handled) -> None:
         batch, started = handled.batch, handled.started
-        told = self._sensor.handled(batch, started)
+        told = self._sensor.handled(batch, started, handled.ended)
         futures, too_large = [], dict[int, int]()
         for send in handled.sends:
             said = {key.replace("__", "."): value for key, value in send.attributes.items() if value is not None}
             if (ref := getattr(send.event, "ref", None)) is not None:
-                said |= whose(ref)
+                queue = max(0.0, round(started - (ref.sent_at or ref.received_at), 6))
+                said |= {**whose(ref), "qmosaic.hop.queue_seconds": queue}
             told.decided(send.cause, said)
             for step in send.steps:
                 told.did(send.cause, step)
@@ -343,7 +328,8 @@ class Worker:
         for cause_of, size in too_large.items():
             record = batch[cause_of]
             error = ValueError(f"what follows from it has {size} bytes, a record may have {self._most}")
-            log.error("%s cannot send for %s %s: %s", self.stage.name, record.topic, record.offset, error)
+            place = record.topic, record.offset
+            log.error("%s cannot send for %s %s: %s", self.stage.name, *place, error, extra=about(record))
             await self._publish(_Handled([record], self._put_aside(record, error), started, handled.ended))
 
     def _stamped(self, send: Send, handled: _Handled) -> tuple[Any, dict[str, str]]:
@@ -366,9 +352,14 @@ class Worker:
         loop, assigned = asyncio.get_running_loop(), asyncio.Event()
 
         def tell(*_: Any, **__: Any) -> None:
+            self.is_ready = True
             loop.call_soon_threadsafe(assigned.set)
 
+        def gone(*_: Any, **__: Any) -> None:
+            self.is_ready = False
+
         self.app.on_partitions_assigned.connect(tell, weak=False)
+        self.app.on_partitions_revoked.connect(gone, weak=False)
         await assigned.wait()
         lifeline.ready()
 

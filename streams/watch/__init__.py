@@ -1,1 +1,1 @@
-"""What there is to see: logs and spans."""
+"""What there is to see: logs, spans and metrics."""

@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 
 from aiokafka import errors
 
 LIBRARIES = ("aiokafka", "faust", "mode", "kafka")
-QUIET_SECONDS = 30.0
+TELEMETRY = "opentelemetry.exporter"
+QUIET_SECONDS, TELEMETRY_SECONDS = 30.0, 600.0
 LOOK_SECONDS = 0.25
 _AWAY = re.compile(r"(?i)unable connect to|unable to request metadata|unable to update metadata|connection.* closed")
 _ADDRESS = re.compile(r"""\('([^']+)', (\d+)\)|"([^":]+):(\d+)\"""")
@@ -40,6 +42,8 @@ class Chatter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             return True
+        if record.name.startswith(TELEMETRY):
+            return self._is_news_of_telemetry(record)
         library = record.name.partition(".")[0] in LIBRARIES
         if library and not record.exc_info:
             text = record.getMessage()
@@ -57,6 +61,22 @@ class Chatter(logging.Filter):
             self._said[key] = now
             return True
         return False
+
+    def is_away(self) -> bool:
+        """Whether a broker is away now, as far as it was said."""
+        return bool(self._away)
+
+    def _is_news_of_telemetry(self, record: logging.LogRecord) -> bool:
+        """That something does not get out is said now and then, in a sentence: it is lost, and nothing else happens."""
+        now = time.monotonic()
+        if record.levelno < logging.WARNING or now - self._said.get((TELEMETRY, ""), -inf) < TELEMETRY_SECONDS:
+            return False
+        self._said[TELEMETRY, ""] = now
+        why = record.exc_info[1] if record.exc_info else record.getMessage()
+        record.msg, record.args = "traces or metrics do not reach the collector, and are lost: %.300s", (str(why),)
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
     def _is_away(self, record: logging.LogRecord, text: str) -> bool:
         found = _ADDRESS.search(text)

@@ -1,4 +1,5 @@
-"""What hops tell of their work: spans listen, whatever else wants to know may. A hop knows of no telemetry besides.
+"""What hops tell of their work: spans and metrics listen, whatever else wants to know may. A hop knows of no telemetry
+besides.
 
 A listener may have something for the headers of what is sent: that is how a trace goes on.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from qmosaic.codecs.events.hops import Ref
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.streams.kafka.records import Headers, Received, Step
 
 
@@ -46,16 +49,87 @@ class End(Protocol):
 class Sensor(Protocol):
     """Told by the shells."""
 
-    def handled(self, batch: Sequence[Received], started: float) -> Batch:
-        """A batch was handled, from `started` (seconds since the epoch) on."""
+    def handled(self, batch: Sequence[Received], started: float, ended: float) -> Batch:
+        """A batch was handled, from `started` to `ended` (seconds since the epoch)."""
         ...
 
     def settled(
-        self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, attributes: Mapping[str, Any]
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        topic: str,
+        problem_id: str,
+        attributes: Mapping[str, Any],
+        ref: Ref | None = None,
+        outcome: Outcome | None = None,
     ) -> End:
-        """A problem ends by the records that `arrived` for it; its terminal event goes to `topic` (its full name)."""
+        """A problem ends by the records that `arrived` for it; its terminal event goes to `topic` (its full name).
+
+        `ref` and `outcome`, less what is large of it, where it was a problem."""
         ...
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """A problem was sent again, and dropped."""
         ...
+
+
+class Several:
+    """Several listeners as one."""
+
+    def __init__(self, *listeners: Sensor) -> None:
+        self._listeners = listeners
+
+    def handled(self, batch: Sequence[Received], started: float, ended: float) -> Batch:
+        """All of them hear it."""
+        return _Batches([each.handled(batch, started, ended) for each in self._listeners])
+
+    def settled(
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        topic: str,
+        problem_id: str,
+        attributes: Mapping[str, Any],
+        ref: Ref | None = None,
+        outcome: Outcome | None = None,
+    ) -> End:
+        """All of them hear it."""
+        told = (problem, list(arrived), topic, problem_id, attributes, ref, outcome)
+        return _Ends([each.settled(*told) for each in self._listeners])
+
+    def repeated(self, problem: Received, problem_id: str) -> None:
+        """All of them hear it."""
+        for each in self._listeners:
+            each.repeated(problem, problem_id)
+
+
+class _Batches:
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+
+    def decided(self, cause: int, attributes: Mapping[str, Any]) -> None:
+        for each in self._batches:
+            each.decided(cause, attributes)
+
+    def did(self, cause: int, step: Step) -> None:
+        for each in self._batches:
+            each.did(cause, step)
+
+    def sending(self, cause: int, topic: str, attributes: Mapping[str, Any]) -> Headers:
+        return [header for each in self._batches for header in each.sending(cause, topic, attributes)]
+
+    def sent(self) -> None:
+        for each in self._batches:
+            each.sent()
+
+
+class _Ends:
+    def __init__(self, ends: Sequence[End]) -> None:
+        self._ends = ends
+
+    def headers(self) -> Headers:
+        return [header for each in self._ends for header in each.headers()]
+
+    def written(self) -> None:
+        for each in self._ends:
+            each.written()

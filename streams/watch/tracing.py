@@ -10,6 +10,8 @@ from typing import Any
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
+from qmosaic.codecs.events.hops import Ref
+from qmosaic.codecs.events.public import Outcome
 from qmosaic.streams.kafka.context import extract, inject, root_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Headers, Received, Step, place_of
@@ -26,7 +28,7 @@ class Tracing:
         self._telemetry, self._group = telemetry, group
         self._problems = topic_name(telemetry.settings, "problems")
 
-    def handled(self, batch: Sequence[Received], started: float) -> TracedBatch:
+    def handled(self, batch: Sequence[Received], started: float, ended: float) -> TracedBatch:
         """A span for each record."""
         are_problems = batch[0].topic == self._problems
         parents = [self._root(record)[0] if are_problems else extract(record.headers) for record in batch]
@@ -34,7 +36,14 @@ class Tracing:
         return TracedBatch(self._telemetry, batch[0].topic, spans, started)
 
     def settled(
-        self, problem: Received, arrived: Iterable[Received], topic: str, problem_id: str, attributes: Mapping[str, Any]
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        topic: str,
+        problem_id: str,
+        attributes: Mapping[str, Any],
+        ref: Ref | None = None,
+        outcome: Outcome | None = None,
     ) -> TracedEnd:
         """The span of the whole problem, one for each message read, and the send at the end."""
         spans = self._ended(problem, arrived, problem_id, attributes)

@@ -32,10 +32,12 @@ class App:
         self._queue: asyncio.Queue[Any] = asyncio.Queue(BUFFER)
         self._acknowledged: dict[TopicPartition, dict[int, bool]] = {}
         self._told: list[Callable[..., None]] = []
+        self._revoked: list[Callable[..., None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
         self.consumer, self.consumer_generation_id, self.crash_reason = self, 0, None
         self.on_partitions_assigned = SimpleNamespace(connect=lambda tell, weak: self._told.append(tell))
+        self.on_partitions_revoked = SimpleNamespace(connect=lambda tell, weak: self._revoked.append(tell))
         self.channel = SimpleNamespace(queue=self._queue)
 
     def topic(self, name: str, **_: Any) -> str:
@@ -127,6 +129,8 @@ class Listener:
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         await self._app._committed()
         self._app._acknowledged = {}
+        for tell in self._app._revoked:
+            tell()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._app.consumer_generation_id += 1

@@ -11,7 +11,8 @@ from typing import Any
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import whole
-from qmosaic.streams.life.worker import IN_MEMORY_BYTES, URGENT_SECONDS, Worker, _Lane
+from qmosaic.streams.life.lane import URGENT_SECONDS, Lane
+from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
 from qmosaic.streams.watch.spans import Telemetry
@@ -28,13 +29,13 @@ def event(offset: int, value: bytes) -> Any:
     return SimpleNamespace(message=message)
 
 
-async def drained(lane: _Lane) -> list[Any]:
+async def drained(lane: Lane) -> list[Any]:
     return [await lane.get() for _ in range(len(lane._turns))]
 
 
 def test_batches_of_others_are_small_while_urgent_ones_come() -> None:
     now = 100.0
-    lane = _Lane({}, lambda: now)
+    lane = Lane({}, lambda: now)
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 64, 64]
     lane.put(SimpleNamespace(), Look(1.0, 0, 1e9))  # type: ignore[arg-type]  # nobody looks at it
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 8, 8]
@@ -47,7 +48,7 @@ def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
     async def run() -> None:
         settings = Settings(data_dir=str(tmp_path))
         worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
-        worker._lanes = [_Lane({}, time) for _ in range(len(worker.stage.lanes) + 1)]
+        worker._lanes = [Lane({}, time) for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
             await worker._take(event(offset, large))

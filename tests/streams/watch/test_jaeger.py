@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,14 +17,17 @@ import msgspec
 import networkx as nx
 import pytest
 from aiokafka import AIOKafkaProducer
+from opentelemetry.trace import SpanKind
 from typer.testing import CliRunner
 
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.streams.cli.demo import demo_problems
 from qmosaic.streams.cli.main import app
 from qmosaic.streams.client import Client, read_outcomes
+from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import Settings
-from tests.servers import Jaeger
+from qmosaic.streams.watch.spans import Telemetry
+from tests.servers import ROOT, Jaeger
 from tests.vendors.ionq import IonqServer
 
 pytestmark = pytest.mark.jaeger
@@ -389,3 +393,34 @@ async def test_a_trace_of_jaeger_is_shown_in_the_terminal(jaeger: Jaeger, up: Se
     spans = [msgspec.json.decode(line) for line in lines]
     assert {span["context"]["trace_id"] for span in spans} == {f"0x{outcome.trace_id}"}
     assert {span["service"] for span in spans} >= {"qmosaic", "qmosaic-client", "qmosaic-encode", "qmosaic-verify"}
+
+
+def test_the_collector_keeps_what_went_wrong_or_was_slow(tmp_path: Path) -> None:
+    """Jaeger as docker-compose.yml has it."""
+    more = {"JAEGER_HOST": HOST, "JAEGER_DECISION_WAIT": "1s", "JAEGER_UI": str(ROOT / "tools" / "jaeger" / "ui.json")}
+    server = Jaeger(tmp_path, ROOT / "deploy" / "jaeger.yaml", **more)
+    server.start()
+    try:
+        telemetry = Telemetry(Settings(otlp_endpoint=server.otlp_endpoint), "verify", "verify-0")
+        ends: dict[str, list[str]] = {}
+
+        def ended(kind: str, seconds: float, **attributes: str) -> None:
+            said = {key.replace("__", "."): value for key, value in attributes.items()}
+            start = time.time() - seconds
+            span = telemetry.span("send", "outcomes", parent=None, kind=SpanKind.PRODUCER, start=start, attributes=said)
+            span.end()
+            ends.setdefault(kind, []).append(f"{span.context.trace_id:032x}")
+
+        for _ in range(100):
+            ended("plain", 0.1, qmosaic__outcome__status="accepted")
+        for _ in range(5):
+            ended("slow", 6.0, qmosaic__outcome__status="accepted")
+            ended("fallback", 0.1, qmosaic__outcome__status="fallback")
+            ended("rejected", 0.1, error__type="invalid_event")
+        telemetry.close()
+        plain = ends.pop("plain")
+        kept = {kind: sum(bool(server.trace(each, 1)["spans"]) for each in traces) for kind, traces in ends.items()}
+        assert kept == {"slow": 5, "fallback": 5, "rejected": 5}
+        assert sum(bool(server.trace(each, 1, timeout=0.01)["spans"]) for each in plain) < 50  # decided before these
+    finally:
+        server.stop()

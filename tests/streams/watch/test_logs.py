@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from qmosaic.streams.watch.logs import MESSAGE_CHARACTERS, Formatter, last_lines, open_log, trim
+from qmosaic.codecs.text import shown
+from qmosaic.streams.kafka.context import trace_of
+from qmosaic.streams.kafka.records import Received
+from qmosaic.streams.watch.logs import (
+    MESSAGE_CHARACTERS,
+    Formatter,
+    about,
+    concerning,
+    formatter,
+    last_lines,
+    open_log,
+    trim,
+)
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
@@ -74,3 +90,56 @@ def test_of_a_burst_the_last_is_kept(tmp_path: Path) -> None:
 def test_no_log_is_no_error(tmp_path: Path) -> None:
     trim(tmp_path / "none.log", 10)
     assert last_lines(tmp_path / "none.log") == []
+
+
+def logged(kind: Literal["console", "json"], say: Callable[[logging.Logger], object]) -> str:
+    """What a logger with this format writes."""
+    stream, logger = io.StringIO(), logging.Logger("qmosaic.test")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter(kind, "encode-0"))
+    logger.addHandler(handler)
+    say(logger)
+    return stream.getvalue()
+
+
+HOSTILE = Received("problems", 1, 2, 0.0, b'{"id": "a\\u001b[2J"}', {}, 0.0)
+INTERNAL = Received("jobs.gpu", 1, 2, 0.0, b'{"ref": {"problem_id": "p-7", "tenant": 3}, "kernel": []}', {}, 0.0)
+
+
+@pytest.mark.parametrize("record", [HOSTILE, INTERNAL], ids=["problem", "job"])
+def test_what_is_about_a_problem_says_so(record: Received) -> None:
+    ids = about(record)
+    assert ids["problem_id"] == ("a\x1b[2J" if record is HOSTILE else "p-7")
+    line = json.loads(logged("json", lambda log: log.error("cannot", extra=ids)))
+    assert (line["problem_id"], line["trace_id"]) == (ids["problem_id"], f"{trace_of(record).trace_id:032x}")
+    text = logged("console", lambda log: log.error("cannot", extra=ids))
+    assert text.endswith(f" cannot trace={ids['trace_id']} problem={shown(ids['problem_id'])}\n")
+    assert "\x1b" not in text
+
+
+def test_what_concerns_one_record_needs_no_telling() -> None:
+    def say(log: logging.Logger) -> None:
+        with concerning([INTERNAL]):
+            log.warning("within")
+        with concerning([INTERNAL, HOSTILE]):
+            log.warning("of two")
+        log.warning("outside")
+
+    lines = [json.loads(line) for line in logged("json", say).splitlines()]
+    assert [line.get("problem_id") for line in lines] == ["p-7", None, None]
+
+
+def test_json_is_one_line_whatever_is_said() -> None:
+    def say(log: logging.Logger) -> None:
+        try:
+            raise ValueError("x\n\u2028\x1b")
+        except ValueError:
+            log.exception("a\nb \ud800 %s", "y" * 10 * MESSAGE_CHARACTERS)
+
+    text = logged("json", say)
+    assert len(text.splitlines()) == 1
+    line = json.loads(text)
+    assert line["level"] == "ERROR"
+    assert line["message"].startswith("a\nb ")
+    assert len(line["message"]) < MESSAGE_CHARACTERS + 100
+    assert line["error"].endswith("ValueError: x\n\u2028\x1b")

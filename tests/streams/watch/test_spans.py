@@ -53,7 +53,7 @@ def by_name(spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def test_a_problem_has_one_root_that_encode_and_verify_agree_on(tmp_path: Path, sender: str | None) -> None:
     problem = record(traceparent=sender) if sender else record()
     encode, verify = Traced(tmp_path, "encode"), Traced(tmp_path, "verify")
-    batch = encode.tracing.handled([problem], NOW + 0.02)
+    batch = encode.tracing.handled([problem], NOW + 0.02, NOW + 0.03)
     batch.decided(0, {"qmosaic.problem.id": "p"})
     trace = dict(batch.sending(0, "problems.encoded", {"qmosaic.problem.id": "p", "error.type": "no"}))
     batch.sent()
@@ -100,7 +100,7 @@ def test_a_root_does_not_begin_before_its_senders_span_nor_after_its_first_child
 def test_a_batch_is_linked_to_every_member_and_steps_are_below_theirs(tmp_path: Path) -> None:
     hop = Traced(tmp_path, "execute.quantum")
     jobs = [record("jobs.quantum", k, traceparent=SENDER) for k in range(3)]
-    batch = hop.tracing.handled(jobs, NOW)
+    batch = hop.tracing.handled(jobs, NOW, NOW)
     inner = Step("submit v", NOW + 0.1, NOW + 0.2, {"error.type": "Unclear"}, remote=True)
     batch.did(1, Step("attempt v", NOW, NOW + 0.5, {"qmosaic.backend.name": "v"}, (inner,)))
     batch.sent()
@@ -121,7 +121,7 @@ def test_a_batch_is_linked_to_every_member_and_steps_are_below_theirs(tmp_path: 
 
 def test_what_is_forged_or_from_nobody_has_no_parent_that_is_nowhere(tmp_path: Path) -> None:
     hop = Traced(tmp_path, "control")
-    hop.tracing.handled([record("control.commands")], NOW).sent()
+    hop.tracing.handled([record("control.commands")], NOW, NOW).sent()
     assert [span["parent_id"] for span in hop.spans()] == [None]
 
 
@@ -130,7 +130,7 @@ def test_a_sampler_decides_about_all_of_a_trace_that_begins_here(
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     verify = Traced(tmp_path, "verify")
-    verify.tracing.handled([record()], NOW).sent()
+    verify.tracing.handled([record()], NOW, NOW).sent()
     verify.tracing.repeated(record(), "p")
     verify.tracing.repeated(record(offset=4, traceparent=SENDER), "sampled by its sender")
     assert {span["parent_id"] for span in verify.spans() if span["name"] == "solve: repeated"} == {f"0x{SENDER[36:52]}"}

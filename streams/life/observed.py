@@ -1,0 +1,91 @@
+"""What a worker's metrics look at when somebody asks, and whether it is well."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qmosaic.codecs.events.ledger import UNITS, AccountId
+from qmosaic.processors.control.books import window_of
+from qmosaic.processors.control.breakers import Known
+from qmosaic.streams.kafka.tail import Tail
+
+if TYPE_CHECKING:
+    from qmosaic.streams.exactly_once.service import ExactlyOnce
+    from qmosaic.streams.hops.control import Control
+    from qmosaic.streams.hops.verify import Verifier
+    from qmosaic.streams.life.worker import Worker
+    from qmosaic.streams.watch.metrics import Metrics, Observed
+
+    Shell = Worker | ExactlyOnce[Any]
+
+PHASES = ("closed", "open", "half_open")
+MOST_BUDGETS = 100
+"""Whose names are attributes."""
+
+
+def observe_process(metrics: Metrics) -> None:
+    """Memory and time of this process, and the programs it has."""
+    metrics.observe("process.memory.usage", _memory)
+    metrics.observe("process.cpu.time", _cpu)
+    metrics.observe("qmosaic.programs", _programs)
+
+
+def observe_shell(metrics: Metrics, shell: Shell, stage: str, prefix: str) -> None:
+    """What it has not done yet. `prefix`: of topics' names, a namespace's."""
+    metrics.observe(
+        "qmosaic.hop.lag", lambda: [(lag, (stage, topic.removeprefix(prefix))) for topic, lag in shell.lag().items()]
+    )
+
+
+def observe_verifier(metrics: Metrics, verifier: Verifier) -> None:
+    """Its open problems."""
+    metrics.observe(
+        "qmosaic.problems.open", lambda: [(sum(one.join.open for one in list(verifier.owned.values())), ())]
+    )
+
+
+def observe_control(metrics: Metrics, control: Control, told: Tail[Known, Any]) -> None:
+    """Whether it leads, what is left of budgets, and breakers."""
+    metrics.observe("qmosaic.control.leader", lambda: [(len(control.owned), ())])
+    metrics.observe("qmosaic.budget.left", lambda: list(_budgets(control)))
+    metrics.observe("qmosaic.breaker.state", lambda: list(_breakers(control, told.state)))
+
+
+def _memory() -> Observed:
+    statm = Path("/proc/self/statm")  # proc_pid_statm(5); none where there is no /proc
+    return [(int(statm.read_text().split()[1]) * resource.getpagesize(), ())] if statm.exists() else []
+
+
+def _cpu() -> Observed:
+    took = os.times()
+    return [(took.user, ("user",)), (took.system, ("system",))]
+
+
+def _programs() -> Observed:
+    programs: Any = sys.modules.get("qmosaic.backends.programs")  # with JAX: who has not loaded it has none
+    return [(count, (origin,)) for origin, count in programs.made.items()] if programs is not None else []
+
+
+def _budgets(control: Control) -> Iterator[tuple[float, tuple[str, ...]]]:
+    now = time.time()
+    for kept in list(control.owned.values()):
+        ledger = kept.ledger
+        for name, budget in sorted(ledger.budgets.items())[:MOST_BUDGETS]:
+            for unit in UNITS:
+                if cap := budget.cap(unit):
+                    account = ledger.account(AccountId(name, window_of(budget.window, now), unit))
+                    yield max(0.0, account.free / cap), (name, unit)
+
+
+def _breakers(control: Control, known: Known) -> Iterator[tuple[float, tuple[str, ...]]]:
+    now = time.time()
+    for name, breaker in known.breakers.items():
+        if control.is_known(name):
+            for phase in PHASES:
+                yield float(breaker.phase(now) == phase), (name, phase)
