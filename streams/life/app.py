@@ -82,6 +82,6 @@ def received(event: EventT[Any], now: float) -> Received:
 
 
 def reader_of(app: faust.App) -> Any:
-    """The client in the thread of the app's consumer; None where it has none yet."""
-    thread = getattr(app.consumer, "_thread", None)
-    return getattr(thread, "_consumer", None)
+    """The client in the thread of the app's consumer; None where it has none yet: to ask for `app.consumer` makes one,
+    in the thread of who asks."""
+    return getattr(getattr(app._consumer, "_thread", None), "_consumer", None)

@@ -27,6 +27,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from qmosaic.streams.kafka.context import NO_FLAGS, RANDOM
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch import otlp
 from qmosaic.streams.watch.logs import open_log
 
 _SCOPE = InstrumentationScope("qmosaic")
@@ -151,6 +152,7 @@ class Telemetry:
         self._sampler = TracerProvider(resource=self.resource, shutdown_on_exit=False).sampler
         self._processors: list[SpanProcessor] = []
         if settings.otlp_endpoint:
+            otlp.install()
             exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
             self._processors.append(
                 BatchSpanProcessor(

@@ -137,8 +137,10 @@ def test_one_that_is_killed_is_not_ready_and_comes_back(running: Pipeline) -> No
     give_up = time.monotonic() + 60
     while running.child("route-0").starts == before or 503 not in statuses or statuses[-1] != 200:
         assert time.monotonic() < give_up, statuses
+        assert got(running.settings, "/metrics")[0] == 200  # however early it is asked
         statuses.append(got(running.settings, "/readyz")[0])
         assert got(running.settings, "/healthz")[0] == 200  # it starts: nothing hangs
+    assert running.child("route-0").starts == before + 1
 
 
 async def test_the_log_names_problems_and_tells_nothing_of_them(running: Pipeline) -> None:
