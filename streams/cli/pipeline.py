@@ -16,7 +16,6 @@ from rich.table import Table
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.text import choose
 from qmosaic.streams.cli.common import (
-    FAILED,
     OK,
     USAGE,
     BrokerOption,
@@ -160,21 +159,17 @@ def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> Non
     run(work())
 
 
-def status(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
-    """What waits for each stage, who is alive, and what holds a partition up. Exit code 1: there is a warning."""
+def status(
+    broker: BrokerOption = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, every second, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """How a pipeline is: what waits for each stage and how long, who is alive, breakers, budgets, what is in the way.
+    Exit code 1: it is not healthy, the last line says why."""
     from qmosaic.streams.cli import status as status_report
 
     settings = connected(broker)
-
-    async def work() -> int:
-        found = await status_report.report(settings)
-        if as_json:
-            emit(status_report.as_json(found))
-        else:
-            typer.echo("\n".join(status_report.lines(found)))
-        return FAILED if found.warnings else OK
-
-    run(work())
+    run(status_report.watch(settings, as_json) if watch else status_report.once(settings, as_json))
 
 
 def settings_command(as_json: JsonOption = False) -> None:

@@ -17,7 +17,7 @@ from rich.tree import Tree
 
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.text import shown
-from qmosaic.streams.cli.answers import answer_of
+from qmosaic.streams.observe.answers import answer_of
 
 WIDE = 150
 MOST_ANSWERS = 10
