@@ -112,6 +112,15 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_bytes: int = 32 * 1024 * 1024
 
 
+class PageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The live page: whether `qmosaic up` serves it, on which port (0: a free one), and the address of a Jaeger that
+    traces are linked to."""
+
+    enabled: bool = True
+    port: int = 0
+    traces: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka.
 
@@ -140,6 +149,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: OrderSettings = OrderSettings()
     verify: VerifySettings = VerifySettings()
     beside: BesideSettings = BesideSettings()
+    page: PageSettings = PageSettings()
 
     @property
     def compiled_programs(self) -> Path:

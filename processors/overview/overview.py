@@ -7,6 +7,7 @@ come in any order among each other: the state is the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from qmosaic.processors.control.facts import STATUS, Status
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.overview.audits import Audits, Told, audits_step
 from qmosaic.processors.overview.ends import Ended, Ends, ends_step
-from qmosaic.processors.overview.window import SECONDS, Key, percentile
+from qmosaic.processors.overview.window import SECONDS, Key, Window, percentile
 
 Event = Ended | Told | BackendStatus | ControlState | LedgerEntry
 
@@ -113,4 +114,23 @@ def ended_by(counts: Mapping[Key, int]) -> dict[str, int]:
     for key, count in counts.items():
         if key[0] == "ended":
             found[str(key[1])] = found.get(str(key[1]), 0) + count
+    return found
+
+
+def routed_by(counts: Mapping[Key, int]) -> dict[tuple[str, str, str], int]:
+    """Problems that ended in the last minute, by target, backend and the reason why they went there."""
+    found = {(str(key[1]), str(key[2]), str(key[3])): count for key, count in counts.items() if key[0] == "routed"}
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def ended_each_second(window: Window, at: float) -> dict[str, list[int]]:
+    """By status, how many ended in each of the last `SECONDS` seconds, the oldest first."""
+    last = math.floor(at)
+    found: dict[str, list[int]] = {status: [0] * SECONDS for status in ("accepted", "fallback", "rejected")}
+    for second, counts in window.slices.items():
+        place = SECONDS - 1 - (last - second)
+        if 0 <= place < SECONDS:
+            for key, count in counts.items():
+                if key[0] == "ended":
+                    found[str(key[1])][place] += count
     return found

@@ -25,9 +25,10 @@ from qmosaic.processors.control.books import (
 )
 from qmosaic.processors.overview.overview import balances
 from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run
-from qmosaic.streams.cli.orders import WhyOption, give, ordered, read_ledger
+from qmosaic.streams.cli.orders import WhyOption, give, ordered
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import moment
+from qmosaic.streams.observe.folded import read_ledger
 
 if TYPE_CHECKING:
     from qmosaic.backends.clouds.remote import RemoteBackend

@@ -15,6 +15,7 @@ import typer
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import public
 from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.codecs.formats.base import event_of
 from qmosaic.codecs.formats.registry import read, writer
 from qmosaic.codecs.text import shown
 from qmosaic.streams.cli.common import (
@@ -104,19 +105,11 @@ def read_files(
                     f"Leave --family out, or name the --format."
                 )
                 raise typer.Exit(USAGE)
-            event = dict(problem.event or {})
-            event.setdefault("schema", public.PROBLEM_SCHEMA)
-            event.setdefault("family", problem.family)
+            event = event_of(problem, name)
             event["problem"] = {**problem.problem, **_parameters(problem.family, given)}
-            if sense or problem.sense:
-                event["sense"] = sense or event.get("sense") or problem.sense
+            if sense:
+                event["sense"] = sense
             event["id"] = event.get("id") or uuid4().hex
-            event["labels"] = {
-                **event.get("labels", {}),
-                "file": name,
-                "name": problem.name,
-                "index": problem.index,
-            }
             event |= {key: value for key, value in options.items() if value is not None}
             out.append(event)
     return out
