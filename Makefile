@@ -13,7 +13,7 @@ INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-.PHONY: help install test test-kafka test-cluster soak-budgets test-jaeger check lint types imports format kafka jaeger demo bench fuzz lock clean
+.PHONY: help install test test-kafka test-cluster soak-budgets test-jaeger test-page check lint types imports format kafka jaeger demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -24,17 +24,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'installing into .venv'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,chemistry,backends]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,chemistry,backends,page]'
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
-	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not chaos and not cluster and not page"
 	$(BIN)/qmosaic compile
-	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster"
+	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not chaos and not cluster and not page"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	$(BIN)/qmosaic compile
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not cluster and not embedded and not page"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster
@@ -44,6 +44,14 @@ soak-budgets: $(INSTALLED) kafka ## 10,000 problems against crossing budgets whi
 
 test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
 	$(PYTEST) -m jaeger
+
+test-page: .venv/page-installed ## the live page in a real browser: what it shows, keyboard, contrast, hostile names
+	@command -v chromium >/dev/null || { echo 'chromium is not there: apt-get install chromium' >&2; exit 1; }
+	$(PYTEST) -m page
+
+.venv/page-installed: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[page-test,plot]'
+	@touch $@
 
 check: test lint types imports ## test, lint, types and imports
 

@@ -81,3 +81,10 @@ def write_within(folder: Path, name: str, text: str) -> Path:
     with open(os.open(path, flags, 0o666), "w", encoding="utf-8") as file:
         file.write(text)
     return path
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet. Raises OSError where one is, or it cannot be written."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o666), "wb") as file:
+        file.write(data)

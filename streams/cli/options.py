@@ -20,6 +20,15 @@ WriteOption = Annotated[
         "--write", help="Write solutions into this folder, where their format has files of them (.tour, .sol)."
     ),
 ]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw what comes of it: .svg, .png, or .html with the answer. Of several problems FILE-1, FILE-2, …",
+        show_default=False,
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the family, e.g. `cardinality=5`; repeatable."),

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.streams.cli.common import OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run, say
 from qmosaic.streams.settings import Settings
 
+if TYPE_CHECKING:
+    from qmosaic.streams.life.supervisor import Supervisor
+
+LOOPBACK = "127.0.0.1"
 BACKLOG = 64
+LOOK_SECONDS, AGAIN_SECONDS, STOP_SECONDS = 5.0, 2.0, 5.0
 
 
 def page(
     broker: BrokerOption = None,
-    host: Annotated[str, typer.Option("--host", help="The address that it listens at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="The address that it listens at.")] = LOOPBACK,
     port: Annotated[int | None, typer.Option("--port", help="Default: page.port, 0 for a free one.", min=0)] = None,
     allow_control: Annotated[
         bool, typer.Option("--allow-control", help="Problems may be submitted, with a token that is printed here.")
@@ -44,6 +55,61 @@ def page(
     if not is_loopback(host):
         say(f"note: whoever reaches {host} sees the page: there is no password and no encryption")
     run(_serve(settings, listener, host, token))
+
+
+@asynccontextmanager
+async def beside(up: Supervisor, logs: Path, tell: Callable[[str], None]) -> AsyncIterator[str]:
+    """The page of a pipeline that has just become ready, in a process of its own that is started again when it ends.
+    Its address; empty where it is switched off, not installed, or its port is taken."""
+    settings = up.settings
+    if not settings.page.enabled or not is_installed():
+        yield ""
+        return
+    try:
+        listener = _bound(LOOPBACK, settings.page.port)
+    except (OSError, OverflowError) as error:
+        tell(f"no page: cannot listen at {LOOPBACK}:{settings.page.port} (page.port): {error}")
+        yield ""
+        return
+    with listener:
+        keeping = asyncio.create_task(_keep(settings, listener, logs / "page.log", tell), name="page")
+        try:
+            yield address_of(listener)
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping}, timeout=STOP_SECONDS)
+
+
+async def _keep(settings: Settings, listener: socket.socket, log: Path, tell: Callable[[str], None]) -> None:
+    """A process with the page, again when it ends; it ends with this task, and with this process."""
+    from qmosaic.streams.life.environment import of_all
+    from qmosaic.streams.watch.logs import open_log, trim
+
+    while True:
+        ours, theirs = socket.socketpair()
+        with ours, open_log(log) as words:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "qmosaic.streams.page.child"),
+                    *(str(listener.fileno()), str(theirs.fileno())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=words,
+                    stderr=words,
+                    pass_fds=[listener.fileno(), theirs.fileno()],
+                    env=of_all(os.environ),
+                )
+            try:
+                await asyncio.to_thread(ours.sendall, msgspec.json.encode(settings) + b"\n")
+                while process.returncode is None:
+                    trim(log, settings.log_bytes)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(process.wait(), LOOK_SECONDS)
+            finally:
+                if process.returncode is None:
+                    process.kill()  # it has nothing to drain
+                    await process.wait()
+        tell(f"the page ended with {process.returncode}, starting it again in {AGAIN_SECONDS:g} s")
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _serve(settings: Settings, listener: socket.socket, host: str, token: str | None) -> int:
@@ -73,14 +139,22 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that listens: whoever connects before the server is there waits for it. Ends with `USAGE` where the
     address cannot be had."""
     try:
-        family, kind, proto, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
-        listener.listen(BACKLOG)
+        return _bound(host, port)
     except (OSError, OverflowError) as error:
         remedy = "Name another with --port, or a free one with --port 0."
         fail(SettingsError(f"cannot listen: {error}", place=f"{host}:{port}", remedy=remedy), USAGE)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, proto, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 

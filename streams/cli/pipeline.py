@@ -45,6 +45,7 @@ def up(
 
 
 async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_json: bool) -> int:
+    from qmosaic.streams.cli.page import beside
     from qmosaic.streams.life.children import Progress
     from qmosaic.streams.life.place import held
     from qmosaic.streams.life.supervisor import Supervisor
@@ -58,19 +59,21 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
     supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress, alone=True)
     try:
         with held(Path(settings.data_dir), settings.namespace) as place:
-            async with supervisor:
+            async with supervisor, beside(supervisor, logs, starting.tell) as page_address:
                 starting.done()
                 address = supervisor.settings.broker
-                place.announce(address)
+                place.announce(address, page_address)
                 there = list(dict.fromkeys(stage for child in supervisor.children for stage in child.stages))
                 if as_json:
-                    emit({"broker": address, "stages": there, "logs": str(logs)})
+                    emit({"broker": address, "stages": there, "logs": str(logs), "page": page_address})
                 else:
                     typer.echo(f"ready   broker {address}")
                     typer.echo(f"        stages {', '.join(there)}")
                     typer.echo(f"        logs   {logs}")
                     if settings.otlp_endpoint:
                         typer.echo(f"        traces {settings.otlp_endpoint}")
+                    if page_address:
+                        typer.echo(f"        page   {page_address}")
                     typer.echo("try     qmosaic submit FILE --wait")
                 await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -19,7 +19,7 @@ from qmosaic.streams.cli.common import FAILED, OK, emit
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.observe.report import Report
 from qmosaic.streams.observe.watching import Watching
-from qmosaic.streams.observe.words import duration, left
+from qmosaic.streams.observe.words import duration, left, rate
 from qmosaic.streams.settings import Settings
 
 WATCH_SECONDS = 1.0
@@ -99,7 +99,7 @@ def lines(found: Report) -> list[str]:
     for hop in found.hops:
         if hop.rate:
             waited, worked = duration(hop.queue_p95), duration(hop.work_p95)
-            said.append(f"rate     {hop.stage:<18} {hop.rate:.1f} a second, p95 waited {waited}, worked {worked}")
+            said.append(f"rate     {hop.stage:<18} {rate(hop.rate)} a second, p95 waited {waited}, worked {worked}")
     if found.at:
         said += [f"{head:<8} {text}" for head, text in _figures(found)]
     return said + [f"warning  {shown(warning)}" for warning in found.warnings] + [f"health   {shown(found.health)}"]
@@ -113,7 +113,7 @@ def _figures(found: Report) -> Iterator[tuple[str, str]]:
     ended = ", ".join(f"{count} {status}" for status, count in sorted(found.ended.items())) or "none"
     yield "ended", f"{ended} in the last minute; {found.missed} after the deadline"
     if found.p95 is not None:
-        yield "answer", f"{found.rate:.1f} a second, p95 {duration(found.p95)}"
+        yield "answer", f"{rate(found.rate)} a second, p95 {duration(found.p95)}"
     for budget in found.budgets:
         window = f" {budget.window}" if budget.window else ""
         yield "budget", f"{shown(budget.budget, 100)}{window}  {left(budget)} left"
@@ -146,8 +146,8 @@ def table(found: Report) -> RenderableType:
     for name in ("waiting", "per second", "p95 waited", "p95 worked"):
         stages.add_column(name, justify="right", min_width=10)
     for hop in found.hops:
-        rate = f"{hop.rate:.1f}" if hop.rate else ""
-        stages.add_row(hop.stage, str(hop.lag), rate, duration(hop.queue_p95), duration(hop.work_p95))
+        each_second = rate(hop.rate) if hop.rate else ""
+        stages.add_row(hop.stage, str(hop.lag), each_second, duration(hop.queue_p95), duration(hop.work_p95))
     parts += ["", stages]
     if found.live:
         workers = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))

@@ -16,7 +16,7 @@ from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import public
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.formats.base import event_of
-from qmosaic.codecs.formats.registry import read, writer
+from qmosaic.codecs.formats.registry import read
 from qmosaic.codecs.text import shown
 from qmosaic.streams.cli.common import (
     LATE,
@@ -33,7 +33,7 @@ from qmosaic.streams.cli.common import (
     run,
     say,
 )
-from qmosaic.streams.cli.files import file_name, read_bounded, write_within
+from qmosaic.streams.cli.files import read_bounded
 from qmosaic.streams.cli.options import (
     CacheOption,
     CostOption,
@@ -41,6 +41,7 @@ from qmosaic.streams.cli.options import (
     FamilyOption,
     FilesArgument,
     FormatOption,
+    PlotOption,
     PriorityOption,
     SeedOption,
     SenseOption,
@@ -51,16 +52,18 @@ from qmosaic.streams.cli.options import (
     WriteOption,
 )
 from qmosaic.streams.cli.parameters import parameters
+from qmosaic.streams.cli.plot import Plot, plot_of, write_pictures
 from qmosaic.streams.cli.render import (
     OutcomeLines,
     console,
-    label_of,
     read_spans,
     show_answers,
     show_outcomes,
     trace_tree,
 )
+from qmosaic.streams.cli.solutions import write_solutions
 from qmosaic.streams.cli.times import moment_of, seconds_of
+from qmosaic.streams.observe.words import label_of
 from qmosaic.streams.settings import EMBEDDED, Settings
 
 
@@ -161,33 +164,6 @@ async def submit_all(
     return (REJECTED if any(isinstance(one, Rejection) for one in results) else OK), results
 
 
-def write_solutions(folder: Path | None, problems: list[dict[str, Any]], results: list[Outcome | Rejection]) -> None:
-    """The solutions of outcomes as files, named after their problems."""
-    if folder is None:
-        return
-    payloads = {event["id"]: event["problem"] for event in problems}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for one in results:
-            if isinstance(one, Rejection) or one.solution is None or one.objective is None:
-                continue
-            write = writer(one.family)
-            if write is None:
-                say(f"note: no format of {one.family[:60]} has files of solutions")
-                continue
-            name = file_name(str(one.labels.get("name") or one.problem_id))
-            try:
-                suffix, text = write(payloads[one.problem_id], one.solution, one.objective, name)
-            except (LookupError, TypeError, AttributeError):  # whoever wrote the outcome, it is none of this problem
-                say(f"note: the solution of {label_of(one)} does not fit the problem")
-                continue
-            say(f"wrote {write_within(folder, name + suffix, text)}")
-    except OSError as error:
-        fail(SettingsError(f"cannot write {folder}: {error.strerror}", place="--write"), USAGE)
-    except SettingsError as error:
-        fail(error, USAGE)
-
-
 def show(results: list[Outcome | Rejection]) -> None:
     """The table of outcomes, and the answers."""
     out = console()
@@ -221,24 +197,21 @@ def submit(
         bool, typer.Option("--detach", help="Print the ids and return, as without --wait: `qmosaic explain ID` asks.")
     ] = False,
     write: WriteOption = None,
+    plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the problems of files to a running pipeline."""
     if wait and detach:
         fail(SettingsError("--wait and --detach are opposites", remedy="Give one of them."), USAGE)
+    if plot is not None and not wait:
+        fail(SettingsError("--plot without --wait", remedy="Add --wait: a picture needs the outcome."), USAGE)
     problems = read_files(
         files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache)
     )
+    pictures = plot_of(plot, len(problems))
     settings = connected(broker)
 
-    async def work() -> int:
-        code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
-        write_solutions(write, problems, results)
-        if wait and not as_json:
-            show(results)
-        return code
-
-    run(work())
+    run(_answered(settings, problems, wait, as_json, write, pictures))
 
 
 def outcomes(
@@ -290,6 +263,7 @@ def solve(
     sense: SenseOption = None,
     given: SetOption = None,
     write: WriteOption = None,
+    plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
@@ -297,15 +271,32 @@ def solve(
     problems = read_files(
         files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache)
     )
+    pictures = plot_of(plot, len(problems))
 
-    async def work(here: Settings) -> int:
-        code, results = await submit_all(here, problems, True, as_json, progress=True)
-        write_solutions(write, problems, results)
-        if not as_json:
-            show(results)
-        return code
+    run(
+        _with_pipeline(
+            settings,
+            stages_for(problems),
+            lambda here: _answered(here, problems, True, as_json, write, pictures),
+        )
+    )
 
-    run(_with_pipeline(settings, stages_for(problems), work))
+
+async def _answered(
+    settings: Settings,
+    problems: list[dict[str, Any]],
+    wait: bool,
+    as_json: bool,
+    write: Path | None,
+    pictures: Plot | None,
+) -> int:
+    """Submit; with `wait`, tell what came of it, in every form that was asked for."""
+    code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
+    write_solutions(write, problems, results)
+    if wait and not as_json:
+        show(results)
+    await asyncio.to_thread(write_pictures, pictures, problems, results)
+    return code
 
 
 async def _with_pipeline(settings: Settings, stages: Sequence[str], work: Callable[[Settings], Awaitable[int]]) -> int:

@@ -1,4 +1,4 @@
-"""The first page: the flow hop by hop, outcomes as they arrive, where they went and why, and what may still be spent."""
+"""The first page: the flow hop by hop, outcomes as they arrive, where they went and why, what is left of budgets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qmosaic.codecs.text import shown
 from qmosaic.processors.overview.overview import ended_each_second
 from qmosaic.processors.overview.window import SECONDS
 from qmosaic.streams.observe.report import Hop, Report
+from qmosaic.streams.observe.words import rate
 from qmosaic.streams.page.live import LOOK_SECONDS, Live, View
 from qmosaic.streams.page.parts import ABOUT, LINK, STATUS, TONE, TRACE, fill, head, panel, table, text
 from qmosaic.streams.page.rows import (
@@ -29,6 +30,9 @@ STEPS = (("encode",), ("reduce",), ("route",), ("execute.classical", "execute.gp
 """The flow from left to right; what stands in one place is side by side."""
 COLOURS = {"accepted": "#2b9d73", "fallback": "#d08a1d", "rejected": "#d64c4c"}
 
+LINE = {"lineStyle": {"color": "rgba(128,140,155,0.28)"}}
+"""Of the chart, on any background."""
+
 
 class Home:
     """One browser's first page."""
@@ -44,40 +48,10 @@ class Home:
         self._chart = self._minute()
         self._ends = self._outcomes()
         with Element("div").classes("two"):
-            with panel("Routing", aside="last minute"):
-                self._routes = table(
-                    {
-                        "target": "target",
-                        "backend": "backend",
-                        "reason": "why",
-                        "count": ">problems",
-                        "share": ">share",
-                    },
-                    "Nothing was routed in the last minute.",
-                    wide=("target",),
-                    slots={"reason": '<span :title="props.row.means">{{ props.value }}</span>'},
-                )
-            with panel("Backends"):
-                self._backends = table(
-                    {"backend": "backend", "target": "target", "workers": ">workers", "state": "state"},
-                    "No execute worker was heard of lately.",
-                    wide=("target",),
-                    slots={"state": TONE},
-                )
-            with panel("Budgets"):
-                self._budgets = table(
-                    {"budget": "budget", "window": "window", "left": ">left", "share": ">share"},
-                    "No budget is set.",
-                    wide=("window",),
-                    slots={"share": TONE},
-                )
-            with panel("Audit", aside="breakers, refusals, orders"):
-                self._notes = table(
-                    {"at": "at (UTC)", "event": "event", "about": "about", "said": "said"},
-                    "Nothing to tell.",
-                    wide=("about",),
-                    slots={"said": ABOUT},
-                )
+            with Element("div"):
+                self._routes, self._budgets = self._routing(), self._left()
+            with Element("div"):
+                self._backends, self._notes = self._alive(), self._audit()
         ui.timer(LOOK_SECONDS, self._refresh)
 
     # -- what there is to see ---------------------------------------------------------------------------------
@@ -93,35 +67,81 @@ class Home:
 
     def _stages(self) -> dict[str, tuple[Element, dict[str, TextElement]]]:
         found = {}
-        with panel("Flow", aside="problems a second, 95th percentiles of the last minute"):
-            with Element("ol").classes("flow"):
-                for step in STEPS:
-                    with Element("li").classes("step"):
-                        for stage in step:
-                            with Element("div").classes("hop") as box:
-                                text("h3", stage)
-                                cells = {"rate": text("span", "0.0", "rate")}
+        about = "problems a second and 95th percentiles of the last minute; records that wait now"
+        with panel("Flow", aside=about), Element("ol").classes("flow"):
+            for step in STEPS:
+                with Element("li").classes("step wider" if len(step) > 1 else "step"):
+                    for stage in step:
+                        with Element("div").classes("hop") as box:
+                            text("h3", stage)
+                            with Element("p"):
+                                cells = {"rate": text("span", "0", "rate")}
                                 text("span", "/s", "per")
-                                with Element("dl"):
-                                    for cell in ("lag", "waited", "worked"):
-                                        text("dt", "waiting" if cell == "lag" else f"p95 {cell}")
+                            with Element("dl"):
+                                for cell, name in (("lag", "waiting"), ("waited", "p95 wait"), ("worked", "p95 work")):
+                                    with Element("div"):
+                                        text("dt", name)
                                         cells[cell] = text("dd", "–")
-                            found[stage] = box, cells
+                        found[stage] = box, cells
+            with Element("li").classes("step ends"):
+                for status in COLOURS:
+                    with Element("div").classes(f"hop {status}") as box:
+                        text("h3", status)
+                        with Element("p"):
+                            found[status] = box, {"rate": text("span", "0", "rate")}
+                            text("span", "/s", "per")
         return found
 
     def _minute(self) -> ui.echart:
         with panel("Outcomes a second", "minute"):
-            labels = [
-                f"{second - SECONDS} s" if (second := number + 1) < SECONDS else "now" for number in range(SECONDS)
-            ]
+            ago = [SECONDS - 1 - number for number in range(SECONDS)]
+            labels = ["now" if second == 0 else f"{second} s ago" if second % 15 == 0 else "" for second in ago]
             chart = ui.echart(_chart_options(labels), renderer="svg")
             chart.props('role="img" aria-label="Problems that ended in each of the last 60 seconds, by status"')
         return chart.classes("chart")
 
+    def _routing(self) -> ui.table:
+        with panel("Routing", aside="last minute"):
+            return table(
+                {"target": "target", "backend": "backend", "reason": "why", "count": ">problems", "share": ">share"},
+                "Nothing was routed in the last minute.",
+                wide=("target",),
+                slots={"reason": '<span :title="props.row.means">{{ props.value }}</span>'},
+            )
+
+    def _left(self) -> ui.table:
+        with panel("Budgets"):
+            return table(
+                {"budget": "budget", "window": "window", "left": ">left", "share": ">share"},
+                "No budget is set.",
+                wide=("window",),
+                slots={"share": TONE},
+            )
+
+    def _alive(self) -> ui.table:
+        with panel("Backends"):
+            return table(
+                {"backend": "backend", "target": "target", "workers": ">workers", "state": "state"},
+                "No execute worker was heard of lately.",
+                wide=("target",),
+                slots={"state": TONE},
+            )
+
+    def _audit(self) -> ui.table:
+        with panel("Audit", aside="breakers, refusals, orders"):
+            return table(
+                {"at": "at (UTC)", "event": "event", "about": "about", "said": "said"},
+                "Nothing to tell.",
+                wide=("at", "about"),
+                slots={"said": ABOUT},
+            )
+
     def _outcomes(self) -> ui.table:
         with panel("Outcomes") as section:
             with section.default_slot.children[0]:
-                self._pause = ui.button("Pause", on_click=self._toggle).props('flat dense no-caps aria-pressed="false"')
+                self._pause = ui.button("Pause", on_click=self._toggle, color=None).props(
+                    'flat dense no-caps aria-pressed="false"'
+                )
             return table(
                 {
                     "at": "at (UTC)",
@@ -176,6 +196,8 @@ class Home:
         for hop in report.hops:
             if hop.stage in self._flow:
                 self._show_hop(hop)
+        for status in COLOURS:
+            self._flow[status][1]["rate"].text = rate(report.ended.get(status, 0) / SECONDS)
         fill(self._backends, backend_rows(report))
         fill(self._budgets, budget_rows(report))
 
@@ -198,15 +220,24 @@ def _chart_options(labels: list[str]) -> dict[str, Any]:
     return {
         "animation": False,
         "grid": {"left": 44, "right": 12, "top": 30, "bottom": 24},
-        "legend": {"top": 0, "right": 8, "itemWidth": 12, "itemHeight": 8, "icon": "roundRect", "selectedMode": False},
+        "legend": {
+            "itemGap": 18,
+            "top": 0,
+            "right": 8,
+            "itemWidth": 12,
+            "itemHeight": 8,
+            "icon": "roundRect",
+            "selectedMode": False,
+        },
         "tooltip": {"trigger": "axis", "renderMode": "richText", "axisPointer": {"type": "shadow"}},
         "xAxis": {
             "type": "category",
             "data": labels,
-            "axisLabel": {"interval": 14, "hideOverlap": True},
+            "axisLabel": {"interval": 0},
             "axisTick": {"show": False},
+            "axisLine": LINE,
         },
-        "yAxis": {"type": "value", "minInterval": 1, "splitNumber": 3},
+        "yAxis": {"type": "value", "minInterval": 1, "splitNumber": 3, "splitLine": LINE},
         "series": [
             {
                 "name": name,

@@ -29,8 +29,7 @@ def head(here: str, *, control: bool) -> TextElement:
             _tab("Overview", "/", here)
             if control:
                 _tab("Submit", "/submit", here)
-        state = text("div", "", "state").props('role="status"')
-    return state
+        return text("div", "", "state").props('role="status"')
 
 
 def _tab(name: str, href: str, here: str) -> None:
@@ -64,7 +63,7 @@ def table(
                 "label": heading.removeprefix(">"),
                 "align": "right" if heading.startswith(">") else "left",
                 "classes": f"cell-{name}{' wide' if name in wide else ''}",
-                "headerClasses": "wide" if name in wide else "",
+                "headerClasses": f"head-{name}{' wide' if name in wide else ''}",
             }
             for name, heading in columns.items()
         ],

@@ -19,7 +19,7 @@ from qmosaic.codecs.text import shown
 from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE
 from qmosaic.streams.observe.answers import answer_of
 from qmosaic.streams.observe.story import story_of
-from qmosaic.streams.observe.words import cost, duration, gained, number
+from qmosaic.streams.observe.words import cost, duration, gained, label_of, number
 from qmosaic.streams.page.live import Live
 from qmosaic.streams.page.parts import fill, panel, table, text
 from qmosaic.streams.page.rows import clock, trace_href
@@ -38,6 +38,7 @@ READING = asyncio.Semaphore(2)
 
 async def show(settings: Settings, live: Live, problem_id: str) -> None:
     """Read the story of a problem, and tell it where the caller stands. Raises nothing that Kafka raises."""
+    title = text("h1", shown(problem_id, 300), "name")
     waiting = text("p", "reading the topics …", "under").props('role="status"')
     try:
         async with READING, asyncio.timeout(PATIENCE):
@@ -45,17 +46,18 @@ async def show(settings: Settings, live: Live, problem_id: str) -> None:
     except (BrokerError, KafkaError, OSError, TimeoutError) as error:
         waiting.text = shown(f"The topics cannot be read: {error or 'it takes too long'}", 500)
         return
-    waiting.delete()
-    said = story.said
-    text("p", f"{_state(said)} · {shown(problem_id, 300)}", "under")
-    if isinstance(story.event, Outcome):
-        _outcome(story.event, settings.page.traces, story.place)
-    elif isinstance(story.event, Rejection):
-        _rejection(story.event)
+    said, event = story.said, story.event
+    waiting.text = _state(said)
+    if event is not None and (name := label_of(event)) != title.text:
+        title.text, waiting.text = name, f"{waiting.text} · {shown(problem_id, 300)}"
+    if isinstance(event, Outcome):
+        _outcome(event, settings.page.traces, story.place)
+    elif isinstance(event, Rejection):
+        _rejection(event)
     _decision(said)
     _notes(said)
-    if story.event is not None:
-        _whole(story.event)
+    if event is not None:
+        _whole(event)
 
 
 def since_of(live: Live, problem_id: str) -> float:
@@ -107,16 +109,15 @@ def _outcome(one: Outcome, traces: str, place: tuple[int, int] | None) -> None:
         )
         lines = answer_of(one)
         if lines:
-            with Element("div").classes("answer-lines"):
-                text("pre", "\n".join(shown(line, 1200) for line in lines), "answer").props(
-                    'tabindex="0" aria-label="The answer"'
-                )
+            text("pre", "\n".join(shown(line, 1200) for line in lines), "answer")
     if place is not None and one.solution is not None:
         with panel("Picture") as section:
-            image = ui.element("img").classes("picture")
-            image.props["src"] = f"/picture/{place[0]}/{place[1]}"
+            address = f"/picture/{place[0]}/{place[1]}"
+            with Element("picture"):
+                Element("source").props(f'media="(prefers-color-scheme: dark)" srcset="{address}?dark=true"')
+                image = Element("img").classes("picture").props(f'src="{address}"')
             image.props["alt"] = f"The solution of this {shown(one.family, 30)} problem, drawn"
-            image.on("error", section.delete)
+            image.on("error", section.delete, [])
     with panel("Timeline"):
         _timeline(one)
         href = trace_href(traces, one.trace_id)
@@ -131,7 +132,8 @@ def _circuit(one: Outcome) -> str:
     circuit = one.circuit
     if circuit is None:
         return ""
-    return f"{circuit.qubits} qubits, depth {circuit.depth}, {circuit.two_qubit_gates} two-qubit gates, {circuit.shots} shots"
+    size = f"{circuit.qubits} qubits, depth {circuit.depth}"
+    return f"{size}, {circuit.two_qubit_gates} two-qubit gates, {circuit.shots} shots"
 
 
 def _timeline(one: Outcome) -> None:
@@ -185,7 +187,8 @@ def _rejection(one: Rejection) -> None:
 
 def _decision(said: dict[str, Any]) -> None:
     reason, considered = said.get("route_reason"), said.get("considered") or {}
-    if not reason and not considered and not said.get("message"):
+    message = said.get("message") if said.get("status") != "rejected" else None
+    if not reason and not considered and not message:
         return
     with panel("Decision"):
         if reason:
@@ -195,8 +198,8 @@ def _decision(said: dict[str, Any]) -> None:
                 "p",
                 shown(f"{reason.replace('_', ' ')}{rule}: {means}. Policy: {said['policy'] or 'the settings'}.", 500),
             )
-        if said.get("message"):
-            text("p", shown(str(said["message"]), 500), "dim")
+        if message:
+            text("p", shown(str(message), 500), "dim")
         if considered and isinstance(considered, dict):
             looked = table({"backend": "backend", "why": "why", "change": "what would change it"}, "", wide=("change",))
             looked.classes("wrapped")

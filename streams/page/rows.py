@@ -13,7 +13,7 @@ from qmosaic.processors.overview.ends import Row
 from qmosaic.processors.overview.overview import Overview, routed_by
 from qmosaic.processors.overview.window import SECONDS
 from qmosaic.streams.observe.report import Hop, Report
-from qmosaic.streams.observe.words import cost, duration, gained, left, number, share_left
+from qmosaic.streams.observe.words import cost, duration, gained, left, number, rate, share_left
 
 Cells = dict[str, Any]
 
@@ -136,7 +136,7 @@ def note_rows(known: Overview) -> list[Cells]:
             "at": clock(note.at),
             "event": text(note.event.replace("_", " "), 30),
             "about": text(note.about, 60),
-            "said": text(note.said, 300),
+            "said": text(note.said, 160),
             "href": problem_href(note.problem_id) if note.problem_id else "",
         }
         for index, note in enumerate(reversed(known.audits.notes[-MOST_NOTES:]))
@@ -146,7 +146,7 @@ def note_rows(known: Overview) -> list[Cells]:
 def hop_cells(hop: Hop) -> Cells:
     """A stage of the flow."""
     return {
-        "rate": f"{hop.rate:,.1f}" if hop.rate < 100 else f"{hop.rate:,.0f}",
+        "rate": rate(hop.rate),
         "lag": f"{hop.lag:,}",
         "waited": duration(hop.queue_p95) or "–",
         "worked": duration(hop.work_p95) or "–",
@@ -158,7 +158,7 @@ def figures(report: Report) -> dict[str, str]:
     total, oldest = sum(report.ended.values()), report.oldest
     accepted = f"{100 * report.ended.get('accepted', 0) / total:.0f} %" if total else "–"
     return {
-        "problems a second": f"{total / SECONDS:,.1f}",
+        "problems a second": rate(total / SECONDS),
         "p95 to the answer": duration(report.p95) or "–",
         "accepted": accepted,
         "open": f"{report.open:,}",

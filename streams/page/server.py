@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 from nicegui import Client, ui
 
-from qmosaic.codecs.text import shown
 from qmosaic.streams.page import problem
+from qmosaic.streams.page.drawing import Pictures
 from qmosaic.streams.page.guard import Guard
 from qmosaic.streams.page.home import Home
 from qmosaic.streams.page.live import Live
@@ -45,6 +46,7 @@ async def serve(settings: Settings, listener: socket.socket, host: str, token: s
     live, sender = Live(settings), Sender(settings)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _pages(settings, live, sender, token)
+    _pictures(app, Pictures(settings))
     ui.run_with(
         app,
         title="qmosaic",
@@ -81,6 +83,11 @@ async def serve(settings: Settings, listener: socket.socket, host: str, token: s
         await sender.close()
 
 
+PICTURE = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "cache-control": "max-age=3600",
+}
+"""A picture is a picture, also where somebody opens it by itself."""
 FAVICON = (
     "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='7' height='7' rx='1.5' "
     "fill='%233f51c7'/%3E%3Crect x='9' width='7' height='7' rx='1.5' fill='%239db0ff'/%3E%3Crect y='9' width='7' "
@@ -103,7 +110,6 @@ def _pages(settings: Settings, live: Live, sender: Sender, token: str | None) ->
         if (full := _full()) is not None:
             return full
         head("", control=control)
-        text("h1", shown(problem_id, 300), "name")
         await client.connected()
         await problem.show(settings, live, problem_id)
         return None
@@ -120,6 +126,20 @@ def _pages(settings: Settings, live: Live, sender: Sender, token: str | None) ->
             else:
                 Form(settings, sender, token)
         return None
+
+
+def _pictures(app: FastAPI, pictures: Pictures) -> None:
+    @app.get("/picture/{partition}/{offset}")
+    async def _picture(partition: int, offset: int, dark: bool = False) -> Response:
+        try:
+            drawn = (
+                await pictures.of(partition, offset, dark) if 0 <= partition < 2**31 and 0 <= offset < 2**63 else None
+            )
+        except (KafkaError, OSError, TimeoutError):
+            drawn = None
+        if drawn is None:
+            return PlainTextResponse("there is no picture of it", status_code=404)
+        return Response(drawn, media_type="image/svg+xml", headers=PICTURE)
 
 
 def _full() -> Response | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -76,6 +77,10 @@ def problems_of(data: bytes, name: str, limit: int) -> list[dict[str, Any]]:
     return events_found
 
 
+def _button(words: str, does: Callable[[], Any]) -> None:
+    ui.button(words, on_click=does, color=None).props("no-caps unelevated").classes("button")
+
+
 class Form:
     """One browser's form. Without the token there is nothing in it that could send."""
 
@@ -86,7 +91,7 @@ class Form:
             text("p", "The token stands on the terminal where the page was started.", "dim")
             self._given = ui.input("Token", password=True).props('outlined autocomplete="off" maxlength="200"')
             self._given.on("keydown.enter", self._unlock)
-            ui.button("Unlock", on_click=self._unlock).props("no-caps unelevated")
+            _button("Unlock", self._unlock)
             self._said = text("p", "", "bad").props('role="alert"')
 
     def _unlock(self) -> None:
@@ -99,7 +104,7 @@ class Form:
             self._text = ui.textarea("A problem event, as JSON", value=EXAMPLE).props(
                 f'outlined autogrow maxlength="{MOST_TEXT}"'
             )
-            ui.button("Submit", on_click=self._pasted).props("no-caps unelevated")
+            _button("Submit", self._pasted)
             text("p", "Or a file in one of the formats of docs/formats.md, packed with gzip or not:", "dim")
             ui.upload(
                 label="File",
