@@ -20,8 +20,6 @@ SUITES = {
     "jaeger": "make test-jaeger",
     "page": "make test-page",
 }
-# Pipelines of tests serve no page, but where it is the page that is tested.
-os.environ.setdefault("QMOSAIC_PAGE__ENABLED", "false")
 # A machine may be as busy as it likes: no property fails for its time.
 hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

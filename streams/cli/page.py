@@ -59,7 +59,7 @@ def page(
 
 @asynccontextmanager
 async def beside(up: Supervisor, logs: Path, tell: Callable[[str], None]) -> AsyncIterator[str]:
-    """The page of a pipeline that has just become ready, in a process of its own that is started again when it ends.
+    """The page of a pipeline that has just become ready, in a process of its own that is started when a browser comes.
     Its address; empty where it is switched off, not installed, or its port is taken."""
     settings = up.settings
     if not settings.page.enabled or not is_installed():
@@ -81,11 +81,13 @@ async def beside(up: Supervisor, logs: Path, tell: Callable[[str], None]) -> Asy
 
 
 async def _keep(settings: Settings, listener: socket.socket, log: Path, tell: Callable[[str], None]) -> None:
-    """A process with the page, again when it ends; it ends with this task, and with this process."""
+    """A process with the page whenever somebody connects and there is none. It ends when nobody has looked for some
+    time, with this task, and with this process. Until somebody wants it, it costs nothing."""
     from qmosaic.streams.life.environment import of_all
     from qmosaic.streams.watch.logs import open_log, trim
 
     while True:
+        await _somebody(listener)
         ours, theirs = socket.socketpair()
         with ours, open_log(log) as words:
             with theirs:
@@ -108,8 +110,19 @@ async def _keep(settings: Settings, listener: socket.socket, log: Path, tell: Ca
                 if process.returncode is None:
                     process.kill()  # it has nothing to drain
                     await process.wait()
-        tell(f"the page ended with {process.returncode}, starting it again in {AGAIN_SECONDS:g} s")
-        await asyncio.sleep(AGAIN_SECONDS)
+        if process.returncode:
+            tell(f"the page ended with {process.returncode}: see {log}")
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _somebody(listener: socket.socket) -> None:
+    """Until a connection waits to be taken."""
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 async def _serve(settings: Settings, listener: socket.socket, host: str, token: str | None) -> int:

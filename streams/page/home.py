@@ -169,7 +169,7 @@ class Home:
         self._pause.props(f'aria-pressed="{"true" if self._paused else "false"}"')
 
     def _refresh(self) -> None:
-        view = self._live.view
+        view = self._live.want()
         if view.number == self._seen:
             return
         self._seen = view.number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import NamedTuple
 
 from qmosaic.codecs.errors import BrokerError
@@ -16,6 +17,8 @@ LOOK_SECONDS = 0.5
 """Between two looks at what is known; a browser is told no more often."""
 LOOKS = 3
 """To one question to the broker, how far the stages are."""
+UNWANTED_SECONDS = 60.0
+"""Without a browser nobody is asked anything: the topics are left that long after the last look of one."""
 AGAIN_SECONDS = 2.0
 """Until a broker that is away, or topics that are not there, are looked for again."""
 
@@ -32,15 +35,29 @@ class View(NamedTuple):
 
 
 class Live:
-    """The latest look, while `run` runs."""
+    """The latest look, while `run` runs and somebody wants it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._wanted, self._wanted_at = asyncio.Event(), time.monotonic()
         self.view = View()
+
+    def want(self) -> View:
+        """The latest look, for a browser."""
+        self._wanted_at = time.monotonic()
+        self._wanted.set()
+        return self.view
+
+    @property
+    def unwanted(self) -> float:
+        """Seconds since anybody looked."""
+        return time.monotonic() - self._wanted_at
 
     async def run(self) -> None:
         """For ever; a broker that is away is waited for. Raises what is a bug."""
         while True:
+            await self._wanted.wait()
+            self._wanted.clear()
             try:
                 async with Watching(self._settings) as watching:
                     while await self._look(watching):
@@ -51,9 +68,9 @@ class Live:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _look(self, watching: Watching) -> bool:
-        """A report, and some looks until the next one; whether all topics are there."""
+        """A report, and some looks until the next one; whether there is to be one."""
         report = await watching.report()
         for _ in range(LOOKS):
             self.view = View(self.view.number + 1, watching.known, report, "")
             await asyncio.sleep(LOOK_SECONDS)
-        return not report.missing
+        return not report.missing and self.unwanted < UNWANTED_SECONDS

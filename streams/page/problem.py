@@ -62,7 +62,7 @@ async def show(settings: Settings, live: Live, problem_id: str) -> None:
 
 def since_of(live: Live, problem_id: str) -> float:
     """From when on its story is looked for: a day back, or less where its end is known."""
-    found = next((row for row in reversed(live.view.known.ends.rows) if row.problem_id == problem_id), None)
+    found = next((row for row in reversed(live.want().known.ends.rows) if row.problem_id == problem_id), None)
     if found is None or found.seconds is None:
         return time.time() - LOOK_BACK
     return found.at - found.seconds - 120

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ MOST_BROWSERS = 50
 OVERHEAD = 64 * 1024
 """Bytes of an upload besides its file."""
 RECONNECT_SECONDS = 10.0
+IDLE_LOOK_SECONDS = 5.0
 HISTORY = 50
 """Messages that are kept for a browser whose connection breaks: it has the latest look soon, anyway."""
 
@@ -41,8 +43,11 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, listener: socket.socket, host: str, token: str | None) -> None:
-    """Serve until cancelled. `token`: who has it may submit problems; None: nobody may."""
+async def serve(
+    settings: Settings, listener: socket.socket, host: str, token: str | None, idle_seconds: float = math.inf
+) -> None:
+    """Serve until cancelled, or until nobody has looked for `idle_seconds`. `token`: who has it may submit problems;
+    None: nobody may."""
     live, sender = Live(settings), Sender(settings)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _pages(settings, live, sender, token)
@@ -73,9 +78,11 @@ async def serve(settings: Settings, listener: socket.socket, host: str, token: s
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="page")
     looking = asyncio.create_task(live.run(), name="look")
     try:
-        done, _ = await asyncio.wait({serving, looking}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        while not serving.done() and not looking.done() and live.unwanted < idle_seconds:
+            await asyncio.wait({serving, looking}, timeout=IDLE_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in (serving, looking):
+            if task.done():
+                task.result()
     finally:
         looking.cancel()
         server.should_exit = True
