@@ -67,7 +67,7 @@ def memory_of(pid: int) -> float:
 
 
 async def look(address: str, pid: int, writer: asyncio.subprocess.Process) -> tuple[list[float], list[float], int]:
-    """While it writes, milliseconds of clicks and memory, twice a second; and the last number that the page shows then."""
+    """While it writes: milliseconds of clicks and memory, twice a second; and the last number that is shown then."""
     from playwright.async_api import async_playwright
 
     clicks: list[float] = []
