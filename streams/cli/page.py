@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
@@ -20,9 +20,6 @@ import typer
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.streams.cli.common import OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run, say
 from qmosaic.streams.settings import Settings
-
-if TYPE_CHECKING:
-    from qmosaic.streams.life.supervisor import Supervisor
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 64
@@ -58,10 +55,9 @@ def page(
 
 
 @asynccontextmanager
-async def beside(up: Supervisor, logs: Path, tell: Callable[[str], None]) -> AsyncIterator[str]:
+async def beside(settings: Settings, logs: Path, tell: Callable[[str], None]) -> AsyncIterator[str]:
     """The page of a pipeline that has just become ready, in a process of its own that is started when a browser comes.
     Its address; empty where it is switched off, not installed, or its port is taken."""
-    settings = up.settings
     if not settings.page.enabled or not is_installed():
         yield ""
         return

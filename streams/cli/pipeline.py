@@ -59,7 +59,8 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
     supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress, alone=True)
     try:
         with held(Path(settings.data_dir), settings.namespace) as place:
-            async with supervisor, beside(supervisor, logs, starting.tell) as page_address:
+            # the settings of a supervisor that has started: it knows the broker's address
+            async with supervisor, beside(supervisor.settings, logs, starting.tell) as page_address:
                 starting.done()
                 address = supervisor.settings.broker
                 place.announce(address, page_address)

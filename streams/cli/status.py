@@ -111,7 +111,7 @@ def _figures(found: Report) -> Iterator[tuple[str, str]]:
     since = f", the oldest for {duration(oldest.waiting)}, {_until(oldest.left)}" if oldest is not None else ""
     yield "open", f"{found.open} problem{'' if found.open == 1 else 's'}{since}"
     ended = ", ".join(f"{count} {status}" for status, count in sorted(found.ended.items())) or "none"
-    yield "ended", f"{ended} in the last minute; {found.missed} after the deadline"
+    yield "ended", f"{ended} in a minute; {found.missed} after the deadline"
     if found.p95 is not None:
         yield "answer", f"{rate(found.rate)} a second, p95 {duration(found.p95)}"
     for budget in found.budgets:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from qmosaic.streams.kafka.bounded import bounded, closing
@@ -42,33 +43,35 @@ class Broker:
         self._settings = settings
         self._committed = consumer_of(settings, isolation="read_committed")
         self._all = consumer_of(settings, isolation="read_uncommitted", fetch_bytes=FETCH_BYTES)
-        self._admin = admin(settings)
         self._groups: AIOKafkaAdminClient | None = None
+        self._open = AsyncExitStack()
         self._partitions: dict[str, int] = {}
         self._behind: dict[TopicPartition, Behind] = {}
         self.missing: list[str] = []
 
     async def __aenter__(self) -> Broker:
-        self._groups = await self._admin.__aenter__()
         try:
-            names = [topic_name(self._settings, topic.name) for topic in TOPICS]
-            there = set(await self._groups.list_topics())  # a broker may make a topic that is only asked about
-            self.missing = [name for name in names if name not in there]
-            if self.missing:
-                return self
-            described = await bounded(self._groups.describe_topics(names), PATIENCE, "describing the topics")
-            self._partitions = {entry["topic"]: len(entry["partitions"]) for entry in described}
-            for consumer in (self._committed, self._all):
-                await bounded(consumer.start(), PATIENCE, "connecting")
+            await self._start()
         except BaseException:
-            await self.__aexit__()
+            await self._open.aclose()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    async def _start(self) -> None:
+        self._groups = await self._open.enter_async_context(admin(self._settings))
+        names = [topic_name(self._settings, topic.name) for topic in TOPICS]
+        there = set(await self._groups.list_topics())  # a broker may make a topic that is only asked about
+        self.missing = [name for name in names if name not in there]
+        if self.missing:
+            return
+        described = await bounded(self._groups.describe_topics(names), PATIENCE, "describing the topics")
+        self._partitions = {entry["topic"]: len(entry["partitions"]) for entry in described}
         for consumer in (self._committed, self._all):
-            await closing(consumer.stop(), 5, "stopping a client")
-        await self._admin.__aexit__(None, None, None)
+            self._open.push_async_callback(_stop, consumer)
+            await bounded(consumer.start(), PATIENCE, "connecting")
 
     async def lags(self) -> list[Lag]:
         """What every stage's consumer group has not done yet, in the order of the topology."""
@@ -127,3 +130,7 @@ class Broker:
 
     def _places(self, topics: Sequence[str]) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for topic in topics for number in range(self._partitions[topic])]
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    await closing(consumer.stop(), 5, "stopping a client")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import orjson
@@ -15,6 +15,7 @@ from nicegui.element import Element
 
 from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.events.public import Outcome, Rejection, Timing
+from qmosaic.codecs.events.reasons import CandidateReason
 from qmosaic.codecs.text import shown
 from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE
 from qmosaic.streams.observe.answers import answer_of
@@ -209,12 +210,18 @@ def _decision(said: dict[str, Any]) -> None:
                     {
                         "key": index,
                         "backend": shown(str(name), 60),
-                        "why": shown(f"{why}: {CANDIDATE.get(why, '')}", 200).replace("_", " "),
+                        "why": shown(f"{why}: {CANDIDATE.get(why, '')}".replace("_", " "), 200),
                         "change": CHANGE.get(why, "").replace("`", ""),
                     }
-                    for index, (name, why) in enumerate(list(considered.items())[:40])
+                    for index, (name, why) in enumerate(_reasons(considered))
                 ],
             )
+
+
+def _reasons(considered: dict[Any, Any]) -> list[tuple[str, CandidateReason]]:
+    """Backends and why, as far as that is one of the reasons there are: whoever wrote it."""
+    pairs = [(str(name), why) for name, why in considered.items() if isinstance(why, str)]
+    return [(name, cast(CandidateReason, why)) for name, why in pairs[:40]]
 
 
 def _notes(said: dict[str, Any]) -> None:
