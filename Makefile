@@ -12,8 +12,9 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+ELSEWHERE := kafka or jaeger or prometheus or page or chaos or cluster or soak
 
-.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger test-metrics check lint types imports format kafka jaeger demo bench fuzz lock clean
+.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger test-metrics test-page check lint types imports format kafka jaeger demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -24,17 +25,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'installing into .venv'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,chemistry,backends]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,chemistry,backends,page]'
 	@touch $@
 
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
-	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not kafka and not jaeger and not prometheus and not chaos and not cluster and not soak"
+	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not ($(ELSEWHERE))"
 	$(BIN)/qmosaic compile
-	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not kafka and not jaeger and not prometheus and not chaos and not cluster and not soak"
+	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not ($(ELSEWHERE))"
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	$(BIN)/qmosaic compile
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not jaeger and not prometheus and not cluster and not embedded and not soak"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not (jaeger or prometheus or page or cluster or embedded or soak)"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster
@@ -52,6 +53,14 @@ test-metrics: $(INSTALLED) ## the alerts and the dashboard, with a real Promethe
 	@for tool in prometheus promtool; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is not here: install Prometheus, in Debian by 'apt install prometheus'" >&2; exit 1; }; done
 	$(PYTEST) -m prometheus
+
+test-page: .venv/page-installed ## the live page in a real browser: what it shows, keyboard, contrast, hostile names
+	@command -v chromium >/dev/null || { echo 'chromium is not there: apt-get install chromium' >&2; exit 1; }
+	$(PYTEST) -m page
+
+.venv/page-installed: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[page-test,plot]'
+	@touch $@
 
 check: test lint types imports ## test, lint, types and imports
 

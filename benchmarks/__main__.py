@@ -27,6 +27,7 @@ NAMES = {
     "m": "start",
     "n": "control",
     "o": "telemetry",
+    "p": "page",
 }
 
 

@@ -147,7 +147,8 @@ def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, first:
 
 def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
     """The audit entry of an outcome."""
-    return _entry("settled", ref.problem_id, ref.tenant, ref.partition, ref.offset, at, verdict)
+    entry = _entry("settled", ref.problem_id, ref.tenant, ref.partition, ref.offset, at, verdict)
+    return replace(entry, slack=round(ref.deadline_at - at, 6))
 
 
 def rejected_entry(verdict: Verdict, refusal: Refusal, partition: int, offset: int, at: float) -> AuditEntry:

@@ -124,6 +124,15 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
+class PageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The live page: whether `qmosaic up` serves it, on which port (0: a free one), and the address of a Jaeger that
+    traces are linked to."""
+
+    enabled: bool = True
+    port: int = 0
+    traces: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `broker`: `embedded`, or HOST:PORT,… of a Kafka.
 
@@ -154,6 +163,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verify: VerifySettings = VerifySettings()
     beside: BesideSettings = BesideSettings()
     metrics: MetricsSettings = MetricsSettings()
+    page: PageSettings = PageSettings()
 
     @property
     def compiled_programs(self) -> Path:

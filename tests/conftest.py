@@ -19,6 +19,7 @@ SUITES = {
     "cluster": "make test-cluster",
     "jaeger": "make test-jaeger",
     "prometheus": "make test-metrics",
+    "page": "make test-page",
 }
 # A machine may be as busy as it likes: no property fails for its time.
 hypothesis.settings.register_profile(

@@ -60,4 +60,4 @@ def test_an_input_of_the_rules_touches_four_files() -> None:
     users = {str(name) for name, used in USES.items() if alive in used}
     assert users == {"processors/control/facts.py"}
     tails = {str(name) for name, used in USES.items() if "qmosaic.processors.control.facts.STATUS" in used}
-    assert tails == {"streams/hops/route.py", "streams/cli/facts.py"}
+    assert tails == {"streams/hops/route.py", "streams/cli/facts.py", "processors/overview/overview.py"}

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from qmosaic.codecs.errors import FormatError
+from qmosaic.codecs.events.public import PROBLEM_SCHEMA
 from qmosaic.codecs.events.reasons import Sense
 
 MAX_BYTES = 64 * 2**20
@@ -51,6 +52,15 @@ class FileProblem(msgspec.Struct, frozen=True):
     name: str
     index: int
     event: dict[str, Any] | None = None
+
+
+def event_of(problem: FileProblem, file: str) -> dict[str, Any]:
+    """The event that a problem of a file is sent as, but for its id where the file gives none."""
+    event = {"schema": PROBLEM_SCHEMA, "family": problem.family, **(problem.event or {}), "problem": problem.problem}
+    if problem.sense and not event.get("sense"):
+        event["sense"] = problem.sense
+    event["labels"] = {**event.get("labels", {}), "file": file, "name": problem.name, "index": problem.index}
+    return event
 
 
 @dataclass(frozen=True)

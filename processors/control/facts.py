@@ -13,6 +13,7 @@ from qmosaic.processors.control.breakers import Breakers, Known, Phase, phases
 from qmosaic.processors.control.fold import Both
 from qmosaic.processors.control.ordered import Ordered
 
+Status = tuple[Mapping[str, Heard], Known]
 STATUS: Both[Mapping[str, Heard], Known, BackendStatus] = Both(Signs(), Breakers())
 """Over `backends.status`: who is there, and whose breaker is not closed."""
 

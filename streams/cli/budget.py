@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -15,20 +15,20 @@ from rich.table import Table
 
 from qmosaic.codecs.errors import BackendError, SettingsError
 from qmosaic.codecs.events.control import Resolve, SetBudget, Submitted
-from qmosaic.codecs.events.ledger import MICROS, MOST, UNITS, AccountId, Amounts, Budget, LedgerEntry, Window, micros_of
+from qmosaic.codecs.events.ledger import MICROS, MOST, UNITS, Amounts, Budget, LedgerEntry, Window, micros_of
 from qmosaic.codecs.text import shown
 from qmosaic.processors.control.books import (
     WINDOWS,
-    Ledger,
     Reservation,
     amount_text,
     reservation_text,
-    window_of,
 )
+from qmosaic.processors.overview.overview import balances
 from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run
-from qmosaic.streams.cli.orders import WhyOption, give, ordered, read_ledger
+from qmosaic.streams.cli.orders import WhyOption, give, ordered
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import moment
+from qmosaic.streams.observe.folded import read_ledger
 
 if TYPE_CHECKING:
     from qmosaic.backends.clouds.remote import RemoteBackend
@@ -49,11 +49,10 @@ def show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
 
     async def work() -> int:
         ledger, _ = await read_ledger(settings)
-        rows = [row for budget in ledger.budgets.values() for row in _rows(ledger, budget)]
-        rows.sort(key=lambda row: (row["budget"], row["unit"]))
+        rows = balances(ledger, time.time())
         if as_json:
             for row in rows:
-                emit(row)
+                emit(row._asdict())
             return OK
         if not rows:
             typer.echo("no budget is set: what is paid for is limited by `max_cost_usd` of problems alone")
@@ -61,22 +60,12 @@ def show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
         table = Table("budget", "window", "cap", "free", "reserved", "spent", box=None, pad_edge=False)
         table.header_style = "bold"
         for row in rows:
-            cells = (amount_text(row["unit"], row[key]) for key in ("cap", "free", "reserved", "spent"))
-            table.add_row(escape(shown(row["budget"])), row["window"] or "all time", *cells)
+            cells = (amount_text(row.unit, amount) for amount in (row.cap, row.free, row.reserved, row.spent))
+            table.add_row(escape(shown(row.budget)), row.window or "all time", *cells)
         console().print(table)
         return OK
 
     run(work())
-
-
-def _rows(ledger: Ledger, budget: Budget) -> list[dict[str, Any]]:
-    window = window_of(budget.window, time.time())
-    found = []
-    for unit in UNITS:
-        if budget.cap(unit) is not None:
-            account = ledger.account(AccountId(budget.name, window, unit))
-            found.append({"budget": budget.name, "window": window, "unit": unit, **account._asdict()})
-    return found
 
 
 @budget_app.command("set", epilog="Example: qmosaic budget set tenant:acme --per month --usd 500 --why 'contract 7'")

@@ -14,9 +14,9 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.processors.control.books import Ledger
 from qmosaic.processors.control.facts import STATUS, Facts, facts_of
-from qmosaic.streams.cli.orders import read_ledger, read_ordered
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
+from qmosaic.streams.observe.folded import read_ledger, read_ordered
 from qmosaic.streams.settings import Settings
 
 LOOK_BACK = 200

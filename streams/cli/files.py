@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 import stat
 import sys
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from qmosaic.codecs.errors import FormatError, SettingsError
 from qmosaic.codecs.formats.base import MAX_BYTES
+from qmosaic.codecs.formats.packed import too_large, unpacked
 from qmosaic.codecs.text import shown
 
 MOST_IN_A_NAME = 100
@@ -27,7 +25,7 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises FormatError for what is larger or no regular file, OSError for what cannot be read.
     """
     if str(path) == "-":
-        return _unpacked(_bounded(sys.stdin.buffer, "stdin", limit), "stdin", limit)
+        return unpacked(_bounded(sys.stdin.buffer, "stdin", limit), "stdin", limit)
     # without O_NONBLOCK a pipe would be waited for before anybody can see that it is one
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     status = os.fstat(descriptor)
@@ -40,32 +38,15 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
         )
     with open(descriptor, "rb") as file:
         if status.st_size > limit:
-            raise _too_large(shown(str(path), 200), limit)
-        return _unpacked(_bounded(file, shown(str(path), 200), limit), shown(str(path), 200), limit)
-
-
-def _unpacked(data: bytes, name: str, limit: int) -> bytes:
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            unpacked = file.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(f"gzip: {error}", place=name, remedy="Pack it again, or send it unpacked.") from None
-    if len(unpacked) > limit:
-        raise _too_large(name, limit)
-    return unpacked
+            raise too_large(shown(str(path), 200), limit)
+        return unpacked(_bounded(file, shown(str(path), 200), limit), shown(str(path), 200), limit)
 
 
 def _bounded(file: BinaryIO, name: str, limit: int) -> bytes:
     data = file.read(limit + 1) or b""  # None: there is nothing yet
     if len(data) > limit:
-        raise _too_large(name, limit)
+        raise too_large(name, limit)
     return data
-
-
-def _too_large(name: str, limit: int) -> FormatError:
-    return FormatError(f"expected at most {limit} bytes, got more", place=name, remedy="Split the file.")
 
 
 def _kind(mode: int) -> str:

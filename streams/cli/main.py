@@ -14,6 +14,7 @@ from qmosaic.streams.cli.budget import budget_app, ledger
 from qmosaic.streams.cli.explain import explain
 from qmosaic.streams.cli.families import families_app
 from qmosaic.streams.cli.letters import letters_app
+from qmosaic.streams.cli.page import page
 from qmosaic.streams.cli.pipeline import (
     compile_programs,
     settings_command,
@@ -67,7 +68,8 @@ EXAMPLES = {
     outcomes: "qmosaic outcomes --since 15m",
     solve: "qmosaic solve examples/data/karate.rud",
     demo: "qmosaic demo",
-    status: "qmosaic status --json",
+    status: "qmosaic status --watch",
+    page: "qmosaic page --broker kafka-1:9092 --port 8080",
     plan: "qmosaic plan examples/data/karate.rud --deadline 5",
     explain: "qmosaic explain 9d2c6a",
     problem: "qmosaic problem 9d2c6a --jaeger http://127.0.0.1:16686",
@@ -75,7 +77,7 @@ EXAMPLES = {
     trace: "qmosaic trace 3eec1cd2512c3580b251e74bcf3b0b08",
 }
 
-for command in (up, worker, submit, outcomes, solve, demo, status, plan, explain, problem, ledger, trace):
+for command in (up, worker, submit, outcomes, solve, demo, status, page, plan, explain, problem, ledger, trace):
     app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)

@@ -7,7 +7,7 @@ import getpass
 import socket
 import time
 from contextlib import suppress
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 from uuid import uuid4
 
 import msgspec
@@ -17,24 +17,17 @@ from aiokafka.errors import KafkaError
 
 from qmosaic.codecs.errors import BrokerError, RefusedError
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import COMMAND_SCHEMA, AuditEntry, Command, ControlState, Order
-from qmosaic.codecs.events.ledger import LedgerEntry
-from qmosaic.processors.control.books import Books, Ledger
-from qmosaic.processors.control.fold import Fold
-from qmosaic.processors.control.ordered import Ordered, Orders
+from qmosaic.codecs.events.control import COMMAND_SCHEMA, AuditEntry, Command, Order
 from qmosaic.streams.cli.common import OK, connected, emit, run
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import producing
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import headers_of
-from qmosaic.streams.kafka.tail import missing, reader, to_end
+from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.settings import Settings
 
 ANSWER_SECONDS = 15.0
-READ_SECONDS = 60.0
 WhyOption = Annotated[str, typer.Option("--why", help="The reason, for whoever asks later.", show_default=False)]
-State = TypeVar("State")
-Event = TypeVar("Event")
 
 
 def ordered(broker: str | None, as_json: bool, why: str, *orders: Order) -> NoReturn:
@@ -93,33 +86,3 @@ def _who() -> str:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a user without a name
         return f"somebody@{socket.gethostname()}"
-
-
-async def read_ledger(settings: Settings) -> tuple[Ledger, list[LedgerEntry]]:
-    """The books, and the entries that they are made of. Raises BrokerError."""
-    return await _folded(settings, "ledger", LedgerEntry, Books())
-
-
-async def read_ordered(settings: Settings) -> Ordered:
-    """What was ordered. Raises BrokerError."""
-    return (await _folded(settings, "control.state", ControlState, Orders()))[0]
-
-
-async def _folded(
-    settings: Settings, topic: str, kind: type[Event], fold: Fold[State, Event]
-) -> tuple[State, list[Event]]:
-    place, state, events = TopicPartition(topic_name(settings, topic), 0), fold.start, list[Event]()
-    try:
-        async with asyncio.timeout(READ_SECONDS), reader(settings, [place]) as consumer:
-            if place.topic not in await consumer.topics():
-                raise missing(place.topic, settings)
-            begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
-            consumer.seek(place, begins[place])
-            async for record in to_end(consumer, ends):
-                with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-                    event = wire.decode(record.value or b"", kind)
-                    state = fold.step(state, event, record.timestamp / 1000)
-                    events.append(event)
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerError(f"{place.topic} cannot be read: {error}", place=settings.broker) from None
-    return state, events

@@ -16,7 +16,6 @@ from rich.table import Table
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.text import choose
 from qmosaic.streams.cli.common import (
-    FAILED,
     OK,
     USAGE,
     BrokerOption,
@@ -46,6 +45,7 @@ def up(
 
 
 async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_json: bool) -> int:
+    from qmosaic.streams.cli.page import beside
     from qmosaic.streams.life.children import Progress
     from qmosaic.streams.life.place import held
     from qmosaic.streams.life.supervisor import Supervisor
@@ -59,13 +59,14 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
     supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress, alone=True)
     try:
         with held(Path(settings.data_dir), settings.namespace) as place:
-            async with supervisor:
+            # the settings of a supervisor that has started: it knows the broker's address
+            async with supervisor, beside(supervisor.settings, logs, starting.tell) as page_address:
                 starting.done()
                 address = supervisor.settings.broker
-                place.announce(address)
+                place.announce(address, page_address)
                 there = list(dict.fromkeys(stage for child in supervisor.children for stage in child.stages))
                 if as_json:
-                    emit({"broker": address, "stages": there, "logs": str(logs)})
+                    emit({"broker": address, "stages": there, "logs": str(logs), "page": page_address})
                 else:
                     typer.echo(f"ready   broker {address}")
                     typer.echo(f"        stages {', '.join(there)}")
@@ -74,6 +75,8 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
                         typer.echo(f"        traces {settings.otlp_endpoint}")
                     if settings.metrics.port:
                         typer.echo(f"        metrics {settings.metrics.address}/metrics")
+                    if page_address:
+                        typer.echo(f"        page   {page_address}")
                     typer.echo("try     qmosaic submit FILE --wait")
                 await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -164,21 +167,17 @@ def topics_show(broker: BrokerOption = None, as_json: JsonOption = False) -> Non
     run(work())
 
 
-def status(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
-    """What waits for each stage, who is alive, and what holds a partition up. Exit code 1: there is a warning."""
+def status(
+    broker: BrokerOption = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, every second, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """How a pipeline is: what waits for each stage and how long, who is alive, breakers, budgets, what is in the way.
+    Exit code 1: it is not healthy, the last line says why."""
     from qmosaic.streams.cli import status as status_report
 
     settings = connected(broker)
-
-    async def work() -> int:
-        found = await status_report.report(settings)
-        if as_json:
-            emit(status_report.as_json(found))
-        else:
-            typer.echo("\n".join(status_report.lines(found)))
-        return FAILED if found.warnings else OK
-
-    run(work())
+    run(status_report.watch(settings, as_json) if watch else status_report.once(settings, as_json))
 
 
 def settings_command(as_json: JsonOption = False) -> None:

@@ -15,10 +15,10 @@ import msgspec
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.events.public import Outcome, Problem, Rejection
 from qmosaic.codecs.text import choose, shown
-from qmosaic.streams.cli.answers import answer_of
 from qmosaic.streams.cli.common import USAGE, fail, say
 from qmosaic.streams.cli.files import write_new
-from qmosaic.streams.cli.render import label_of
+from qmosaic.streams.observe.answers import answer_of
+from qmosaic.streams.observe.words import label_of
 
 ENDINGS: dict[str, Literal["svg", "png", "html"]] = {".svg": "svg", ".png": "png", ".html": "html"}
 MOST = 50

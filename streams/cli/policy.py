@@ -28,9 +28,10 @@ from qmosaic.streams.cli.common import (
     run,
 )
 from qmosaic.streams.cli.files import read_bounded
-from qmosaic.streams.cli.orders import WhyOption, ordered, read_ordered
+from qmosaic.streams.cli.orders import WhyOption, ordered
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import moment
+from qmosaic.streams.observe.folded import read_ordered
 
 FileArgument = Annotated[Path, typer.Argument(help="A TOML file.")]
 policy_app = typer.Typer(help="Which backend has a kernel, and who has it next.", no_args_is_help=True)

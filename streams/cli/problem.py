@@ -19,9 +19,8 @@ from rich.text import Text
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.text import LONGEST_NAME, shown
-from qmosaic.streams.cli.answers import answer_of
 from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run, say
-from qmosaic.streams.cli.explain import PATIENCE, show_line, show_state, show_why, story
+from qmosaic.streams.cli.explain import PATIENCE, show_line, show_state, show_why
 from qmosaic.streams.cli.letters import Letter, read_letters
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import moment, seconds_of
@@ -29,6 +28,8 @@ from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.outcomes import TERMINAL
 from qmosaic.streams.kafka.repeats import seek_since
 from qmosaic.streams.kafka.tail import reader, to_end
+from qmosaic.streams.observe.answers import answer_of
+from qmosaic.streams.observe.story import story_of
 from qmosaic.streams.settings import Settings
 
 MOST_IDS = 2000
@@ -54,7 +55,7 @@ def problem(
     async def work() -> int:
         try:
             async with asyncio.timeout(2 * PATIENCE):
-                said, end = await story(settings, problem_id, begin)
+                said, end, _ = await story_of(settings, problem_id, begin)
                 letters = [one for one in await read_letters(settings, begin) if _is_of(one, problem_id)]
                 near = await _near(settings, problem_id, begin) if said["state"] == "unknown" else []
         except (KafkaError, OSError, TimeoutError) as error:

@@ -17,7 +17,8 @@ from rich.tree import Tree
 
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.text import shown
-from qmosaic.streams.cli.answers import answer_of
+from qmosaic.streams.observe.answers import answer_of
+from qmosaic.streams.observe.words import label_of
 
 WIDE = 150
 MOST_ANSWERS = 10
@@ -28,12 +29,6 @@ MOST_IN_A_CELL = 300
 """Characters of one text in a table."""
 MOST_DEEP = 50
 """Levels of a trace that are shown."""
-
-
-def label_of(event: Outcome | Rejection) -> str:
-    """What a person calls the problem, on one line: the file it came from, or its id."""
-    name = event.labels.get("name") or event.labels.get("file")
-    return shown(name if isinstance(name, str) else event.problem_id, MOST_IN_A_CELL)
 
 
 def _cell(text: str | None) -> Text:

@@ -10,7 +10,7 @@ from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.formats.registry import writer
 from qmosaic.streams.cli.common import USAGE, fail, say
 from qmosaic.streams.cli.files import file_name, write_within
-from qmosaic.streams.cli.render import label_of
+from qmosaic.streams.observe.words import label_of
 
 
 def write_solutions(folder: Path | None, problems: list[dict[str, Any]], results: list[Outcome | Rejection]) -> None:

@@ -15,6 +15,7 @@ import typer
 from qmosaic.codecs.errors import QmosaicError, SettingsError
 from qmosaic.codecs.events import public
 from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.codecs.formats.base import event_of
 from qmosaic.codecs.formats.registry import read
 from qmosaic.codecs.text import shown
 from qmosaic.streams.cli.common import (
@@ -55,7 +56,6 @@ from qmosaic.streams.cli.plot import Plot, plot_of, write_pictures
 from qmosaic.streams.cli.render import (
     OutcomeLines,
     console,
-    label_of,
     read_spans,
     show_answers,
     show_outcomes,
@@ -63,6 +63,7 @@ from qmosaic.streams.cli.render import (
 )
 from qmosaic.streams.cli.solutions import write_solutions
 from qmosaic.streams.cli.times import moment_of, seconds_of
+from qmosaic.streams.observe.words import label_of
 from qmosaic.streams.settings import EMBEDDED, Settings
 
 
@@ -107,19 +108,11 @@ def read_files(
                     f"Leave --family out, or name the --format."
                 )
                 raise typer.Exit(USAGE)
-            event = dict(problem.event or {})
-            event.setdefault("schema", public.PROBLEM_SCHEMA)
-            event.setdefault("family", problem.family)
+            event = event_of(problem, name)
             event["problem"] = {**problem.problem, **_parameters(problem.family, given)}
-            if sense or problem.sense:
-                event["sense"] = sense or event.get("sense") or problem.sense
+            if sense:
+                event["sense"] = sense
             event["id"] = event.get("id") or uuid4().hex
-            event["labels"] = {
-                **event.get("labels", {}),
-                "file": name,
-                "name": problem.name,
-                "index": problem.index,
-            }
             event |= {key: value for key, value in options.items() if value is not None}
             out.append(event)
     return out

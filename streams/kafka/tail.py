@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Generic, Literal, TypeVar
+from functools import partial
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -29,12 +30,19 @@ SECONDS = 40.0
 """To read what there is: a broker's restart fits in."""
 AWAY_SECONDS = 0.5
 """Between two tries while the broker is away; the client reconnects by itself."""
+MOST_AT_ONCE = 500
+"""Records that are handed out at once: between them the event loop has its turn."""
 
 
 def consumer_of(
-    settings: Settings, *topics: str, isolation: Literal["read_committed", "read_uncommitted"], wait_ms: int = 500
+    settings: Settings,
+    *topics: str,
+    isolation: Literal["read_committed", "read_uncommitted"],
+    wait_ms: int = 500,
+    fetch_bytes: int | None = None,
 ) -> AIOKafkaConsumer:
-    """A consumer without a group, not started. `topics`: with all of their partitions; none: `assign` them."""
+    """A consumer without a group, not started. `topics`: with all of their partitions; none: `assign` them.
+    `fetch_bytes`: of a partition at once, or one batch that has more; None: as much as a record may have."""
     pacing.install()
     installed(record_bytes(settings))
     return AIOKafkaConsumer(
@@ -43,7 +51,7 @@ def consumer_of(
         enable_auto_commit=False,
         isolation_level=isolation,
         fetch_max_wait_ms=wait_ms,
-        max_partition_fetch_bytes=record_bytes(settings),
+        max_partition_fetch_bytes=fetch_bytes or record_bytes(settings),
     )
 
 
@@ -90,7 +98,7 @@ async def follow(consumer: AIOKafkaConsumer) -> AsyncIterator[dict[TopicPartitio
     """What there is, again and again, often nothing; a broker that is away is waited for."""
     while True:
         try:
-            yield await consumer.getmany(timeout_ms=1000)
+            yield await consumer.getmany(timeout_ms=1000, max_records=MOST_AT_ONCE)
         except KafkaError:
             await asyncio.sleep(AWAY_SECONDS)
 
@@ -102,28 +110,36 @@ def missing(topic: str, settings: Settings) -> BrokerError:
     )
 
 
-class Tail(Generic[State, Event]):
-    """The state of a fold over a topic, kept up to date: whoever reads the same records has the same state.
+class Source(NamedTuple, Generic[Event]):
+    """A topic, how its records are read (raises ValueError for what is no event of the kind), and from where: so many
+    records of each partition at most, and none from before `since` (seconds since the epoch); None: all."""
 
-    What is no event of the kind is passed over. `back`: how many records of each partition to begin with, None: all.
-    `isolation`: committed, of a topic that is written in transactions.
+    topic: str
+    read: Callable[[bytes], Event]
+    back: int | None = None
+    since: float | None = None
+
+
+class Tails(Generic[State, Event]):
+    """The state of a fold over topics, kept up to date: whoever reads the same records has the same state, as far as
+    the order among partitions makes no difference.
+
+    What is no event of the kind is passed over. `isolation`: committed, of topics that are written in transactions.
     """
 
     def __init__(
         self,
         settings: Settings,
-        topic: str,
-        kind: type[Event],
+        sources: Sequence[Source[Event]],
         fold: Fold[State, Event],
         *,
-        back: int | None = None,
         wait_ms: int = 500,
-        isolation: Literal["read_committed", "read_uncommitted"] = "read_uncommitted",
+        isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
     ) -> None:
         self._isolation: Literal["read_committed", "read_uncommitted"] = isolation
         self._state = fold.start
-        self._settings, self._topic, self._back = settings, topic_name(settings, topic), back
-        self._kind, self._fold, self._wait_ms = kind, fold, wait_ms
+        self._settings, self._fold, self._wait_ms = settings, fold, wait_ms
+        self._sources = {topic_name(settings, source.topic): source for source in sources}
         self._next: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
         self._consumer: AIOKafkaConsumer | None = None
@@ -139,23 +155,38 @@ class Tail(Generic[State, Event]):
     async def start(self) -> None:
         """Connect, and read what there is. Raises BrokerError, KafkaError, TimeoutError."""
         consumer = self._consumer = consumer_of(
-            self._settings, self._topic, isolation=self._isolation, wait_ms=self._wait_ms
+            self._settings, *self._sources, isolation=self._isolation, wait_ms=self._wait_ms
         )
         await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
         places = sorted(consumer.assignment())
-        if not places:
-            raise missing(self._topic, self._settings)
-        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        for place in places:
-            self._next[place] = begins[place] if self._back is None else max(begins[place], ends[place] - self._back)
-            consumer.seek(place, self._next[place])
-        self._task = asyncio.create_task(self._read(consumer), name=self._topic)
+        for topic in self._sources:
+            if all(place.topic != topic for place in places):
+                raise missing(topic, self._settings)
+        ends = await consumer.end_offsets(places)
+        self._next = await self._begins(consumer, places, ends)
+        for place, offset in self._next.items():
+            consumer.seek(place, offset)
+        self._task = asyncio.create_task(self._read(consumer), name=", ".join(self._sources))
         await self.reached(ends)
+
+    async def _begins(
+        self, consumer: AIOKafkaConsumer, places: Sequence[TopicPartition], ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Where each partition is read from."""
+        begins = dict(await consumer.beginning_offsets(places))
+        since = {place: self._sources[place.topic].since for place in places}
+        asked = {place: int(1000 * at) for place, at in since.items() if at is not None}
+        for place, found in (await consumer.offsets_for_times(asked) if asked else {}).items():
+            begins[place] = ends[place] if found is None else max(begins[place], found.offset)
+        for place in places:
+            back = self._sources[place.topic].back
+            begins[place] = begins[place] if back is None else max(begins[place], ends[place] - back)
+        return begins
 
     async def caught_up(self) -> State:
         """The state after everything there is now. Raises KafkaError, TimeoutError."""
         assert self._consumer is not None
-        ends = await bounded(self._consumer.end_offsets(list(self._next)), SECONDS, f"asking for {self._topic}'s end")
+        ends = await bounded(self._consumer.end_offsets(list(self._next)), SECONDS, "asking for the ends")
         await self.reached(ends)
         return self.state
 
@@ -166,15 +197,16 @@ class Tail(Generic[State, Event]):
             async with self._moved:
                 await self._moved.wait_for(lambda: all(self._next[place] >= end for place, end in ends.items()))
 
-        await bounded(moved(), SECONDS, f"reading {self._topic}")
+        await bounded(moved(), SECONDS, f"reading {', '.join(self._sources)}")
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         async for batches in follow(consumer):
             async with self._moved:
-                for records in batches.values():
+                for place, records in batches.items():
+                    read = self._sources[place.topic].read
                     for record in records:
                         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-                            event = wire.decode(record.value or b"", self._kind)
+                            event = read(record.value or b"")
                             self._state = self._fold.step(self._state, event, record.timestamp / 1000)
                 with suppress(KafkaError):  # the broker is away
                     for place in self._next:
@@ -187,3 +219,21 @@ class Tail(Generic[State, Event]):
             self._task.cancel()
         if self._consumer is not None:
             await closing(self._consumer.stop(), 5, "stopping a client")
+
+
+class Tail(Tails[State, Event]):
+    """`Tails` of one topic whose events are of one kind; `back`: how many records of each partition to begin with."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        kind: type[Event],
+        fold: Fold[State, Event],
+        *,
+        back: int | None = None,
+        wait_ms: int = 500,
+        isolation: Literal["read_committed", "read_uncommitted"] = "read_uncommitted",
+    ) -> None:
+        source = Source(topic, partial(wire.decode, kind=kind), back)
+        super().__init__(settings, [source], fold, wait_ms=wait_ms, isolation=isolation)

@@ -21,12 +21,13 @@ NAME = "pipeline.json"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A pipeline that runs: `broker` empty while it starts."""
+    """A pipeline that runs: `broker` empty while it starts, `page` where it serves none."""
 
     broker: str
     namespace: str
     pid: int
     since: float
+    page: str = ""
 
 
 class Holder:
@@ -35,9 +36,9 @@ class Holder:
     def __init__(self, descriptor: int, namespace: str) -> None:
         self._descriptor, self._namespace = descriptor, namespace
 
-    def announce(self, broker: str) -> None:
-        """Say where it runs."""
-        text = msgspec.json.encode(Place(broker, self._namespace, os.getpid(), time.time()))
+    def announce(self, broker: str, page: str = "") -> None:
+        """Say where it runs, and where its page is."""
+        text = msgspec.json.encode(Place(broker, self._namespace, os.getpid(), time.time(), page))
         os.pwrite(self._descriptor, text, 0)
         os.ftruncate(self._descriptor, len(text))
 

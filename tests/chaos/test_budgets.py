@@ -29,11 +29,12 @@ from qmosaic.codecs.events.ledger import MICROS, Budget, LedgerEntry
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.processors.control.books import Books, unbalanced
 from qmosaic.processors.control.policy import Rule
-from qmosaic.streams.cli.orders import give, read_ledger
+from qmosaic.streams.cli.orders import give
 from qmosaic.streams.client import read_outcomes
 from qmosaic.streams.kafka.connect import producing
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
+from qmosaic.streams.observe.folded import read_ledger
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings, Topics
 from tests.servers import KAFKA_LIBS, Proxy, RealKafka
 from tests.streams.harness import Pipeline, pipeline, settings_for

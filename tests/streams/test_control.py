@@ -24,12 +24,13 @@ from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.control.books import Books, unbalanced
 from qmosaic.processors.control.breakers import IN_A_ROW
 from qmosaic.processors.control.policy import Rule
-from qmosaic.streams.cli.explain import explained
 from qmosaic.streams.cli.main import app
-from qmosaic.streams.cli.orders import give, read_ledger, read_ordered
+from qmosaic.streams.cli.orders import give
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
+from qmosaic.streams.observe.folded import read_ledger, read_ordered
+from qmosaic.streams.observe.story import explained
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.hops.test_paid import LIMITS

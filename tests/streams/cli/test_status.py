@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from rich.console import Console
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.streams.cli import status as status_report
-from qmosaic.streams.cli.status import Held, Lag, Live, Report, lines, report
+from qmosaic.codecs.events.control import AuditEntry, BackendStatus
+from qmosaic.processors.overview.overview import Balance
+from qmosaic.streams.cli.status import lines, table
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.life.topics import create_topics
+from qmosaic.streams.observe import asking
+from qmosaic.streams.observe.asking import Broker
+from qmosaic.streams.observe.report import Ejected, Held, Hop, Lag, Live, Oldest, Report
+from qmosaic.streams.observe.watching import Watching
 from qmosaic.streams.settings import Settings
 from tests.streams.cli.test_cli import run
 from tests.streams.harness import settings_for
+
+TIMINGS = {"hops": {"encode": {"queue": 0.01, "work": 0.02}, "execute": {"queue": 0.1, "work": 1.0}}, "total": 1.5}
 
 
 def test_the_lines_and_warnings_of_a_report() -> None:
@@ -47,6 +60,11 @@ def test_the_lines_and_warnings_of_a_report() -> None:
     assert "A foreign transaction that stays open" in said[5]
     assert Report("b", ["audit"]).warnings == ["topic audit is not there: `qmosaic topics create` makes it"]
     assert "no execute worker" in Report("b", []).warnings[0]
+
+
+async def report(settings: Settings) -> Report:
+    async with Watching(settings) as watching:
+        return await watching.report(once=True)
 
 
 async def alive(settings: Settings, producer: AIOKafkaProducer) -> None:
@@ -106,7 +124,7 @@ async def test_a_transaction_that_ends_in_time_is_nothing_to_speak_of(
         await foreign.send_and_wait(topic_name(settings, "proposals"), b"{}", partition=0)
 
         async def meanwhile(seconds: float) -> None:
-            if seconds == status_report.HELD_SECONDS:
+            if seconds == asking.HELD_SECONDS:
                 await foreign.commit_transaction()  # Kafka writes the end of it into the partition a moment later
                 ended.append(seconds)
             await sleep(seconds)
@@ -114,8 +132,8 @@ async def test_a_transaction_that_ends_in_time_is_nothing_to_speak_of(
         ended: list[float] = []
         sleep = asyncio.sleep
         monkeypatch.setattr("asyncio.sleep", meanwhile)
-        topics = {topic_name(settings, topic): 2 for topic in status_report.READ_BY_VERIFY}
-        assert await status_report._held(settings, topics) == []
+        async with Broker(settings) as asked:
+            assert await asked.held_now() == []
     assert len(ended) == 1
 
 
@@ -132,3 +150,83 @@ def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     assert (done.returncode, "no pipeline runs in .qmosaic" in done.stderr) == (1, True)
     done = run("status", "--broker", "127.0.0.1:1", cwd=tmp_path)
     assert (done.returncode, "no broker answers" in done.stderr) == (1, True)
+
+
+def test_a_line_says_whether_it_is_healthy_and_why_not() -> None:
+    live = [Live("w", "gpu", ["b"], 1.0)]
+    assert lines(Report("b", [], live=live))[-1] == "health   healthy"
+    late = Oldest(0, 4, waiting=40.0, left=-10.0)
+    found = Report("b", [], live=live, oldest=late, missed=3)
+    assert lines(found)[-1] == (
+        "health   unhealthy: the oldest open problem is 10 s past its deadline; 3 ended after their deadline"
+    )
+    assert Report("b", [], live=live, oldest=Oldest(0, 4, 1.0, -0.5)).health == "healthy"
+
+
+def test_the_table_fits_80_columns_whatever_the_names() -> None:
+    long = "x" * 300
+    found = Report(
+        long,
+        [],
+        live=[Live(f"\x1b[2J{long}{number}", "gpu", [long] * 30, 1.0) for number in range(30)],
+        ejected=[Ejected(long, "open", 4.0, 2)],
+        hops=[Hop("execute.classical", 12_345, 1234.5, 0.0123, 12.5)],
+        held=[Held(long, 0, 1, 2, None)],
+        budgets=[Balance(long, "2026-11", "micros", 5_000_000, 1_000_000, 0, 4_000_000)],
+        closed={long: "draining"},
+        policy=long,
+        at=1.8e9,
+    )
+    out = Console(width=80, file=io.StringIO(), force_terminal=True)
+    out.print(table(found))
+    shown = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[2J" not in shown
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, plain)) <= 80
+    assert any(re.search(r"execute\.classical +12345 +1234\.5 +12 ms +12 s", line) for line in plain)
+
+
+@pytest.mark.broker
+async def test_what_arrived_is_counted_and_what_is_open_too(broker: str, tmp_path: Path) -> None:
+    settings = settings_for(broker, tmp_path)
+    await create_topics(settings)
+    async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
+
+        async def put(topic: str, value: bytes, partition: int = 0) -> None:
+            await producer.send_and_wait(topic_name(settings, topic), value, partition=partition)
+
+        for number in range(4):
+            await put("problems", b'{"family":"maxcut","deadline":%d,"problem":{}}' % (50 + number))
+        await put("problems", b"\xff" * 300_000, 1)
+        outcome = {"problem_id": "p", "status": "accepted", "reason": "equal", "target": "gpu", "timings": TIMINGS}
+        await put("outcomes.accepted", json.dumps(outcome).encode())
+        for offset, slack in ((0, 2.0), (2, -3.0)):
+            entry = AuditEntry(event="settled", problem_id="p", tenant="", partition=0, offset=offset, at=0.0,
+                               status="accepted", reason="equal", detail={}, slack=slack)  # fmt: skip
+            await put("audit", wire.encode(entry))
+        await alive(settings, producer)
+        found = await report(settings)
+    assert (found.open, found.missed, found.ended) == (3, 1, {"accepted": 1})
+    assert found.oldest is not None
+    assert (found.oldest.partition, found.oldest.offset) == (0, 1)
+    assert 40 < found.oldest.left <= 51
+    (gpu,) = [hop for hop in found.hops if hop.stage == "execute.gpu"]
+    assert (gpu.rate, gpu.queue_p95 is not None) == (1 / 60, True)
+    assert found.health == "unhealthy: 1 ended after their deadline"
+
+
+@pytest.mark.broker
+def test_watching_ends_with_ctrl_c(broker: str, tmp_path: Path) -> None:
+    settings = settings_for(broker, tmp_path)
+    asyncio.run(create_topics(settings))
+    env = {**os.environ, "QMOSAIC_BROKER": broker, "QMOSAIC_NAMESPACE": settings.namespace}
+    env["QMOSAIC_TOPICS__PARTITIONS"] = "2"
+    command = [sys.executable, "-m", "qmosaic.streams.cli.main", "status", "--watch", "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    seen = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    rest, said = process.communicate(timeout=60)
+    assert [one["health"] for one in seen] == ["unhealthy: no execute worker"] * 3
+    assert all(json.loads(line) for line in rest.splitlines())
+    assert (process.returncode, said) == (1, b"")
