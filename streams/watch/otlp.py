@@ -71,16 +71,16 @@ def _span(span: ReadableSpan) -> bytes:
     )
     said: Mapping[str, Any] = span.attributes or {}
     written: bytes = ids.SerializeToString()
-    return written + b"".join([_attribute(key, type(value), value) for key, value in said.items()])
+    return written + b"".join([_attribute(key, value) for key, value in said.items()])
 
 
 def _flags(is_remote: bool) -> int:
     return _REMOTE if is_remote else pb.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 
 
-@lru_cache(KEPT)
-def _attribute(key: str, kind: type, value: Any) -> bytes:
-    """As the only one of a span. `kind`: True and 1 are equal."""
+@lru_cache(KEPT, typed=True)  # True and 1 are equal
+def _attribute(key: str, value: Any) -> bytes:
+    """As the only one of a span."""
     written: bytes = pb.Span(attributes=[_key_value(key, value)]).SerializeToString()
     return written
 
