@@ -61,13 +61,14 @@ class Broker:
         await self._open.aclose()
 
     async def _start(self) -> None:
-        self._groups = await self._open.enter_async_context(admin(self._settings))
+        groups: Any = await self._open.enter_async_context(admin(self._settings))
+        self._groups = groups
         names = [topic_name(self._settings, topic.name) for topic in TOPICS]
-        there = set(await self._groups.list_topics())  # a broker may make a topic that is only asked about
+        there = set(await groups.list_topics())  # a broker may make a topic that is only asked about
         self.missing = [name for name in names if name not in there]
         if self.missing:
             return
-        described = await bounded(self._groups.describe_topics(names), PATIENCE, "describing the topics")
+        described = await bounded(groups.describe_topics(names), PATIENCE, "describing the topics")
         self._partitions = {entry["topic"]: len(entry["partitions"]) for entry in described}
         for consumer in (self._committed, self._all):
             self._open.push_async_callback(_stop, consumer)

@@ -7,7 +7,7 @@ bytes of those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,7 +33,7 @@ class Encoded(bytes):
 
 def install() -> None:
     """For all exporters of this process. Idempotent."""
-    trace_exporter.encode_spans = encode_spans  # type: ignore[assignment]
+    vars(trace_exporter)["encode_spans"] = encode_spans
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
@@ -52,12 +52,12 @@ def _span(span: ReadableSpan) -> bytes:
     ids = pb.Span(
         trace_id=context.trace_id.to_bytes(16),
         span_id=context.span_id.to_bytes(8),
-        parent_span_id=parent.span_id.to_bytes(8) if parent else None,
-        trace_state=context.trace_state.to_header() if context.trace_state else None,
+        parent_span_id=parent.span_id.to_bytes(8) if parent else b"",
+        trace_state=context.trace_state.to_header() if context.trace_state else "",
         name=span.name,
         kind=span.kind.value + 1,  # type: ignore[arg-type]  # 0 is for unspecified
-        start_time_unix_nano=span.start_time,
-        end_time_unix_nano=span.end_time,
+        start_time_unix_nano=span.start_time or 0,
+        end_time_unix_nano=span.end_time or 0,
         status=pb.Status(code=span.status.status_code.value, message=span.status.description),  # type: ignore[arg-type]
         links=[
             pb.Span.Link(
@@ -69,18 +69,20 @@ def _span(span: ReadableSpan) -> bytes:
         ],
         flags=_flags(parent is not None and parent.is_remote),
     )
-    said = (span.attributes or {}).items()
-    return ids.SerializeToString() + b"".join([_attribute(key, type(value), value) for key, value in said])
+    said: Mapping[str, Any] = span.attributes or {}
+    written: bytes = ids.SerializeToString()
+    return written + b"".join([_attribute(key, value) for key, value in said.items()])
 
 
 def _flags(is_remote: bool) -> int:
     return _REMOTE if is_remote else pb.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 
 
-@lru_cache(KEPT)
-def _attribute(key: str, kind: type, value: Any) -> bytes:
-    """As the only one of a span. `kind`: True and 1 are equal."""
-    return pb.Span(attributes=[_key_value(key, value)]).SerializeToString()
+@lru_cache(KEPT, typed=True)  # True and 1 are equal
+def _attribute(key: str, value: Any) -> bytes:
+    """As the only one of a span."""
+    written: bytes = pb.Span(attributes=[_key_value(key, value)]).SerializeToString()
+    return written
 
 
 def _key_value(key: str, value: Any) -> KeyValue:

@@ -21,10 +21,10 @@ from qmosaic.codecs.events.control import DeadLetter
 from qmosaic.processors.families.base import Limits
 from qmosaic.streams.cli.letters import Letter, read_letters
 from qmosaic.streams.cli.main import app
-from qmosaic.streams.cli.status import report
 from qmosaic.streams.client import Client, read_outcomes
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
+from qmosaic.streams.observe.asking import Broker
 from qmosaic.streams.settings import ExecuteSettings, Settings
 from tests.streams.harness import pipeline, settings_for
 
@@ -84,8 +84,9 @@ async def ends(settings: Settings) -> list[tuple[str, str, str]]:
 async def all_done(settings: Settings) -> None:
     """Until no stage has anything left to do."""
     give_up = time.monotonic() + PATIENCE
-    while any(one.lag for one in (await report(settings)).lags):
-        assert time.monotonic() < give_up
+    async with Broker(settings) as broker:
+        while any(one.lag for one in await broker.lags()):
+            assert time.monotonic() < give_up
 
 
 async def records(settings: Settings, topic: str) -> list[ConsumerRecord]:

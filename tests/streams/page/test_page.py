@@ -274,6 +274,6 @@ def test_another_name_or_another_page_is_refused(served: Served) -> None:
     socket = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
     socket["Sec_WebSocket_Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
     path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
-    assert ask(served, path, **socket, Origin=f"http://{own}") == 101
-    assert ask(served, path, **socket, Origin="http://elsewhere.example") == 403
+    assert ask(served, path, "GET", b"", **socket, Origin=f"http://{own}") == 101
+    assert ask(served, path, "GET", b"", **socket, Origin="http://elsewhere.example") == 403
     assert ask(served, "/", "POST", b"x" * (9 * 2**20)) == 413
