@@ -54,13 +54,9 @@ test-metrics: $(INSTALLED) ## the alerts and the dashboard, with a real Promethe
 		{ echo "$$tool is not here: install Prometheus, in Debian by 'apt install prometheus'" >&2; exit 1; }; done
 	$(PYTEST) -m prometheus
 
-test-page: .venv/page-installed ## the live page in a real browser: what it shows, keyboard, contrast, hostile names
+test-page: $(INSTALLED) ## the live page in a real browser: what it shows, keyboard, contrast, hostile names
 	@command -v chromium >/dev/null || { echo 'chromium is not there: apt-get install chromium' >&2; exit 1; }
 	$(PYTEST) -m page
-
-.venv/page-installed: $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[page-test,plot]'
-	@touch $@
 
 check: test lint types imports ## test, lint, types and imports
 
