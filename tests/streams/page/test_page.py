@@ -118,7 +118,7 @@ def test_a_problem_has_its_story_and_its_picture(page: Page) -> None:
     expect(answer).to_contain_text("4 qubits, depth 11, 8 two-qubit gates, 1024 shots")
     expect(panel(page, "Timeline")).to_contain_text("waited 30 ms, worked 78 ms")
     decision = panel(page, "Decision")
-    expect(decision).to_contain_text("rule, rule small: the rule matched")
+    expect(decision).to_contain_text("rule small: the rule matched")
     expect(decision.locator("tbody tr").filter(has_text="exact")).to_contain_text("it has it next")
     expect(panel(page, "Audit")).to_contain_text("settled 4.5 s before its deadline")
     picture = page.get_by_role("img", name="The solution of this maxcut problem, drawn")
