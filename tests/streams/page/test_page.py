@@ -271,7 +271,7 @@ def test_another_name_or_another_page_is_refused(served: Served) -> None:
     assert ask(served, Host=f"rebound.example:{port}") == 403
     assert ask(served, Host="[") == 403
     assert ask(served, Origin="http://elsewhere.example") == ask(served, Origin="null") == 403
-    socket = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
+    socket: Any = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
     socket["Sec_WebSocket_Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
     path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     assert ask(served, path, **socket, Origin=f"http://{own}") == 101
