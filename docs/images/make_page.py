@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import sys
@@ -25,7 +26,7 @@ from qmosaic.codecs.formats.registry import read
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples" / "data"
-SECONDS = 50.0
+SECONDS = 100.0
 TRACES = "http://127.0.0.1:16686"
 CHROMIUM = shutil.which("chromium")
 
@@ -36,7 +37,7 @@ def problems() -> list[tuple[str, dict[str, Any]]]:
     for name in ("karate.rud", "cities.tsp", "ghz.qasm", "cubic60.rud.gz"):
         data = unpacked((EXAMPLES / name).read_bytes(), name, 2**24)
         found += [(one.name, event_of(one, name.removesuffix(".gz"))) for one in read(data, name.removesuffix(".gz"))]
-    for number in range(240):
+    for number in range(480):
         nodes = (10, 12, 16, 16, 20, 30, 60)[number % 7]
         graph: Any = nx.random_regular_graph(3, nodes, seed=number)
         edges = [[a, b, 1 + (a * b) % 3] for a, b in graph.edges]
@@ -56,7 +57,10 @@ async def main() -> None:
         sys.exit("no chromium here: apt-get install chromium")
     with tempfile.TemporaryDirectory(prefix="qmosaic-page-") as folder:
         command = ["-m", "qmosaic.streams.cli.main", "up", "--json"]
-        up = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=folder, stdout=asyncio.subprocess.PIPE)
+        env = {**os.environ, "QMOSAIC_PAGE__TRACES": TRACES}
+        up = await asyncio.create_subprocess_exec(
+            sys.executable, *command, cwd=folder, env=env, stdout=asyncio.subprocess.PIPE
+        )
         try:
             said: dict[str, Any] = {}
             assert up.stdout is not None
@@ -90,15 +94,18 @@ async def set_budgets(broker: str, folder: str) -> None:
         await process.wait()
 
 
+async def work(client: qmosaic.Client) -> None:
+    """The problems, evenly."""
+    there = problems()
+    for name, event in there:
+        await client.submit(event | {"labels": {**event.get("labels", {}), "name": name}}, id=name)
+        await asyncio.sleep(SECONDS / len(there))
+
+
 async def taken(browser: Browser, client: qmosaic.Client, address: str) -> None:
     """All pictures, while the problems come."""
-    work = problems()
-    waiting = []
-    for name, event in work:
-        waiting.append(client.expect(name))
-        await client.submit(event | {"labels": {**event.get("labels", {}), "name": name}}, id=name)
-        await asyncio.sleep(SECONDS / len(work))
-    await asyncio.wait(waiting, timeout=30)
+    working = asyncio.create_task(work(client))
+    await asyncio.sleep(0.6 * SECONDS)
     for name, scheme, wide, high, where in (
         ("page-light", "light", 1280, 860, ""),
         ("page-dark", "dark", 1280, 860, ""),
@@ -117,6 +124,7 @@ async def taken(browser: Browser, client: qmosaic.Client, address: str) -> None:
             await page.wait_for_timeout(1500)
         await page.screenshot(path=HERE / f"{name}.png", full_page=wide > 500)
         await page.close()
+    working.cancel()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -41,9 +41,9 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._committed = consumer_of(settings, isolation="read_committed")
-        self._all = consumer_of(settings, isolation="read_uncommitted", fetch_bytes=FETCH_BYTES)
-        self._groups: AIOKafkaAdminClient | None = None
+        self._groups: AIOKafkaAdminClient
+        self._committed: AIOKafkaConsumer
+        self._all: AIOKafkaConsumer
         self._open = AsyncExitStack()
         self._partitions: dict[str, int] = {}
         self._behind: dict[TopicPartition, Behind] = {}
@@ -61,22 +61,25 @@ class Broker:
         await self._open.aclose()
 
     async def _start(self) -> None:
-        groups: Any = await self._open.enter_async_context(admin(self._settings))
-        self._groups = groups
+        self._groups = await self._open.enter_async_context(admin(self._settings))
         names = [topic_name(self._settings, topic.name) for topic in TOPICS]
-        there = set(await groups.list_topics())  # a broker may make a topic that is only asked about
+        there = set(await self._groups.list_topics())  # a broker may make a topic that is only asked about
         self.missing = [name for name in names if name not in there]
         if self.missing:
             return
-        described = await bounded(groups.describe_topics(names), PATIENCE, "describing the topics")
+        described = await bounded(self._groups.describe_topics(names), PATIENCE, "describing the topics")
         self._partitions = {entry["topic"]: len(entry["partitions"]) for entry in described}
-        for consumer in (self._committed, self._all):
-            self._open.push_async_callback(_stop, consumer)
-            await bounded(consumer.start(), PATIENCE, "connecting")
+        self._committed = await self._connected("read_committed")
+        self._all = await self._connected("read_uncommitted")
+
+    async def _connected(self, isolation: Literal["read_committed", "read_uncommitted"]) -> AIOKafkaConsumer:
+        consumer = consumer_of(self._settings, isolation=isolation, fetch_bytes=FETCH_BYTES)
+        self._open.push_async_callback(_stop, consumer)
+        await bounded(consumer.start(), PATIENCE, "connecting")
+        return consumer
 
     async def lags(self) -> list[Lag]:
         """What every stage's consumer group has not done yet, in the order of the topology."""
-        assert self._groups is not None
         read = {stage.name: [topic_name(self._settings, topic) for topic in stage.reads] for stage in STAGES.values()}
         places = self._places(sorted({topic for topics in read.values() for topic in topics}))
         ends = await self._all.end_offsets(places)

@@ -94,21 +94,23 @@ class Watching:
         return [lag for lag in lags if lag.stage == "verify" and lag.topic == name]
 
     async def _oldest(self, lags: Sequence[Lag], settled: Mapping[int, Stretches]) -> Oldest | None:
-        found = []
+        found, now = list[Oldest](), time.time()
         for lag in self._of_verify(lags):
             offset = lag.end - lag.lag
             for first, last in settled.get(lag.partition, ()):
                 if first <= offset < last:
                     offset = last
             if offset < lag.end:
-                found += [one] if (one := await self._open(TopicPartition(lag.topic, lag.partition), offset)) else []
+                found += (
+                    [one] if (one := await self._open(TopicPartition(lag.topic, lag.partition), offset, now)) else []
+                )
         return max(found, key=lambda one: one.waiting, default=None)
 
-    async def _open(self, place: TopicPartition, offset: int) -> Oldest | None:
+    async def _open(self, place: TopicPartition, offset: int, now: float) -> Oldest | None:
         record = await self._broker.record(place, offset)
         if record is None:
             return None
-        at, now = record.timestamp / 1000, time.time()
+        at = record.timestamp / 1000
         until = deadline_claimed(wire.envelope(record.value), at, self._settings.limits, self._settings.defaults)
         return Oldest(place.partition, record.offset, max(0.0, now - at), until - now)
 

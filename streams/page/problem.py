@@ -193,7 +193,7 @@ def _decision(said: dict[str, Any]) -> None:
         return
     with panel("Decision"):
         if reason:
-            rule = f", rule {said['rule']}" if said.get("rule") else ""
+            rule = f" {said['rule']}" if said.get("rule") else ""
             means = ROUTE.get(reason, "")
             text(
                 "p",

@@ -17,7 +17,7 @@ from qmosaic.streams.observe.words import cost, duration, gained, left, number, 
 
 Cells = dict[str, Any]
 
-MOST_ENDS, MOST_ROUTES, MOST_BACKENDS, MOST_BUDGETS, MOST_NOTES = 30, 12, 30, 20, 20
+MOST_ENDS, MOST_ROUTES, MOST_BACKENDS, MOST_BUDGETS, MOST_NOTES = 20, 12, 30, 20, 20
 """Rows that are shown."""
 MOST_TEXT = 120
 TRACE = re.compile(r"[0-9a-f]{32}")

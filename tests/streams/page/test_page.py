@@ -118,7 +118,7 @@ def test_a_problem_has_its_story_and_its_picture(page: Page) -> None:
     expect(answer).to_contain_text("4 qubits, depth 11, 8 two-qubit gates, 1024 shots")
     expect(panel(page, "Timeline")).to_contain_text("waited 30 ms, worked 78 ms")
     decision = panel(page, "Decision")
-    expect(decision).to_contain_text("rule, rule small: the rule matched")
+    expect(decision).to_contain_text("rule small: the rule matched")
     expect(decision.locator("tbody tr").filter(has_text="exact")).to_contain_text("it has it next")
     expect(panel(page, "Audit")).to_contain_text("settled 4.5 s before its deadline")
     picture = page.get_by_role("img", name="The solution of this maxcut problem, drawn")
@@ -271,7 +271,7 @@ def test_another_name_or_another_page_is_refused(served: Served) -> None:
     assert ask(served, Host=f"rebound.example:{port}") == 403
     assert ask(served, Host="[") == 403
     assert ask(served, Origin="http://elsewhere.example") == ask(served, Origin="null") == 403
-    socket = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
+    socket: Any = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
     socket["Sec_WebSocket_Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
     path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     assert ask(served, path, "GET", b"", **socket, Origin=f"http://{own}") == 101
