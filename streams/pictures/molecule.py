@@ -29,7 +29,7 @@ def picture(sheet: Sheet, problem: Problem, outcome: Outcome) -> None:
     state = f"{count(rotations, 'rotation')} on the reference {solution['reference']!s:.32}"
     by = f"; exact: {details['exact_is']}" if "exact_is" in details else ""
     sheet.remark = f"The state that has this energy: {state}{by}"
-    answer = f"± {outcome.error:.2g} hartree" if outcome.error else "hartree, the least"
+    answer = f"± {outcome.error:.2g} hartree" if outcome.error else "hartree, minimum"
     sheet.facts[0] = Fact("energy", value(outcome.objective), answer)
     if outcome.improvement is not None:
         sheet.facts[2] = Fact("better by", f"{1000 * outcome.improvement:.5g}", "millihartree")
@@ -69,7 +69,7 @@ def _energies(sheet: Sheet, levels: list[Level], exact: float | None, right: flo
             axes.errorbar(k, energy, error, color=colour, capsize=5, linewidth=1.4, zorder=2)
         axes.annotate(
             f"{energy:.6f}".replace("-", "−"), (k, energy + error), (0, 7), textcoords="offset points", ha="center",
-            fontsize=8, color=ink.text,
+            fontsize=8, color=ink.text, zorder=5, bbox=_on_page(sheet),
         )  # fmt: skip
     axes.set_xlim(-0.6, len(levels) - 0.4)
     axes.set_xticks(range(len(levels)), [name for name, *_ in levels], color=ink.text, fontsize=8.5)
@@ -97,7 +97,7 @@ def _distances(sheet: Sheet, levels: list[Level], exact: float) -> None:
     axes.annotate(
         "chemical accuracy, 1.6", (1.0, CHEMICAL_ACCURACY), (0, 4), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="right", fontsize=7.5, color=ink.text, zorder=5,
-        bbox={"facecolor": ink.page, "edgecolor": "none", "pad": 1.5, "alpha": 0.8},
+        bbox=_on_page(sheet),
     )  # fmt: skip
     axes.yaxis.set_major_locator(LogLocator(10, numticks=8))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -106,6 +106,11 @@ def _distances(sheet: Sheet, levels: list[Level], exact: float) -> None:
     axes.set_xticks(range(len(levels)), [name for name, *_ in levels], color=ink.text, fontsize=8.5)
     axes.tick_params(axis="x", length=0)
     sheet.labels(axes, "", "millihartree, logarithmic")
+
+
+def _on_page(sheet: Sheet) -> dict[str, Any]:
+    """What lies below a text, so that a line through it does not strike it out."""
+    return {"facecolor": sheet.ink.page, "edgecolor": "none", "pad": 1.0, "alpha": 0.8}
 
 
 def _plain(number: Any, _: Any) -> str:

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 9.0, 6.0
 """Inches; 72 points of an SVG each."""
 LEFT, RIGHT, BOTTOM, TOP = 0.035, 0.965, 0.085, 0.755
 """The part of the sheet that is the picture's, in shares of it; the head is above, a remark below."""
-MOST_IN_A_TITLE, MOST_IN_A_LINE, MOST_IN_A_FACT = 60, 110, 20
+MOST_IN_A_TITLE, MOST_IN_A_LINE, MOST_IN_A_FACT, MOST_BELOW_A_FACT = 60, 110, 20, 30
 """Characters."""
 CELLS = 5
 """Facts in the head."""
@@ -131,9 +131,11 @@ class Sheet:
         for k, fact in enumerate(facts):
             x = LEFT + k * (RIGHT - LEFT) / CELLS
             figure.text(x, 0.855, fact.word, fontsize=8, color=ink.muted)
-            value = label(fact.value, MOST_IN_A_FACT)
-            figure.text(x, 0.82, value, fontsize=11, fontweight="bold", color=fact.colour or ink.text)
-            figure.text(x, 0.79, label(fact.more, MOST_IN_A_FACT + 8), fontsize=8, color=ink.muted)
+            said, more = label(fact.value, MOST_IN_A_FACT), label(fact.more, MOST_BELOW_A_FACT)
+            # small enough to end before the next
+            large, small = 11 * min(1.0, 16 / max(len(said), 1)), 8 * min(1.0, 25 / max(len(more), 1))
+            figure.text(x, 0.82, said, fontsize=large, fontweight="bold", color=fact.colour or ink.text)
+            figure.text(x, 0.79, more, fontsize=small, color=ink.muted)
         figure.text(LEFT, 0.022, label(self.remark, MOST_IN_A_LINE + 30), fontsize=8, color=ink.muted)
         told = ", ".join(f"{fact.word} {fact.value}".rstrip() for fact in facts)
         return label(f"{title}: {asked}; {told}", 400)
@@ -158,7 +160,7 @@ def _facts(sheet: Sheet, outcome: Outcome) -> tuple[Fact, Fact, Fact, Fact, Fact
     better = Fact("better by", value(gain), "than the baseline" if gain is not None else "nothing to compare")
     ran = f"{outcome.target} target" if outcome.target else ""
     if accepted:
-        more = f"{ran}, {outcome.circuit.qubits} qubits" if outcome.circuit else ran
+        more = f"{ran}, {count(outcome.circuit.qubits, 'qubit')}" if outcome.circuit else ran
         who = Fact("answered by", outcome.backend or "reduce", more)
     else:
         told = "no other answer"

@@ -33,11 +33,13 @@ NAMED, MOST_IN_A_NAME = 40, 10
 class Terms:
     """`value = offset + sum own_i v_i + sum values_k v_rows v_cols`, pairs as they were written."""
 
+    n: int
     names: tuple[str, ...] | None
     rows: Int64[np.ndarray, " m"]
     cols: Int64[np.ndarray, " m"]
     values: Float64[np.ndarray, " m"]
     own: Float64[np.ndarray, " n"]
+    """Of the first `LARGEST` variables alone, where there are more."""
 
     def of(self, solution: Any) -> Float64[np.ndarray, " n"]:
         """A solution's values in the order of the variables. Raises LookupError, TypeError or ValueError."""
@@ -76,7 +78,7 @@ def picture(sheet: Sheet, problem: Problem, outcome: Outcome) -> None:
     """Draw it. Raises LookupError, TypeError, ValueError where the solution does not fit."""
     words = WORDS[problem.family]
     terms = read(problem)
-    n, m = len(terms.own), len(terms.rows)
+    n, m = terms.n, len(terms.rows)
     sheet.asked = f"{words.problem} of {count(n, words.variable)} and {count(m, words.pair)}"
     if n > LARGEST:
         summary.large(sheet, count(n, words.variable), count(LARGEST, words.variable))
@@ -114,12 +116,12 @@ def read(problem: Problem) -> Terms:
         raise ValueError("a pair of variables that are not there")
     if isinstance(own, dict):
         own = [own.get(name, 0.0) for name in names or ()]
-    linear = np.zeros(min(n, LARGEST + 1)) if own is None else np.array(own, dtype=np.float64)
+    linear = np.zeros(min(n, LARGEST)) if own is None else np.array(own, dtype=np.float64)
     rows, cols = ends.T
     loops = rows == cols  # in a QUBO, linear terms
     if loops.any() and n <= LARGEST:
         np.add.at(linear, rows[loops], values[loops])
-    return Terms(names, rows[~loops], cols[~loops], values[~loops], linear)
+    return Terms(n, names, rows[~loops], cols[~loops], values[~loops], linear)
 
 
 def _names(pairs: Sequence[Any], called: Any, own: Any) -> tuple[str, ...] | None:
@@ -282,7 +284,7 @@ def _matrix(
     )  # fmt: skip
     most = cells.sum(0).max() or 1.0
     strength = np.clip(0.3 + 0.7 * cells.sum(0) / most, 0, 1)[..., None] * (cells.sum(0) > 0)[..., None]
-    mixed = np.tensordot(cells, np.array([to_rgb(colour) for colour in colours]), (0, 0))
+    mixed = np.tensordot(cells, np.array([to_rgb(colour) for colour in colours[: len(cells)]]), (0, 0))
     mixed /= np.maximum(cells.sum(0), 1)[..., None]
     image = image * (1 - strength) + mixed * strength
     axes.imshow(image, extent=(0, n, n, 0), interpolation="nearest", aspect="equal")
