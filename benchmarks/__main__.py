@@ -26,6 +26,7 @@ NAMES = {
     "l": "failover",
     "m": "start",
     "n": "control",
+    "o": "evidence",
 }
 
 

@@ -15,14 +15,18 @@ from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
 from qmosaic.codecs.events.ledger import UNITS, Amounts, JobEnded, LedgerEntry
 from qmosaic.processors.control.books import (
+    EXPLORING,
+    MILLION,
     PROBLEM,
     Books,
     Ledger,
     Short,
     accounts_for,
+    allowances,
     amount_text,
     beyond_soft,
     shortage,
+    with_allowances,
     within,
 )
 from qmosaic.processors.execute import advance
@@ -58,7 +62,10 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
     amounts = event.quote or Amounts(None, None, None)
     problem = f"{ref.partition}-{ref.offset}"
     accounts = accounts_for(ledger, ref.tenant, event.route.backend, at, problem, ref.max_cost)
-    short = shortage(ledger, accounts, amounts, ref.max_cost)
+    explores = None if event.route.explores is None else int(min(max(event.route.explores, 0.0), 1.0) * MILLION)
+    if explores is not None:
+        accounts += allowances(which for which in accounts if not which.budget.startswith(PROBLEM))
+    short = shortage(with_allowances(ledger, accounts, explores), accounts, amounts, ref.max_cost)
     if short is not None:
         return _refused(ledger, event, name, at, "over_budget", why_short(short, event.route.backend))
     entry = LedgerEntry(
@@ -68,6 +75,7 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
         amounts=amounts.known(Amounts()),
         accounts=accounts,
         max_cost=ref.max_cost,
+        explores=explores,
         problem_id=ref.problem_id,
         tenant=ref.tenant,
         backend=event.route.backend,
@@ -91,6 +99,8 @@ def why_short(short: Short, backend: str) -> str:
         what = {"micros": "costs", "device_ms": "takes of the device", "shots": "takes of shots"}[unit]
         return f"{of} counts what a job on {backend} {what}, and nobody knows that"
     whose = "the problem" if of.startswith(PROBLEM) else of
+    if of.startswith(EXPLORING):
+        whose = f"what finds out what pays, of {of.removeprefix(EXPLORING)},"
     left = f"{amount_text(unit, short.free)} of {amount_text(unit, short.cap)}"
     return f"{whose} has {left} left, and a job on {backend} takes {amount_text(unit, short.wanted)}"
 

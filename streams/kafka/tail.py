@@ -16,7 +16,7 @@ from qmosaic.codecs.events import wire
 from qmosaic.processors.control.fold import Fold
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
-from qmosaic.streams.kafka.connect import connection, record_bytes
+from qmosaic.streams.kafka.connect import Clients, connection, record_bytes
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.reading import install as installed
 from qmosaic.streams.settings import Settings
@@ -32,12 +32,16 @@ AWAY_SECONDS = 0.5
 
 
 def consumer_of(
-    settings: Settings, *topics: str, isolation: Literal["read_committed", "read_uncommitted"], wait_ms: int = 500
+    settings: Settings,
+    *topics: str,
+    isolation: Literal["read_committed", "read_uncommitted"],
+    wait_ms: int = 500,
+    clients: Clients = Clients(),  # noqa: B008 - frozen
 ) -> AIOKafkaConsumer:
     """A consumer without a group, not started. `topics`: with all of their partitions; none: `assign` them."""
     pacing.install()
     installed(record_bytes(settings))
-    return AIOKafkaConsumer(
+    return clients.consumer(
         *topics,
         **connection(settings),
         enable_auto_commit=False,
@@ -106,7 +110,8 @@ class Tail(Generic[State, Event]):
     """The state of a fold over a topic, kept up to date: whoever reads the same records has the same state.
 
     What is no event of the kind is passed over. `back`: how many records of each partition to begin with, None: all.
-    `isolation`: committed, of a topic that is written in transactions.
+    `since`: offsets by partition to begin with, instead. `isolation`: committed, of a topic that is written in
+    transactions. `rest_seconds`: between two looks, where nobody is in a hurry.
     """
 
     def __init__(
@@ -119,8 +124,12 @@ class Tail(Generic[State, Event]):
         back: int | None = None,
         wait_ms: int = 500,
         isolation: Literal["read_committed", "read_uncommitted"] = "read_uncommitted",
+        since: Mapping[int, int] | None = None,
+        rest_seconds: float = 0.0,
+        clients: Clients = Clients(),  # noqa: B008 - frozen
     ) -> None:
         self._isolation: Literal["read_committed", "read_uncommitted"] = isolation
+        self._since, self._rest_seconds, self._clients = since or {}, rest_seconds, clients
         self._state = fold.start
         self._settings, self._topic, self._back = settings, topic_name(settings, topic), back
         self._kind, self._fold, self._wait_ms = kind, fold, wait_ms
@@ -138,8 +147,12 @@ class Tail(Generic[State, Event]):
 
     async def start(self) -> None:
         """Connect, and read what there is. Raises BrokerError, KafkaError, TimeoutError."""
+        await self.reached(await self.begin())
+
+    async def begin(self) -> Mapping[TopicPartition, int]:
+        """Connect, and read from now on; where the partitions end. Raises BrokerError, KafkaError, TimeoutError."""
         consumer = self._consumer = consumer_of(
-            self._settings, self._topic, isolation=self._isolation, wait_ms=self._wait_ms
+            self._settings, self._topic, isolation=self._isolation, wait_ms=self._wait_ms, clients=self._clients
         )
         await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
         places = sorted(consumer.assignment())
@@ -147,10 +160,11 @@ class Tail(Generic[State, Event]):
             raise missing(self._topic, self._settings)
         begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         for place in places:
-            self._next[place] = begins[place] if self._back is None else max(begins[place], ends[place] - self._back)
+            first = self._since.get(place.partition, 0) if self._back is None else ends[place] - self._back
+            self._next[place] = max(begins[place], first)
             consumer.seek(place, self._next[place])
         self._task = asyncio.create_task(self._read(consumer), name=self._topic)
-        await self.reached(ends)
+        return dict(ends)
 
     async def caught_up(self) -> State:
         """The state after everything there is now. Raises KafkaError, TimeoutError."""
@@ -174,12 +188,16 @@ class Tail(Generic[State, Event]):
                 for records in batches.values():
                     for record in records:
                         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-                            event = wire.decode(record.value or b"", self._kind)
-                            self._state = self._fold.step(self._state, event, record.timestamp / 1000)
+                            self._state = self._fold.step(self._state, self._event(record), record.timestamp / 1000)
                 with suppress(KafkaError):  # the broker is away
                     for place in self._next:
                         self._next[place] = await consumer.position(place)
                 self._moved.notify_all()
+            if self._rest_seconds:
+                await asyncio.sleep(self._rest_seconds)
+
+    def _event(self, record: ConsumerRecord) -> Event:
+        return wire.decode(record.value or b"", self._kind)
 
     async def stop(self) -> None:
         """Stop reading; bounded."""
