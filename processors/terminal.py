@@ -68,6 +68,8 @@ def outcome_verdict(
     }
     if proposal is not None and proposal.weighed:
         detail["weighed"] = proposal.weighed
+    if proposal is not None and proposal.route is not None and proposal.route.explores is not None:
+        detail["explores"] = proposal.route.explores
     topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
     value = _fitting(outcome, most, labels)
     return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence_of(outcome, proposal))

@@ -39,13 +39,13 @@ class Calibration(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Learned(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All that was learned, up to `offsets` of the audit's partitions: the next entries that are not in it.
+    """All that was learned, up to `offsets` of the audit's partitions, by number: the next entries, not in it.
 
     `cells` by family, kind, size class and backend, `calibrations` by size class and backend, each with line feeds
     between them. `latest`: runs that would be nothing new.
     """
 
-    offsets: dict[int, int] = {}
+    offsets: tuple[int, ...] = ()
     cells: dict[str, Cell] = {}
     calibrations: dict[str, Calibration] = {}
     latest: tuple[str, ...] = ()

@@ -52,12 +52,13 @@ class Evidences:
 
     def step(self, state: Learned, event: Seen, at: float) -> Learned:
         """With one more entry, written `at` (seconds since the epoch); as it was, where it is in there already."""
-        if event.offset < state.offsets.get(event.partition, 0):
+        offsets = [*state.offsets, *[0] * (event.partition + 1 - len(state.offsets))]
+        if event.offset < offsets[event.partition]:
             return state
-        offsets = {**state.offsets, event.partition: event.offset + 1}
+        offsets[event.partition] = event.offset + 1
         said = event.evidence
         if said is None or not said.runs:
-            return replace(state, offsets=offsets)
+            return replace(state, offsets=tuple(offsets))
         cells, calibrations, latest = dict(state.cells), dict(state.calibrations), state.latest
         for run in said.runs:
             key, backend = key_of(said.family, said.kind, said.variables, run.backend), run.backend
@@ -71,7 +72,7 @@ class Evidences:
         for table in (cells, calibrations):
             while len(table) > MOST_CELLS:
                 del table[min(table, key=lambda key: table[key].at)]
-        return Learned(offsets, cells, calibrations, latest)
+        return Learned(tuple(offsets), cells, calibrations, latest)
 
 
 def key_of(family: str, kind: Kind, variables: int, backend: str) -> str:

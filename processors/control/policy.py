@@ -328,8 +328,8 @@ def _looked(
             reason = "wrong_kind"
         elif qubits > live[name][kind]:
             reason = "too_large"
-        elif (seconds_of(reduced, target, name, facts.learned, facts.at) or 0.0) > reduced.ref.deadline_at - facts.at:
-            reason = "too_slow_for_deadline"  # solvers stop by themselves when their time is over
+        elif seconds_of(reduced, target, name, facts.learned, facts.at) > reduced.ref.deadline_at - facts.at:
+            reason = "too_slow_for_deadline"
         else:
             reason, taken = ("behind" if taken else "taken"), True
         yield Considered(target, name, reason)

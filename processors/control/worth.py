@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from math import sqrt
+from math import inf, sqrt
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -25,6 +25,8 @@ from qmosaic.processors.control.evidence import Z, gain_of, key_of, mean_of, slo
 
 PAYS = 1.0
 """Standard errors by which a candidate must be worth more than the classical one to pay: five times in six it does."""
+LEAST = 1.0
+"""Runs that there must have been: what was never measured does not pay, however bad the others are."""
 Weight = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 
@@ -64,7 +66,7 @@ def choose(known: Mapping[str, Known], base: str | None, draw: float, share: flo
     against = known[base] if base is not None else NOTHING
     others = [name for name in known if name != base]
     beyond = {name: _difference(known[name], against) for name in others}
-    pays = [name for name in others if beyond[name][0] > PAYS * beyond[name][1]]
+    pays = [name for name in others if known[name].weighed.n >= LEAST and beyond[name][0] > PAYS * beyond[name][1]]
     pays.sort(key=lambda name: -known[name].mean)
     never = frozenset(name for name in others if beyond[name][0] < -Z * beyond[name][1])
     best = pays[0] if pays else base
@@ -86,7 +88,7 @@ def weigh(reduced: Reduced, target: Target, backend: str, learned: Learned, wort
     ref = reduced.ref
     cell = learned.cells.get(key_of(ref.family, reduced.kind, reduced.variables, backend), Cell(at))
     gain = gain_of(cell, at)
-    seconds = mean_of(cell.seconds, seconds_of(reduced, target, backend, learned, at) or 0.0)
+    seconds = mean_of(cell.seconds, max(0.0, seconds_of(reduced, target, backend, learned, at)))
     usd = mean_of(cell.usd, 0.0)
     mean = worth.of(gain.mean, seconds.mean, usd.mean)
     parts = 100.0 * worth.percent * gain.error, worth.second * seconds.error, worth.dollar * usd.error
@@ -109,25 +111,23 @@ NOTHING = Known(0.0, 0.0, Weighed(n=0, gain=0, low=0, high=0, seconds=0, cost_us
 """Where there is no classical backend: the incumbent goes out, which gains and takes nothing."""
 
 
-def seconds_of(reduced: Reduced, target: Target, backend: str, learned: Learned, at: float) -> float | None:
-    """How long a run is estimated to take: as in a simulator, corrected by what runs there took. Solvers take what they
-    are given: None."""
-    if target == "classical":
-        return None
-    return reduced.work_seconds * slower(learned, backend, reduced.variables, at)
+def seconds_of(reduced: Reduced, target: Target, backend: str, learned: Learned, at: float) -> float:
+    """How long a run is estimated to take: as in a simulator, corrected by what runs there took. Solvers stop by
+    themselves when their time is over: minus infinity, which is never too late."""
+    return -inf if target == "classical" else reduced.work_seconds * slower(learned, backend, reduced.variables, at)
 
 
 def expected(reduced: Reduced, target: Target, backend: str, learned: Learned, at: float) -> Expected | None:
     """What is known of an attempt before it: by the evidence where there is some, else by the estimate."""
-    cell = learned.cells.get(key_of(reduced.ref.family, reduced.kind, reduced.variables, backend))
-    seconds = seconds_of(reduced, target, backend, learned, at)
-    if cell is None:
-        return Expected(seconds=seconds) if seconds is not None else None
-    if cell.seconds.n > 0.0:
-        seconds = mean_of(cell.seconds, 0.0).mean
-    gain = gain_of(cell, at)
-    usd = mean_of(cell.usd, 0.0).mean
-    return Expected(seconds=seconds, cost_usd=usd or None, gain=gain.mean if gain.n > 0.0 else None)
+    cell = learned.cells.get(key_of(reduced.ref.family, reduced.kind, reduced.variables, backend), Cell(at))
+    estimate = seconds_of(reduced, target, backend, learned, at)
+    seconds, gain, usd = mean_of(cell.seconds, estimate).mean, gain_of(cell, at), mean_of(cell.usd, 0.0).mean
+    known = Expected(
+        seconds=seconds if seconds > -inf else None,
+        cost_usd=usd or None,
+        gain=gain.mean if gain.n > 0.0 else None,
+    )
+    return known if known != Expected() else None
 
 
 def chance(*of: object) -> float:

@@ -18,10 +18,11 @@ from rich.table import Table
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry
+from qmosaic.codecs.events.hops import Weighed
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.text import shown
 from qmosaic.processors.control.books import reservation_text
-from qmosaic.processors.control.explain import CANDIDATE, ROUTE
+from qmosaic.processors.control.explain import CANDIDATE, ROUTE, weighed_text
 from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run
 from qmosaic.streams.cli.orders import read_ledger
 from qmosaic.streams.cli.render import console
@@ -88,6 +89,7 @@ async def explained(settings: Settings, problem_id: str, since: float) -> dict[s
                 if entry.event == "settled":
                     said["considered"] = entry.detail.get("considered", {})
                     said["rule"] = entry.detail.get("rule")
+                    said["weighed"], said["explores"] = entry.detail.get("weighed"), entry.detail.get("explores")
                     said["message"] = entry.detail.get("failure")
     _, entries = await read_ledger(settings)
     mine = [entry for entry in entries if entry.problem_id == problem_id]
@@ -200,8 +202,11 @@ def _show(said: dict[str, Any]) -> None:
     if considered:
         table = Table("backend", "why", box=None, pad_edge=False, header_style="bold")
         for name, why in considered.items():
-            table.add_row(escape(shown(name)), escape(shown(f"{why}: {CANDIDATE.get(why, '')}")))
+            because = f"{why}: {CANDIDATE.get(why, '')}{_evidence(said, name)}"
+            table.add_row(escape(shown(name)), escape(shown(because, 300)))
         out.print(table)
+    if isinstance(said.get("explores"), float):
+        line(f"of the {100 * said['explores']:.3g} % that find out what pays")
     for number, one in enumerate(said.get("tried", ()), 1):
         seconds = f", {one['seconds']:.3g} s" if one.get("seconds") is not None else ""
         cost = f", ${one['cost_usd']:g}" if one.get("cost_usd") is not None else ""
@@ -216,6 +221,14 @@ def _show(said: dict[str, Any]) -> None:
         line(said["message"])
     if said.get("trace_id"):
         line(f"qmosaic trace {said['trace_id']}")
+
+
+def _evidence(said: dict[str, Any], name: str) -> str:
+    """What was known of a backend when it was decided about, where evidence decided."""
+    with suppress(msgspec.ValidationError, AttributeError):  # whoever may write to the audit may write anything
+        one = (said.get("weighed") or {}).get(name)
+        return f"; {weighed_text(msgspec.convert(one, Weighed))}" if one is not None else ""
+    return ""
 
 
 def _state(said: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,7 +18,7 @@ from qmosaic.codecs.events.ledger import Amounts, dollars, micros_of
 from qmosaic.codecs.text import shown
 from qmosaic.processors.admit import Record, Refusal, admit
 from qmosaic.processors.control.books import Ledger, accounts_for, shortage
-from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, turning_points
+from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, turning_points, weighed_text
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.grants import why_short
 from qmosaic.processors.control.orders import policy_of as ordered_policy_of
@@ -132,6 +133,8 @@ def planned(
     said["rule"] = decision.candidates[0].rule if decision.candidates else ""
     (job,) = route([reduced], facts, policy)
     said["backends"] = _backends(decision, facts.alive, job if isinstance(job, JobEvent) else None, reduced, books)
+    if decision.weighed:
+        said["explore"] = policy.explore_of(reduced.ref)
     said["otherwise"] = list(turning_points(reduced, facts, policy))
     return said
 
@@ -171,8 +174,12 @@ def _backends(
     rows = []
     for line in lines_of(decision.considered, live):
         row: dict[str, Any] = line._asdict()
-        if line.reason in ("taken", "behind") and job is not None:
+        if line.reason in ("taken", "explored", "behind") and job is not None:
             row |= _predicted(line.backend, job, reduced, books)
+        weighed = decision.weighed.get(line.backend)
+        if weighed is not None:
+            row["evidence"] = msgspec.to_builtins(weighed)
+            row["means"] += f"; {weighed_text(weighed)}"
         rows.append(row)
     order = {route.backend: k for k, route in enumerate(decision.candidates)}
     rows.sort(key=lambda row: order.get(row["backend"], len(order)))
@@ -235,5 +242,9 @@ def _show(said: dict[str, Any]) -> None:
         why = escape(shown(f"{row['reason']}: {row['means']}{change}"))
         table.add_row(str(row["candidate"] or ""), escape(shown(row["backend"])), seconds, price, why)
     out.print(table)
+    if "explore" in said:
+        out.print(
+            f"  {100 * said['explore']:.3g} % of such kernels, and of each budget, find out what pays", highlight=False
+        )
     for line in said["otherwise"]:
         out.print(f"  otherwise {escape(shown(line))}", highlight=False)

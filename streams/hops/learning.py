@@ -75,7 +75,7 @@ class Learning:
             _From(self._written),
             isolation="read_committed",
             wait_ms=WAIT_MS,
-            since=self._written.offsets,
+            since=dict(enumerate(self._written.offsets)),
             rest_seconds=LOOK_SECONDS,
             clients=self._clients,
         )
