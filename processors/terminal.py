@@ -23,7 +23,7 @@ from qmosaic.codecs.events.reasons import OutcomeReason
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.join import Duplicate
-from qmosaic.processors.verify import gain, settle_safely
+from qmosaic.processors.verify import QUICK_ANSWER, gain, settle_safely
 
 ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"
 FALLBACK: Literal["outcomes.fallback"] = "outcomes.fallback"
@@ -113,10 +113,11 @@ def _run(attempt: Attempt, outcome: Outcome) -> Run:
 
 
 def _relative_gain(outcome: Outcome, answered: bool) -> float | None:
-    """What the answer, accepted or not, is better than the baseline, relative to it and within 100 %. Without a valid
-    answer the baseline itself goes out, and nothing is gained."""
+    """What the answer, accepted or not, is better than the incumbent, relative to it and within 100 %. Without a valid
+    answer the incumbent itself goes out, and nothing is gained. None: nothing to compare, or with a quick answer alone.
+    """
     base, proposed = outcome.baseline, outcome.proposed
-    if base is None or base.objective is None:
+    if base is None or base.objective is None or base.solver == QUICK_ANSWER:
         return None
     if not answered or proposed is None or not proposed.feasible:
         return 0.0
