@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from qmosaic.codecs.events.control import AuditEntry
-from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
-from qmosaic.codecs.events.ledger import UNITS, Amounts, JobEnded, LedgerEntry
+from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Ref, Route
+from qmosaic.codecs.events.ledger import UNITS, AccountId, Amounts, JobEnded, LedgerEntry
 from qmosaic.processors.control.books import (
     EXPLORING,
     MILLION,
@@ -60,12 +60,7 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
     if ref.deadline_at <= at + margin:
         return _refused(ledger, event, name, at, "deadline", "it cannot be done by its deadline any more")
     amounts = event.quote or Amounts(None, None, None)
-    problem = f"{ref.partition}-{ref.offset}"
-    accounts = accounts_for(ledger, ref.tenant, event.route.backend, at, problem, ref.max_cost)
-    explores = None if event.route.explores is None else int(min(max(event.route.explores, 0.0), 1.0) * MILLION)
-    if explores is not None:
-        accounts += allowances(which for which in accounts if not which.budget.startswith(PROBLEM))
-    short = shortage(with_allowances(ledger, accounts, explores), accounts, amounts, ref.max_cost)
+    accounts, explores, short = needed(ledger, ref, event.route, amounts, at)
     if short is not None:
         return _refused(ledger, event, name, at, "over_budget", why_short(short, event.route.backend))
     entry = LedgerEntry(
@@ -90,6 +85,18 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
         said = f"{used} of {amount_text(unit, account.cap)} are reserved or spent"
         audits.append(_audit("soft_limit", event, at, which.budget, {"window": which.window, "said": said}))
     return Booked(after, (entry,), replace(event, reservation=name), tuple(audits))
+
+
+def needed(
+    ledger: Ledger, ref: Ref, route: Route, amounts: Amounts, at: float
+) -> tuple[list[AccountId], int | None, Short | None]:
+    """All accounts that a job needs something of; what share of their budgets it may explore with, in millionths; and
+    the first account that has too little, if any has."""
+    accounts = accounts_for(ledger, ref.tenant, route.backend, at, f"{ref.partition}-{ref.offset}", ref.max_cost)
+    explores = None if route.explores is None else int(min(max(route.explores, 0.0), 1.0) * MILLION)
+    if explores is not None:
+        accounts += allowances(which for which in accounts if not which.budget.startswith(PROBLEM))
+    return accounts, explores, shortage(with_allowances(ledger, accounts, explores), accounts, amounts, ref.max_cost)
 
 
 def why_short(short: Short, backend: str) -> str:

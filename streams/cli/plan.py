@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,10 +18,10 @@ from qmosaic.codecs.events.hops import JobEvent, Reduced
 from qmosaic.codecs.events.ledger import Amounts, dollars, micros_of
 from qmosaic.codecs.text import shown
 from qmosaic.processors.admit import Record, Refusal, admit
-from qmosaic.processors.control.books import Ledger, accounts_for, shortage
+from qmosaic.processors.control.books import Ledger
 from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, turning_points, weighed_text
 from qmosaic.processors.control.facts import Facts
-from qmosaic.processors.control.grants import why_short
+from qmosaic.processors.control.grants import needed, why_short
 from qmosaic.processors.control.orders import policy_of as ordered_policy_of
 from qmosaic.processors.control.policy import Decision, decide
 from qmosaic.processors.encode import encode
@@ -208,13 +209,15 @@ def _predicted(name: str, job: JobEvent, reduced: Reduced, books: Ledger) -> dic
     if not backend.capabilities.paid:
         return found | {"cost_usd": 0.0}
     found["cost_usd"] = estimate.cost or None
-    ref = reduced.ref
     amounts = Amounts(
         micros=micros_of(estimate.cost) if estimate.cost > 0 else None,
         device_ms=int(1000 * estimate.seconds) or None,
         shots=estimate.shots or None,
     )
-    short = shortage(books, accounts_for(books, ref.tenant, name, time.time(), "", ref.max_cost), amounts, ref.max_cost)
+    behind = replace(job.route, backend=name, explores=None)
+    it = next((one for one in (job.route, *job.candidates) if one.backend == name), behind)
+    nobody = replace(reduced.ref, offset=-1)  # it is no problem yet, and has no account
+    *_, short = needed(books, nobody, it, amounts, time.time())
     if short is not None:
         reason: Any = "no_price" if short.wanted is None else "over_budget"
         found |= {"reason": reason, "means": f"{CANDIDATE[reason]}: {why_short(short, name)}", "change": CHANGE[reason]}

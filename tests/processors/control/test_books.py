@@ -247,9 +247,10 @@ def test_what_finds_out_has_a_share_of_every_budget_to_the_cent() -> None:
         assert isinstance(booked.goes_on, JobEvent)
         state = booked.ledger
         granted.append(bool(booked.goes_on.reservation))
+        refused = booked.goes_on
     assert granted == [True, True, *[False] * 4]  # 209 of the backend's, 500 of the tenant's
     said = "what finds out what pays, of backend:ionq/simulator total, has $0.000009 of $0.000209 left"
-    assert booked.goes_on.tried[0].message.startswith(said)
+    assert refused.tried[0].message.startswith(said)
     assert account(state, "exploring:backend:ionq/simulator total") == (209, 9, 200, 0)
     assert account(state, "exploring:tenant:acme total") == (500, 300, 200, 0)
     assert account(state, "tenant:acme total") == (10_000, 9_800, 200, 0)

@@ -43,7 +43,7 @@ FOLD = Evidences()
 
 
 def told(job: int, gain: float | None = 0.01, **given: Any) -> Evidence:
-    of = {"family": "maxcut", "backend": "device", "variables": 12, "work_seconds": 0.1} | given
+    of: dict[str, Any] = {"family": "maxcut", "backend": "device", "variables": 12, "work_seconds": 0.1} | given
     run = Run(
         target="quantum",
         backend=of["backend"],

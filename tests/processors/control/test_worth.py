@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmosaic.backends import registry
 from qmosaic.codecs.events.evidence import Calibration, Cell, Learned, Sums
 from qmosaic.codecs.events.hops import Reduced
 from qmosaic.processors.control.evidence import HALF_LIFE, backend_key, key_of
 from qmosaic.processors.control.explain import weighed_text
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Decision, Policy, Rule, Special, decide
+from qmosaic.processors.control.policy_file import read_policy
 from qmosaic.processors.control.worth import Worth, chance
 from tests.processors.test_route import ALIVE, reduced
+from tests.servers import ROOT
 
 DEVICE = "cirq.statevector"
 RULE = Rule("what pays", "auto", then=("quantum", "gpu"))
@@ -37,7 +40,7 @@ def learned(**gains: tuple[float, float]) -> Learned:
 
 
 def decided(known: Learned, kernel: Reduced | None = None, at: float = 0.0, **policy: Any) -> Decision:
-    given = {"rules": (RULE,), "explore": NEVER, "attempts": 10} | policy
+    given: dict[str, Any] = {"rules": (RULE,), "explore": NEVER, "attempts": 10} | policy
     kernel = kernel or reduced(8)
     late = msgspec.structs.replace(kernel.ref, deadline_at=at + 60)
     return decide(msgspec.structs.replace(kernel, ref=late), Facts(at, ALIVE, learned=known), Policy(**given))
@@ -132,6 +135,14 @@ def test_an_estimate_that_was_wrong_is_corrected_for_deadlines() -> None:
     in_time = decide(kernel, Facts(0.0, ALIVE, learned=slow), plain)
     assert in_time.candidates[0].expected is not None
     assert in_time.candidates[0].expected.seconds == pytest.approx(5.4, rel=0.1)
+
+
+def test_the_page_s_policy_is_one() -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    said = read_policy(page.partition("```toml\n")[2].partition("```")[0], "evidence.md", registry.is_known)
+    assert [rule.target for rule in said.rules] == ["auto"]
+    assert (said.explore, said.worth) == (Policy().explore, Worth())
+    assert said.tenants["acme"].explore == 0.0
 
 
 @given(st.lists(st.integers()))
