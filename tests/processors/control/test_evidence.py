@@ -132,7 +132,8 @@ def test_who_goes_on_from_a_snapshot_knows_the_same(given: Entries, cut: int) ->
 def test_what_is_read_again_counts_nothing(given: Entries) -> None:
     events = placed(given)
     state = folded(events)
-    assert folded(events, state) == state
+    unknown = msgspec.structs.replace(state, latest=())  # by their places alone
+    assert folded(events, unknown) == unknown
     equal = [(seen._replace(offset=seen.offset + 100), at) for seen, at in events]  # other problems with equal jobs
     assert folded(equal, state).cells == state.cells
 
