@@ -24,7 +24,7 @@ from qmosaic.streams.settings import Settings
 
 log = logging.getLogger("qmosaic.control")
 
-LOOK_SECONDS, WAIT_MS = 1.0, 2000
+LOOK_SECONDS, WAIT_MS = 2.0, 2000
 """Between two looks at the audit; and how long a broker holds one that finds nothing."""
 SOON_SECONDS, LATER_SECONDS = 2.0, 60.0
 """Between two snapshots: while much is new, and at the latest."""
