@@ -28,6 +28,7 @@ NAMES = {
     "n": "control",
     "o": "telemetry",
     "p": "page",
+    "q": "evidence",
 }
 
 

@@ -1,4 +1,4 @@
-"""(o) The live page while 1,000 outcomes a second arrive for a minute, and what audit says of each: how long a click
+"""(p) The live page while 1,000 outcomes a second arrive for a minute, and what audit says of each: how long a click
 takes until it is answered, and the memory of the page's process. A real browser looks at it (chromium).
 
     python -m benchmarks.page [--seconds 60] [--quick]
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if CHROMIUM is None:
         sys.exit("no chromium here: apt-get install chromium")
     seconds = 8.0 if given.quick else given.seconds
-    print_figures(f"(o) the live page, {RATE} outcomes a second for {seconds:g} s", asyncio.run(measure(seconds)))
+    print_figures(f"(p) the live page, {RATE} outcomes a second for {seconds:g} s", asyncio.run(measure(seconds)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal, Ref
-from qmosaic.codecs.events.public import Attempt, CircuitInfo, UsageInfo
+from qmosaic.codecs.events.ledger import MICROS
+from qmosaic.codecs.events.public import Attempt, CircuitInfo, Expected, UsageInfo
 from qmosaic.codecs.models.arrays import pack, pack_bits
 from qmosaic.codecs.models.kernel import Kernel, unpack_kernel
 from qmosaic.codecs.models.polynomial import SpinPolynomial
@@ -156,6 +157,9 @@ def advance(job: JobEvent, failure: Failure, seconds: float | None = None) -> Jo
 
 def _attempt(job: JobEvent, ended: Answer | Failure, seconds: float | None) -> Attempt:
     reason, message = (ended.reason, ended.message) if isinstance(ended, Failure) else ("answered", "")
+    expected = job.route.expected
+    if job.quote is not None and job.quote.micros is not None:  # the vendor's own estimate is the better one
+        expected = replace(expected or Expected(), cost_usd=job.quote.micros / MICROS)
     return Attempt(
         target=job.route.target,
         backend=job.route.backend,
@@ -163,6 +167,7 @@ def _attempt(job: JobEvent, ended: Answer | Failure, seconds: float | None) -> A
         seconds=None if seconds is None else round(seconds, 6),
         cost_usd=ended.usage.cost_usd if ended.usage else None,
         message=message[:MOST_OF_A_MESSAGE],
+        expected=expected,
     )
 
 
@@ -177,6 +182,7 @@ def proposal_of(
         tried=[*job.tried, replace(_attempt(job, answer, seconds), cached=cached)],
         cached=cached,
         considered=job.considered,
+        weighed=job.weighed,
         ref=job.ref,
         kernel_digest=job.kernel_digest,
         route=job.route,
@@ -186,4 +192,5 @@ def proposal_of(
         kind=job.kind,
         variables=job.variables,
         couplings=job.couplings,
+        work_seconds=job.work_seconds,
     )

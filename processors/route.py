@@ -46,6 +46,7 @@ def _routed(reduced: Reduced, facts: Facts, policy: Policy) -> JobEvent | Propos
         route=first,
         candidates=others,
         considered=looked,
+        weighed=dict(decision.weighed),
         kind=reduced.kind,
         variables=reduced.variables,
         couplings=reduced.couplings,

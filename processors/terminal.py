@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
@@ -15,14 +16,14 @@ from msgspec.structs import replace
 
 from qmosaic.codecs.errors import RejectCode
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import AuditEntry, Evidence
+from qmosaic.codecs.events.control import AuditEntry, Evidence, Run
 from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
-from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.codecs.events.public import Attempt, Outcome, Rejection
 from qmosaic.codecs.events.reasons import OutcomeReason
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.join import Duplicate
-from qmosaic.processors.verify import settle_safely
+from qmosaic.processors.verify import QUICK_ANSWER, gain, settle_safely
 
 ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"
 FALLBACK: Literal["outcomes.fallback"] = "outcomes.fallback"
@@ -56,7 +57,7 @@ def outcome_verdict(
 ) -> Verdict:
     """The verdict that an outcome is, in at most `most` bytes. `labels`: as they were written, instead of its own."""
     failure = proposal.failure.message if proposal is not None and proposal.failure else None
-    detail = {
+    detail: dict[str, Any] = {
         "objective": outcome.objective,
         "baseline": outcome.baseline.objective if outcome.baseline else None,
         "backend": outcome.backend,
@@ -66,10 +67,13 @@ def outcome_verdict(
         "rule": proposal.route.rule if proposal is not None and proposal.route is not None else None,
         "considered": proposal.considered if proposal is not None else {},
     }
+    if proposal is not None and proposal.weighed:
+        detail["weighed"] = proposal.weighed
+    if proposal is not None and proposal.route is not None and proposal.route.explores is not None:
+        detail["explores"] = proposal.route.explores
     topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
     value = _fitting(outcome, most, labels)
-    is_old = proposal is not None and proposal.cached
-    evidence = None if is_old else _evidence(outcome, proposal)  # what was had before says nothing new
+    evidence = evidence_of(outcome, proposal)
     return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence, _summary(outcome))
 
 
@@ -78,19 +82,56 @@ def _summary(outcome: Outcome) -> Outcome:
     return replace(outcome, solution=None, baseline=baseline, labels={}, details={}, notes=[], proposed=None)
 
 
-def _evidence(outcome: Outcome, proposal: Proposal | None) -> Evidence:
-    work = outcome.timings.hops.get("execute")
+RAN = frozenset({"answered", "execution_failed", "stage_failed", "worker_crashed"})
+"""How attempts end that a backend had; the others were not sent."""
+
+
+def evidence_of(outcome: Outcome, proposal: Proposal | None) -> Evidence | None:
+    """What the end tells of the backends that had the kernel; None: of none. What was had before tells nothing new."""
+    if proposal is None or proposal.kind is None:
+        return None
+    runs = [_run(one, outcome) for one in proposal.tried if one.ended in RAN and not one.cached]
+    if not runs:
+        return None
+    ref = proposal.ref
+    of = (proposal.kernel_digest, ref.seed, ref.shots)
     return Evidence(
         family=outcome.family,
-        kind=proposal.kind if proposal is not None else None,
-        variables=proposal.variables if proposal is not None else 0,
-        couplings=proposal.couplings if proposal is not None else 0,
-        target=outcome.target,
-        backend=outcome.backend,
-        seconds=work.work if work is not None else None,
-        cost_usd=outcome.usage.cost_usd if outcome.usage is not None else None,
-        gain=outcome.improvement,
+        kind=proposal.kind,
+        variables=proposal.variables,
+        couplings=proposal.couplings,
+        job=sha256(repr(of).encode()).hexdigest()[:12],
+        work_seconds=proposal.work_seconds,
+        runs=runs,
     )
+
+
+def _run(attempt: Attempt, outcome: Outcome) -> Run:
+    answered = attempt.ended == "answered"
+    return Run(
+        target=attempt.target,
+        backend=attempt.backend,
+        answered=answered,
+        seconds=attempt.seconds,
+        cost_usd=attempt.cost_usd,
+        gain=_relative_gain(outcome, answered),
+        expected=attempt.expected,
+    )
+
+
+def _relative_gain(outcome: Outcome, answered: bool) -> float | None:
+    """What the answer, accepted or not, is better than the incumbent, relative to it and within 100 %. Without a valid
+    answer the incumbent itself goes out, and nothing is gained. None: nothing to compare, or with a quick answer alone.
+    """
+    base, proposed = outcome.baseline, outcome.proposed
+    if base is None or base.objective is None or base.solver == QUICK_ANSWER:
+        return None
+    if not answered or proposed is None or not proposed.feasible:
+        return 0.0
+    if proposed.objective is None:
+        return None
+    better = gain(outcome.sense, proposed.objective, base.objective)
+    return max(-1.0, min(1.0, better / abs(base.objective))) if base.objective else float((better > 0) - (better < 0))
 
 
 def _fitting(outcome: Outcome, most: int, labels: bytes | None) -> bytes:

@@ -23,6 +23,8 @@ from qmosaic.processors.families.base import Evaluation, Instance
 TOLERANCE = 1e-9
 # And two objectives around zero, which are small only because large terms cancel. A portfolio's are 1e-4 or so.
 ROUNDING = 1e-12
+QUICK_ANSWER = "quick"
+"""The solver of a baseline where reduce sent no usable incumbent."""
 
 # What numpy and a family's `decode` raise on arrays of the wrong size or type: a claim that does not fit.
 UNFIT = (ValueError, LookupError, TypeError)
@@ -253,7 +255,7 @@ def _quick(instance: Instance) -> tuple[_Candidate | None, Baseline | None]:
     if solution is None:
         return None, None
     candidate = _Candidate(solution, instance.evaluate(solution))
-    return candidate, _baseline(candidate.evaluation, "quick", 0.0)
+    return candidate, _baseline(candidate.evaluation, QUICK_ANSWER, 0.0)
 
 
 def _baseline(found: Evaluation, solver: str, seconds: float) -> Baseline:

@@ -18,8 +18,17 @@ import msgspec
 from qmosaic.backends.clouds.job import Waits
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.admit import Defaults
-from qmosaic.processors.control.policy import DEFAULT_PREFERENCE, DEFAULT_RULES, Attempts, Rule, Special
+from qmosaic.processors.control.policy import (
+    DEFAULT_PREFERENCE,
+    DEFAULT_RULES,
+    EXPLORE,
+    Attempts,
+    Rule,
+    Share,
+    Special,
+)
 from qmosaic.processors.control.policy_file import MOST_BYTES, read_policy
+from qmosaic.processors.control.worth import Worth
 from qmosaic.processors.families.base import Limits
 
 EMBEDDED = "embedded"
@@ -56,14 +65,17 @@ class ReduceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The policy: rules in order, which backend of a target goes first, the most candidates of a kernel, and what is
-    special for a tenant or a family. `policy`: the file that says all of it instead."""
+    """The policy: rules in order, which backend of a target goes first, the most candidates of a kernel, what is
+    special for a tenant or a family, what share explores, what a run is worth. `policy`: the file that says all of
+    it."""
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     preference: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     attempts: Attempts = 1
     tenants: dict[str, Special] = {}
     families: dict[str, Special] = {}
+    explore: Share = EXPLORE
+    worth: Worth = Worth()
     policy: str = ""
     stale_seconds: float = 15.0
 
@@ -234,6 +246,8 @@ def _with_policy(settings: Settings) -> Settings:
         attempts=said.attempts,
         tenants=said.tenants,
         families=said.families,
+        explore=said.explore,
+        worth=said.worth,
     )
     return msgspec.structs.replace(settings, route=route)
 

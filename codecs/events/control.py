@@ -6,7 +6,9 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
+from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.ledger import Amounts, Budget
+from qmosaic.codecs.events.public import Expected
 from qmosaic.codecs.events.reasons import PaidState, Target
 from qmosaic.codecs.models.kernel import Kind
 
@@ -32,19 +34,35 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool = False
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the end of a problem tells of a backend: the kernel it had, the seconds it worked, US dollars where they are
-    known, and the gain over the baseline in the problem's sense (None: nothing to compare)."""
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one backend did with a kernel: the seconds it worked, US dollars where they are known, and how much better
+    than the baseline its answer was.
 
-    family: str
-    kind: Kind | None = None
-    variables: int = 0
-    couplings: int = 0
-    target: Target | None = None
-    backend: str | None = None
+    `gain` is relative to the baseline, in the problem's sense: 0.03 is 3 % better, below 0 is worse. 0 where there was
+    no valid answer, for the incumbent went out; None: nothing to compare. `expected`: what route and the vendor thought
+    before.
+    """
+
+    target: Target
+    backend: str
+    answered: bool
     seconds: float | None = None
     cost_usd: float | None = None
     gain: float | None = None
+    expected: Expected | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the end of a problem tells of the backends that ran its kernel. `job`: a digest of what decides about the
+    answer besides them; equal jobs tell nothing new. `work_seconds`: about how long a simulator takes."""
+
+    family: str
+    kind: Kind
+    variables: int
+    couplings: int = 0
+    job: str = ""
+    work_seconds: float = 0.0
+    runs: list[Run] = []
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -188,12 +206,13 @@ class BackendSet(msgspec.Struct, frozen=True, kw_only=True):
 
 class ControlState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing of what control decided last, under a key of its own: the topic is compacted. `commands`: ids of the
-    latest ones, which are carried out once."""
+    latest ones, which are carried out once. `learned`: from the audit."""
 
     schema: ClassVar[str] = "qmosaic.controlstate/1"
     policy: PolicySet | None = None
     backend: BackendSet | None = None
     commands: list[str] = []
+    learned: Learned | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from qmosaic.codecs.events.ledger import Amounts
-from qmosaic.codecs.events.public import Attempt, CircuitInfo, Timing, UsageInfo
+from qmosaic.codecs.events.public import Attempt, CircuitInfo, Expected, Timing, UsageInfo
 from qmosaic.codecs.events.reasons import CacheMode, CandidateReason, Priority, RouteReason, Target
 from qmosaic.codecs.models.arrays import Packed
 from qmosaic.codecs.models.bundle import Bundle
@@ -77,19 +77,37 @@ class Reduced(msgspec.Struct, frozen=True, kw_only=True):
     betas: list[float]
 
 
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+    """What evidence says of a candidate: its gain over the baseline, relative, with the interval that holds it nine
+    times in ten; of how many runs (`n`); seconds and dollars of a run. `value`: what a run is worth after what it
+    takes, by the policy's weights; `upper`: what it may be worth at best, by the upper end of that interval."""
+
+    n: float
+    gain: float
+    low: float
+    high: float
+    seconds: float
+    cost_usd: float
+    value: float
+    upper: float
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided, and why."""
+    """What was decided, and why. `explores`: the share of budgets that is for finding out what pays, where the kernel
+    goes there for that; None: it goes there because it pays, or by a rule. `expected`: what is known before."""
 
     target: Target
     backend: str
     reason: RouteReason
     rule: str
     policy: str = ""  # its version
+    explores: float | None = None
+    expected: Expected | None = None
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     """route → execute: one kernel for one backend. `candidates`: who has it next where that fails; `considered`: every
-    backend that was looked at, and why it is one or not.
+    backend that was looked at, and why it is one or not; `weighed`: those that evidence decided about.
 
     Of a backend that is paid for: `quote` is what its workers say it takes, `reservation` names what control has set
     aside for it; without one nothing is sent to a vendor.
@@ -102,6 +120,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     route: Route
     candidates: list[Route] = []
     considered: dict[str, CandidateReason] = {}
+    weighed: dict[str, Weighed] = {}
     tried: list[Attempt] = []
     quote: Amounts | None = None
     reservation: str = ""
@@ -183,9 +202,11 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer | None
     failure: Failure | None
     considered: dict[str, CandidateReason] = {}
+    weighed: dict[str, Weighed] = {}
     tried: list[Attempt] = []
     cached: bool = False  # the answer is one that was had before
     compile_seconds: float = 0.0  # of the last attempt
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0
+    work_seconds: float = 0.0

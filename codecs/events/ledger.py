@@ -95,6 +95,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     accounts: list[AccountId] = []
     budget: Budget | None = None
     max_cost: Count | None = None  # micro-dollars that the problem itself may cost
+    explores: Count | None = None  # millionths of each budget that may find out what pays; None: it does not
     problem_id: str = ""
     tenant: str = ""
     backend: str = ""

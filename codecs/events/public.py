@@ -66,9 +66,19 @@ class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
     vendor_job_id: str = ""
 
 
+class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was expected of an attempt: seconds, US dollars, and the gain over the baseline, relative to it. None:
+    nobody knew."""
+
+    seconds: float | None = None
+    cost_usd: float | None = None
+    gain: float | None = None
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One candidate that had the kernel: the seconds it was worked on, US dollars where they are known, and how it
-    ended: `answered`, or the reason of the failure with its message. `cached`: the answer was had before."""
+    ended: `answered`, or the reason of the failure with its message. `cached`: the answer was had before. `expected`:
+    what was known before."""
 
     target: Target
     backend: str
@@ -77,6 +87,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_usd: float | None = None
     message: str = ""
     cached: bool = False
+    expected: Expected | None = None
 
 
 class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -36,6 +36,8 @@ RouteReason = Literal[
     "requested",  # the problem names its target
     "requested_unavailable",  # it names one, and no live worker of it takes the kernel: no route
     "rule",  # a rule of the settings matched and its target is alive
+    "explored",  # a rule leaves it to evidence, and it went there to find out whether that pays
+    "not_worth_it",  # a rule leaves it to evidence, and by that nothing but a classical backend pays
     "rule_unavailable",  # the rule's target or backend is not alive, or no rule matched: the next that is alive
     "too_large",  # the kernel is over what the wanted target takes: the next that takes it
     "no_backend",  # no live worker of any target takes the kernel: no route
@@ -66,4 +68,7 @@ CandidateReason = Literal[
     "maintenance",  # an operator announced a time without it
     "no_ledger",  # it is paid for, and nobody keeps the ledger: control was not heard of lately
     "breaker_open",  # too many of its last attempts failed; it is tried again when its time is over
+    "explored",  # it gets the kernel, to find out whether it pays
+    "unproven",  # nobody knows yet whether it pays: a share of the kernels finds out
+    "not_worth_it",  # by the evidence it does not pay
 ]

@@ -3,7 +3,8 @@
 As two-phase transfers in TigerBeetle: a reservation is made in all accounts that apply or in none, and resolved at
 most once, by what was used (at most what was reserved) or by its release; what comes later is a revision. An account is
 one unit of one budget in one window; windows roll by the clock of the records. A problem's own `max_cost` is an
-account, too. Entries that come twice change nothing.
+account, too, and so is the share of each budget that jobs may take which find out what pays. Entries that come twice
+change nothing.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Books:
 
 def _budget(state: Ledger, budget: Budget) -> Ledger:
     """The caps of this window move by what the budget's do; of another window they are as they were."""
-    gone = [which for which in state.accounts if which.budget == budget.name and budget.cap(which.unit) is None]
+    gone = [which for which in state.accounts if _of_budget(which) == budget.name and budget.cap(which.unit) is None]
     state = _without(state, gone)
     accounts, window = state.accounts, window_of(budget.window, state.at)
     for unit in UNITS:
@@ -135,6 +136,7 @@ def _without(state: Ledger, gone: Collection[AccountId]) -> Ledger:
 
 
 def _reserved(state: Ledger, event: LedgerEntry) -> Ledger:
+    state = with_allowances(state, map(AccountId._make, event.accounts), event.explores)
     accounts = state.accounts
     for which in map(AccountId._make, event.accounts):
         account = accounts.get(which)
@@ -207,7 +209,7 @@ def _swept(state: Ledger) -> Ledger:
     needed = {which for one in reservations.values() for which in one.accounts}
     accounts = state.accounts
     for which in state.accounts:
-        budget = state.budgets.get(which.budget)
+        budget = state.budgets.get(_of_budget(which))
         current = budget is not None and which.window == window_of(budget.window, state.at)
         if not current and which not in needed:
             accounts = accounts.delete(which)
@@ -217,6 +219,8 @@ def _swept(state: Ledger) -> Ledger:
 # -- which budgets a job counts for ------------------------------------------------------------------------------------
 
 PROBLEM = "problem:"
+EXPLORING = "exploring:"
+MILLION = 1_000_000
 
 
 def scopes(tenant: str, backend: str) -> list[str]:
@@ -248,6 +252,32 @@ def budgets_for(state: Ledger, tenant: str, backend: str) -> Iterator[Budget]:
             budget = state.budgets.get(f"{scope} {window}")
             if budget is not None:
                 yield budget
+
+
+def _of_budget(which: AccountId) -> str:
+    """The budget that an account, or the allowance, is of."""
+    return which.budget.removeprefix(EXPLORING)
+
+
+def allowances(accounts: Iterable[AccountId]) -> list[AccountId]:
+    """The accounts that jobs which find out what pays need something of besides."""
+    return [which._replace(budget=EXPLORING + which.budget) for which in accounts]
+
+
+def with_allowances(state: Ledger, accounts: Iterable[AccountId], explores: int | None) -> Ledger:
+    """With allowances of `explores` millionths of what their budgets cap now; what is reserved and spent in them stays,
+    so that less may be free than nothing."""
+    if explores is None:
+        return state
+    found = state.accounts
+    for which in accounts:
+        budget = state.budgets.get(_of_budget(which))
+        if not which.budget.startswith(EXPLORING) or budget is None:
+            continue
+        cap = (budget.cap(which.unit) or 0) * min(explores, MILLION) // MILLION
+        account = found.get(which, Account(cap, cap, 0, 0))
+        found = found.set(which, account._replace(cap=cap, free=account.free + cap - account.cap))
+    return state._replace(accounts=found)
 
 
 def accounts_for(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from qmosaic.codecs.events.hops import Reduced
+from qmosaic.codecs.events.hops import Reduced, Weighed
 from qmosaic.codecs.events.reasons import CandidateReason, RouteReason, Target
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Considered, Decision, Policy, decide
@@ -27,6 +28,9 @@ CANDIDATE: Mapping[CandidateReason, str] = {
     "over_budget": "a budget has too little left for it",
     "no_price": "a budget counts what it takes, and nobody knows that",
     "breaker_open": "too many of its last attempts failed",
+    "explored": "it gets the kernel, to find out whether it pays",
+    "unproven": "nobody knows yet whether it pays, and a share of the kernels finds out",
+    "not_worth_it": "by the evidence it does not pay",
 }
 """What a reason means, in a sentence."""
 CHANGE: Mapping[CandidateReason, str] = {
@@ -43,12 +47,17 @@ CHANGE: Mapping[CandidateReason, str] = {
     "over_budget": "a higher budget, fewer shots, or the next window",
     "no_price": "a price that is set",
     "breaker_open": "time: it is tried again by itself",
+    "explored": "evidence that it pays, or that it does not",
+    "unproven": "more evidence, or a higher `explore`",
+    "not_worth_it": "gains, or another `worth`; evidence of the past fades",
 }
 """What would make another decision of it."""
 ROUTE: Mapping[RouteReason, str] = {
     "requested": "the problem names its target",
     "requested_unavailable": "the problem names its target, and no live worker of it takes the kernel",
     "rule": "the rule matched, and its target takes the kernel",
+    "explored": "the rule leaves it to evidence, and it went there to find out whether that pays",
+    "not_worth_it": "the rule leaves it to evidence, and by that nothing but a classical backend pays",
     "rule_unavailable": "no rule matched, or what the rule names is not to be had: the next that is",
     "too_large": "the kernel is over what the rule's target takes: the next that takes it",
     "no_backend": "no live worker takes the kernel",
@@ -79,13 +88,26 @@ def lines_of(considered: Sequence[Considered], live: Mapping[Target, Collection[
     ]
 
 
+def weighed_text(one: Weighed) -> str:
+    """For people: `gains 2.9 % (1.8 to 4.0 %) by 14.2 runs, takes 0.2 s: worth 2.9, 3.9 at best`."""
+    if one.n < MEASURED:
+        return f"nothing is known of it: worth {one.value:.3g}, {one.upper:.3g} at best"
+    gains = f"gains {100 * one.gain:.2g} % ({100 * one.low:.2g} to {100 * one.high:.2g} %) by {one.n:.1f} runs"
+    costs = f" and ${one.cost_usd:.4g}" if one.cost_usd else ""
+    return f"{gains}, takes {one.seconds:.3g} s{costs}: worth {one.value:.3g}, {one.upper:.3g} at best"
+
+
+MEASURED = 0.05
+"""Runs from which on something is known: fewer are one long ago."""
+
+
 def turning_points(reduced: Reduced, facts: Facts, policy: Policy) -> Iterator[str]:
     """What else would be decided if something about the problem were different: the nearest such changes."""
     now = _first(decide(reduced, facts, policy))
     told = {now}
     for left in _limits(policy, reduced, "seconds_left"):
         at = reduced.ref.deadline_at - left
-        other = _first(decide(reduced, Facts(at, facts.alive, facts.breakers, facts.closed, facts.grants), policy))
+        other = _first(decide(reduced, dataclasses.replace(facts, at=at), policy))
         if other not in told:
             told.add(other)
             yield f"with {left:g} s left to the deadline: {other}"

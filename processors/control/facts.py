@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qmosaic.codecs.events.control import BackendStatus
+from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.reasons import CandidateReason, Target
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.control.alive import Heard, Signs, alive, grants
@@ -23,7 +24,8 @@ class Facts:
     """`at`: the time of the decision, seconds since the epoch. A new input of the rules is a field here, and a fold.
 
     `breakers`: of the backends whose breaker is not closed. One that is half open takes one kernel. `closed`: of the
-    backends that get no jobs by an operator's order, why. `grants`: whether somebody keeps the ledger.
+    backends that get no jobs by an operator's order, why. `grants`: whether somebody keeps the ledger. `learned`: what
+    backends gained and took.
     """
 
     at: float
@@ -31,6 +33,7 @@ class Facts:
     breakers: Mapping[str, Phase] = field(default_factory=dict)
     closed: Mapping[str, CandidateReason] = field(default_factory=dict)
     grants: bool = True
+    learned: Learned = field(default_factory=Learned)
 
 
 def facts_of(
@@ -40,4 +43,4 @@ def facts_of(
     is about, by which it is judged who is alive (see `alive`)."""
     signs, known = told
     live, kept = alive(signs, at, stale_seconds), grants(signs, at, stale_seconds)
-    return Facts(now, live, phases(known, now), ordered.closed(now), kept)
+    return Facts(now, live, phases(known, now), ordered.closed(now), kept, ordered.learned)

@@ -12,17 +12,21 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from qmosaic.codecs.events.control import AuditEntry
-from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal
-from qmosaic.codecs.events.ledger import UNITS, Amounts, JobEnded, LedgerEntry
+from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Ref, Route
+from qmosaic.codecs.events.ledger import UNITS, AccountId, Amounts, JobEnded, LedgerEntry
 from qmosaic.processors.control.books import (
+    EXPLORING,
+    MILLION,
     PROBLEM,
     Books,
     Ledger,
     Short,
     accounts_for,
+    allowances,
     amount_text,
     beyond_soft,
     shortage,
+    with_allowances,
     within,
 )
 from qmosaic.processors.execute import advance
@@ -56,9 +60,7 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
     if ref.deadline_at <= at + margin:
         return _refused(ledger, event, name, at, "deadline", "it cannot be done by its deadline any more")
     amounts = event.quote or Amounts(None, None, None)
-    problem = f"{ref.partition}-{ref.offset}"
-    accounts = accounts_for(ledger, ref.tenant, event.route.backend, at, problem, ref.max_cost)
-    short = shortage(ledger, accounts, amounts, ref.max_cost)
+    accounts, explores, short = needed(ledger, ref, event.route, amounts, at)
     if short is not None:
         return _refused(ledger, event, name, at, "over_budget", why_short(short, event.route.backend))
     entry = LedgerEntry(
@@ -68,6 +70,7 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
         amounts=amounts.known(Amounts()),
         accounts=accounts,
         max_cost=ref.max_cost,
+        explores=explores,
         problem_id=ref.problem_id,
         tenant=ref.tenant,
         backend=event.route.backend,
@@ -84,6 +87,18 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
     return Booked(after, (entry,), replace(event, reservation=name), tuple(audits))
 
 
+def needed(
+    ledger: Ledger, ref: Ref, route: Route, amounts: Amounts, at: float
+) -> tuple[list[AccountId], int | None, Short | None]:
+    """All accounts that a job needs something of; what share of their budgets it may explore with, in millionths; and
+    the first account that has too little, if any has."""
+    accounts = accounts_for(ledger, ref.tenant, route.backend, at, f"{ref.partition}-{ref.offset}", ref.max_cost)
+    explores = None if route.explores is None else int(min(max(route.explores, 0.0), 1.0) * MILLION)
+    if explores is not None:
+        accounts += allowances(which for which in accounts if not which.budget.startswith(PROBLEM))
+    return accounts, explores, shortage(with_allowances(ledger, accounts, explores), accounts, amounts, ref.max_cost)
+
+
 def why_short(short: Short, backend: str) -> str:
     """For people: which account has how much left, and what the job takes."""
     unit, of = short.account.unit, short.account.budget
@@ -91,6 +106,8 @@ def why_short(short: Short, backend: str) -> str:
         what = {"micros": "costs", "device_ms": "takes of the device", "shots": "takes of shots"}[unit]
         return f"{of} counts what a job on {backend} {what}, and nobody knows that"
     whose = "the problem" if of.startswith(PROBLEM) else of
+    if of.startswith(EXPLORING):
+        whose = f"what finds out what pays, of {of.removeprefix(EXPLORING)},"
     left = f"{amount_text(unit, short.free)} of {amount_text(unit, short.cap)}"
     return f"{whose} has {left} left, and a job on {backend} takes {amount_text(unit, short.wanted)}"
 

@@ -1,4 +1,4 @@
-"""What operators have ordered: a fold over `control.state`."""
+"""What operators have ordered, and what control has learned: a fold over `control.state`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 from immutables import Map
 
 from qmosaic.codecs.events.control import BackendSet, ControlState, PolicySet
+from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.reasons import CandidateReason
 
 MOST_POLICIES = 100
@@ -14,11 +15,13 @@ MOST_POLICIES = 100
 
 
 class Ordered(NamedTuple):
-    """The state of the fold: policies by number, what was ordered of backends, ids of commands that were answered."""
+    """The state of the fold: policies by number, what was ordered of backends, ids of commands that were answered, and
+    what was learned."""
 
     policies: Map[int, PolicySet] = Map()
     backends: Map[str, BackendSet] = Map()
     commands: tuple[str, ...] = ()
+    learned: Learned = Learned()
 
     @property
     def policy(self) -> PolicySet | None:
@@ -50,4 +53,6 @@ class Orders:
             state = state._replace(policies=policies)
         if event.backend is not None:
             state = state._replace(backends=state.backends.set(event.backend.backend, event.backend))
+        if event.learned is not None:
+            state = state._replace(learned=event.learned)
         return state._replace(commands=tuple(event.commands)) if event.commands else state

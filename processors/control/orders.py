@@ -104,7 +104,16 @@ def carried_out(
 def policy_of(text: str, paid: tuple[str, ...], name: str = "policy") -> Policy:
     """The policy that a file says, with its version. Raises SettingsError."""
     said = read_policy(text, name)
-    policy = Policy(said.rules, said.preference, paid, said.attempts, said.tenants, said.families)
+    policy = Policy(
+        said.rules,
+        said.preference,
+        paid,
+        said.attempts,
+        said.tenants,
+        said.families,
+        explore=said.explore,
+        worth=said.worth,
+    )
     return replace(policy, version=version_of(policy))
 
 

@@ -1,21 +1,22 @@
 """The policy: which target and backend a kernel goes to, by a table of rules; every decision says why.
 
-A problem may name its target; else the first rule that matches decides. A target counts only while a worker of it
-shows signs of life and takes the kernel's size.
+A problem may name its target; else the first rule that matches decides, or leaves it to evidence (`auto`). A target
+counts only while a worker of it shows signs of life and takes the kernel's size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from qmosaic.codecs.events.hops import Reduced, Ref, Route
+from qmosaic.codecs.events.hops import Reduced, Ref, Route, Weighed
 from qmosaic.codecs.events.reasons import CandidateReason, RouteReason, Target
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.control.facts import Facts
+from qmosaic.processors.control.worth import Worth, chance, choose, expected, seconds_of, weigh
 
 TARGETS: tuple[Target, ...] = ("classical", "gpu", "quantum")
 
@@ -32,11 +33,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `hours`: of the day (UTC), from the first up to the second, over midnight where that is the smaller one.
     `families`, `tenants`: empty for all. `then`: targets or backends that have the kernel next where the rule's own
-    target fails it, as far as the policy's `attempts` go.
+    target fails it, as far as the policy's `attempts` go. Target `auto`: those of `then` and a classical backend have
+    it in the order that evidence says.
     """
 
     name: str
-    target: Target
+    target: Target | Literal["auto"]
     backend: str | None = None
     kinds: Kinds = ("spins", "narrow", "circuit", "clifford", "variational")
     min_qubits: int = 0
@@ -103,15 +105,23 @@ DEFAULT_PREFERENCE: dict[str, tuple[str, ...]] = {
 
 
 class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """For one tenant or family: rules that are asked before all others, and how many candidates a kernel may have."""
+    """For one tenant or family: rules that are asked before all others, how many candidates a kernel may have, what
+    share explores, and what gains, seconds and dollars are worth."""
 
     rules: tuple[Rule, ...] = ()
     attempts: Attempts | None = None
+    explore: Share | None = None
+    worth: Worth | None = None
+
+
+EXPLORE = 0.05
 
 
 class Policy(msgspec.Struct, frozen=True):
     """`preference`: by target, which backend goes first where a rule does not say. `paid`: backends that take what a
-    rule or a preference names them for, nothing else. `attempts`: the most candidates of a kernel."""
+    rule or a preference names them for, nothing else. `attempts`: the most candidates of a kernel. Where a rule leaves
+    it to evidence: `explore`, the share of the kernels and of each budget that may go into finding out what pays, and
+    what gains, seconds and dollars are `worth`."""
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     preference: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
@@ -120,6 +130,8 @@ class Policy(msgspec.Struct, frozen=True):
     tenants: Mapping[str, Special] = {}
     families: Mapping[str, Special] = {}
     version: str = ""
+    explore: float = EXPLORE
+    worth: Worth = Worth()
 
     def rules_of(self, ref: Ref) -> Iterator[Rule]:
         """Of a tenant first, then of a family, then of all."""
@@ -133,6 +145,20 @@ class Policy(msgspec.Struct, frozen=True):
             if special is not None and special.attempts is not None:
                 return special.attempts
         return self.attempts
+
+    def explore_of(self, ref: Ref) -> float:
+        """The share that explores, by the same order."""
+        for special in (self.tenants.get(ref.tenant), self.families.get(ref.family)):
+            if special is not None and special.explore is not None:
+                return special.explore
+        return self.explore
+
+    def worth_of(self, ref: Ref) -> Worth:
+        """What a run is worth, by the same order."""
+        for special in (self.tenants.get(ref.tenant), self.families.get(ref.family)):
+            if special is not None and special.worth is not None:
+                return special.worth
+        return self.worth
 
 
 def version_of(policy: Policy) -> str:
@@ -151,12 +177,14 @@ class Considered(msgspec.Struct, frozen=True):
 
 class Decision(msgspec.Struct, frozen=True):
     """Where a kernel goes: `candidates`, one after the other; after the last, the incumbent. None: `reason` and
-    `message` say why. `considered`: every backend that was looked at."""
+    `message` say why. `considered`: every backend that was looked at; `weighed`: those that evidence decided about, by
+    name."""
 
     candidates: tuple[Route, ...]
     reason: RouteReason
     message: str
     considered: tuple[Considered, ...]
+    weighed: Mapping[str, Weighed] = {}
 
 
 SHUT = frozenset[CandidateReason]({"not_alive", "breaker_open", "draining", "maintenance", "no_ledger"})
@@ -168,21 +196,91 @@ def decide(reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
     wanted = reduced.ref.target
     if wanted != "auto":
         looked = tuple(_looked(wanted, None, reduced, facts, policy))
-        return _decision(looked, "requested", "", "requested_unavailable", f"no live {wanted} backend", reduced, policy)
+        none = f"no live {wanted} backend"
+        return _decision(looked, "requested", "", "requested_unavailable", none, reduced, facts, policy)
     rule = _rule(reduced, facts, policy)
-    looked = tuple(_looked(rule.target, rule.backend, reduced, facts, policy)) if rule is not None else ()
-    live = facts.alive.get(rule.target, {}) if rule is not None else {}
-    there = rule.backend in live if rule is not None and rule.backend else bool(live)
+    looked, there = tuple[Considered, ...](), False
+    if rule is not None and rule.target == "auto":
+        return _by_evidence(rule, reduced, facts, policy)
+    if rule is not None and rule.target != "auto":
+        live = facts.alive.get(rule.target, {})
+        looked = tuple(_looked(rule.target, rule.backend, reduced, facts, policy))
+        there = rule.backend in live if rule.backend else bool(live)
     shut = all(one.reason in SHUT for one in looked)
     reason: RouteReason = "too_large" if there and not shut else "rule_unavailable"
     if any(one.reason == "taken" for one in looked):
         reason = "rule"
     for name in rule.then if rule is not None and policy.attempts_of(reduced.ref) > 1 else ():
         looked += tuple(_next(name, looked, reduced, facts, policy))
+    return _whoever(looked, reason, rule, reduced, facts, policy)
+
+
+def _whoever(
+    looked: tuple[Considered, ...],
+    reason: RouteReason,
+    rule: Rule | None,
+    reduced: Reduced,
+    facts: Facts,
+    policy: Policy,
+) -> Decision:
+    """Those that take it; where the rule finds none, the first target that does."""
     for target in TARGETS if not any(one.reason in ("taken", "behind") for one in looked) else ():
         if not any(one.reason == "taken" for one in looked):
             looked += tuple(_looked(target, None, reduced, facts, policy))
-    return _decision(looked, reason, rule.name if rule else "", "no_backend", "no live backend", reduced, policy)
+    name = rule.name if rule else ""
+    return _decision(looked, reason, name, "no_backend", "no live backend", reduced, facts, policy)
+
+
+def _by_evidence(rule: Rule, reduced: Reduced, facts: Facts, policy: Policy) -> Decision:
+    """One candidate of each that the rule names, and a classical one, in the order of what they are worth; those of
+    which nobody knows have it to find out, or not at all."""
+    looked: tuple[Considered, ...] = ()
+    arms: dict[str, Considered] = {}
+    for name in (*rule.then, "classical"):
+        if name == "classical" and name not in rule.then and any(one.target == name for one in arms.values()):
+            break
+        looked += tuple(_next(name, looked, reduced, facts, policy))
+        takes = (one for one in looked if one.reason == "behind" and name in (one.target, one.backend))
+        arm = next(takes, None)
+        if arm is not None:
+            arms[arm.backend] = arm
+    if not arms:
+        return _whoever(looked, "rule_unavailable", rule, reduced, facts, policy)
+    ref, share = reduced.ref, policy.explore_of(reduced.ref)
+    given = facts.learned, policy.worth_of(ref), facts.at
+    known = {name: weigh(reduced, arm.target, name, *given) for name, arm in arms.items()}
+    base = next((name for name, arm in arms.items() if arm.target == "classical"), None)
+    found = choose(known, base, chance("explore", ref.digest, ref.seed), share)
+    first = dict.fromkeys((found.chosen, *found.pays, *([base] if base else ())))
+
+    def judged(one: Considered) -> Considered:
+        reason: CandidateReason = "unproven"
+        if one.backend == found.chosen:
+            reason = "explored" if found.explores else "taken"
+        elif one.backend in first:
+            reason = "behind"
+        elif one.backend in found.not_worth_it:
+            reason = "not_worth_it"
+        return msgspec.structs.replace(one, reason=reason)
+
+    considered = tuple(judged(one) if arms.get(one.backend) is one else one for one in looked)
+    free = [one for one in looked if one.reason == "behind" and one.backend not in (*arms, *policy.paid)]
+    reason: RouteReason = "explored" if found.explores else "rule"
+    if found.chosen == base and len(arms) > 1 and len(found.not_worth_it) == len(arms) - 1:
+        reason = "not_worth_it"
+    takers = [*(arms[name] for name in first), *free]
+    chain = [_route(one, reason, rule.name, reduced, facts, policy) for one in takers]
+    if found.explores and found.chosen != base:
+        chain[0] = msgspec.structs.replace(chain[0], explores=share)
+    weighed = {name: one.weighed for name, one in known.items()}
+    return Decision(tuple(chain[: policy.attempts_of(ref)]), reason, "", considered, weighed)
+
+
+def _route(one: Considered, reason: RouteReason, rule: str, reduced: Reduced, facts: Facts, policy: Policy) -> Route:
+    known = expected(reduced, one.target, one.backend, facts.learned, facts.at)
+    return Route(
+        target=one.target, backend=one.backend, reason=reason, rule=rule, policy=policy.version, expected=known
+    )
 
 
 def _next(
@@ -230,8 +328,8 @@ def _looked(
             reason = "wrong_kind"
         elif qubits > live[name][kind]:
             reason = "too_large"
-        elif target != "classical" and reduced.work_seconds > reduced.ref.deadline_at - facts.at:
-            reason = "too_slow_for_deadline"  # solvers stop by themselves when their time is over
+        elif seconds_of(reduced, target, name, facts.learned, facts.at) > reduced.ref.deadline_at - facts.at:
+            reason = "too_slow_for_deadline"
         else:
             reason, taken = ("behind" if taken else "taken"), True
         yield Considered(target, name, reason)
@@ -244,6 +342,7 @@ def _decision(
     none: RouteReason,
     message: str,
     reduced: Reduced,
+    facts: Facts,
     policy: Policy,
 ) -> Decision:
     """`none` and `message`: the reason and the beginning of the sentence where no backend takes it."""
@@ -253,9 +352,7 @@ def _decision(
         first = msgspec.structs.replace(takers[0], reason="taken")
         looked = tuple(first if one is takers[0] else one for one in looked)
     if takers:
-        chain = tuple(
-            Route(target=one.target, backend=one.backend, reason=reason, rule=rule, policy=policy.version)
-            for one in takers[: policy.attempts_of(reduced.ref)]
-        )
+        chosen = takers[: policy.attempts_of(reduced.ref)]
+        chain = tuple(_route(one, reason, rule, reduced, facts, policy) for one in chosen)
         return Decision(chain, reason, "", looked)
     return Decision((), none, f"{message} takes {reduced.kind} of {reduced.variables} qubits", looked)

@@ -11,8 +11,19 @@ then = ["gpu", "exact"]            # where that fails: targets, or backends by n
 [preference]                       # by target, which backend goes first
 quantum = ["cirq.statevector"]
 
-[tenants.acme]                     # rules that come before the others, and attempts, for one tenant
+[[rules]]
+name = "what pays"
+target = "auto"                    # evidence says which of these, or a classical backend
+then = ["gpu", "ionq/simulator"]
+
+[worth]                            # of a run: a percent of gain, less seconds and dollars
+percent = 1.0
+second = 0.01
+dollar = 1.0
+
+[tenants.acme]                     # rules that come before the others, attempts, explore and worth, for one tenant
 attempts = 3
+explore = 0.0                      # the share of kernels and budgets that finds out what pays; 0.05 unless it is said
 [[tenants.acme.rules]]
 name = "acme pays"
 target = "quantum"
@@ -32,7 +43,17 @@ import msgspec
 
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.text import choose
-from qmosaic.processors.control.policy import DEFAULT_PREFERENCE, DEFAULT_RULES, TARGETS, Attempts, Rule, Special
+from qmosaic.processors.control.policy import (
+    DEFAULT_PREFERENCE,
+    DEFAULT_RULES,
+    EXPLORE,
+    TARGETS,
+    Attempts,
+    Rule,
+    Share,
+    Special,
+)
+from qmosaic.processors.control.worth import Worth
 
 MOST_BYTES = 256 * 1024
 MOST_RULES = 1000
@@ -48,6 +69,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     preference: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     tenants: dict[str, Special] = {}
     families: dict[str, Special] = {}
+    explore: Share = EXPLORE
+    worth: Worth = Worth()
 
 
 def read_policy(
@@ -92,6 +115,12 @@ def _check(found: PolicyFile, text: str, name: str, is_known: Callable[[str], bo
             seen[rule.name] = k
             if rule.min_qubits > rule.max_qubits or rule.min_density > rule.max_density:
                 raise _wrong("no kernel can match: the least is above the most", place, text, name, "Turn them round.")
+            if rule.target == "auto" and rule.backend is not None:
+                message, remedy = "auto chooses among those of `then`", "Name it there instead."
+                raise _wrong(message, f"{place}.backend", text, name, remedy)
+            if rule.target == "auto" and not rule.then:
+                message, remedy = "auto needs `then`: who may have it", "Name targets or backends there."
+                raise _wrong(message, f"{place}.target", text, name, remedy)
             first = next((one for one in rules[:k] if one.covers(rule)), None)
             if first is not None:
                 message = f"{rule.name!r} can never match: {first.name!r} before it decides about all of it"
@@ -153,17 +182,30 @@ def line_of(text: str, path: str) -> int:
 def write_policy(policy: PolicyFile) -> str:
     """The file that says the same."""
     lines = [f"attempts = {policy.attempts}"]
+    if policy.explore != EXPLORE:
+        lines.append(f"explore = {policy.explore}")
     for rule in policy.rules:
         lines += ["", "[[rules]]", *_rule(rule)]
+    if policy.worth != Worth():
+        lines += ["", "[worth]", *_worth(policy.worth)]
     lines += ["", "[preference]", *(f"{_key(key)} = {_value(list(names))}" for key, names in policy.preference.items())]
     for kind, overrides in (("tenants", policy.tenants), ("families", policy.families)):
         for who, said in overrides.items():
-            lines += ["", f"[{kind}.{_key(who)}]"]
+            table = f"{kind}.{_key(who)}"
+            lines += ["", f"[{table}]"]
             if said.attempts is not None:
                 lines.append(f"attempts = {said.attempts}")
+            if said.explore is not None:
+                lines.append(f"explore = {said.explore}")
+            if said.worth is not None:
+                lines += ["", f"[{table}.worth]", *_worth(said.worth)]
             for rule in said.rules:
-                lines += ["", f"[[{kind}.{_key(who)}.rules]]", *_rule(rule)]
+                lines += ["", f"[[{table}.rules]]", *_rule(rule)]
     return "\n".join(lines) + "\n"
+
+
+def _worth(worth: Worth) -> list[str]:
+    return [f"{key} = {_value(value)}" for key, value in msgspec.structs.asdict(worth).items()]
 
 
 def _rule(rule: Rule) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
@@ -15,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from qmosaic.codecs.errors import BrokerError, SettingsError
+from qmosaic.codecs.events.hops import Weighed
 from qmosaic.codecs.text import shown
-from qmosaic.processors.control.explain import CANDIDATE, ROUTE
+from qmosaic.processors.control.explain import CANDIDATE, ROUTE, weighed_text
 from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import seconds_of
@@ -91,13 +94,24 @@ def show_why(out: Console, said: dict[str, Any]) -> None:
     if considered:
         table = Table("backend", "why", box=None, pad_edge=False, header_style="bold")
         for name, why in considered.items():
-            table.add_row(escape(shown(name)), escape(shown(f"{why}: {CANDIDATE.get(why, '')}")))
+            because = f"{why}: {CANDIDATE.get(why, '')}{_evidence(said, name)}"
+            table.add_row(escape(shown(name)), escape(shown(because, 300)))
         out.print(table)
+    if isinstance(said.get("explores"), float):
+        show_line(out, f"of the {100 * said['explores']:.3g} % that find out what pays")
     for number, one in enumerate(said.get("tried", ()), 1):
         seconds = f", {one['seconds']:.3g} s" if one.get("seconds") is not None else ""
         cost = f", ${one['cost_usd']:g}" if one.get("cost_usd") is not None else ""
         because = f": {one['message']}" if one.get("message") else ""
         show_line(out, f"attempt {number}: {one['backend']} {one['ended']}{seconds}{cost}{because}")
+
+
+def _evidence(said: dict[str, Any], name: str) -> str:
+    """What was known of a backend when it was decided about, where evidence decided."""
+    with suppress(msgspec.ValidationError, AttributeError):  # whoever may write to the audit may write anything
+        one = (said.get("weighed") or {}).get(name)
+        return f"; {weighed_text(msgspec.convert(one, Weighed))}" if one is not None else ""
+    return ""
 
 
 def _state(said: dict[str, Any]) -> str:

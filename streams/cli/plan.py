@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,10 +18,10 @@ from qmosaic.codecs.events.hops import JobEvent, Reduced
 from qmosaic.codecs.events.ledger import Amounts, dollars, micros_of
 from qmosaic.codecs.text import shown
 from qmosaic.processors.admit import Record, Refusal, admit
-from qmosaic.processors.control.books import Ledger, accounts_for, shortage
-from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, turning_points
+from qmosaic.processors.control.books import Ledger
+from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, turning_points, weighed_text
 from qmosaic.processors.control.facts import Facts
-from qmosaic.processors.control.grants import why_short
+from qmosaic.processors.control.grants import needed, why_short
 from qmosaic.processors.control.orders import policy_of as ordered_policy_of
 from qmosaic.processors.control.policy import Decision, decide
 from qmosaic.processors.encode import encode
@@ -132,6 +134,8 @@ def planned(
     said["rule"] = decision.candidates[0].rule if decision.candidates else ""
     (job,) = route([reduced], facts, policy)
     said["backends"] = _backends(decision, facts.alive, job if isinstance(job, JobEvent) else None, reduced, books)
+    if decision.weighed:
+        said["explore"] = policy.explore_of(reduced.ref)
     said["otherwise"] = list(turning_points(reduced, facts, policy))
     return said
 
@@ -171,8 +175,12 @@ def _backends(
     rows = []
     for line in lines_of(decision.considered, live):
         row: dict[str, Any] = line._asdict()
-        if line.reason in ("taken", "behind") and job is not None:
+        if line.reason in ("taken", "explored", "behind") and job is not None:
             row |= _predicted(line.backend, job, reduced, books)
+        weighed = decision.weighed.get(line.backend)
+        if weighed is not None:
+            row["evidence"] = msgspec.to_builtins(weighed)
+            row["means"] += f"; {weighed_text(weighed)}"
         rows.append(row)
     order = {route.backend: k for k, route in enumerate(decision.candidates)}
     rows.sort(key=lambda row: order.get(row["backend"], len(order)))
@@ -201,13 +209,15 @@ def _predicted(name: str, job: JobEvent, reduced: Reduced, books: Ledger) -> dic
     if not backend.capabilities.paid:
         return found | {"cost_usd": 0.0}
     found["cost_usd"] = estimate.cost or None
-    ref = reduced.ref
     amounts = Amounts(
         micros=micros_of(estimate.cost) if estimate.cost > 0 else None,
         device_ms=int(1000 * estimate.seconds) or None,
         shots=estimate.shots or None,
     )
-    short = shortage(books, accounts_for(books, ref.tenant, name, time.time(), "", ref.max_cost), amounts, ref.max_cost)
+    behind = replace(job.route, backend=name, explores=None)
+    it = next((one for one in (job.route, *job.candidates) if one.backend == name), behind)
+    nobody = replace(reduced.ref, offset=-1)  # it is no problem yet, and has no account
+    *_, short = needed(books, nobody, it, amounts, time.time())
     if short is not None:
         reason: Any = "no_price" if short.wanted is None else "over_budget"
         found |= {"reason": reason, "means": f"{CANDIDATE[reason]}: {why_short(short, name)}", "change": CHANGE[reason]}
@@ -235,5 +245,9 @@ def _show(said: dict[str, Any]) -> None:
         why = escape(shown(f"{row['reason']}: {row['means']}{change}"))
         table.add_row(str(row["candidate"] or ""), escape(shown(row["backend"])), seconds, price, why)
     out.print(table)
+    if "explore" in said:
+        out.print(
+            f"  {100 * said['explore']:.3g} % of such kernels, and of each budget, find out what pays", highlight=False
+        )
     for line in said["otherwise"]:
         out.print(f"  otherwise {escape(shown(line))}", highlight=False)

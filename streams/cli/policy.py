@@ -59,7 +59,15 @@ def show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
             return OK
         given = settings.route
         typer.echo(f"# of the settings, version {policy.version}")
-        said = PolicyFile(given.attempts, given.rules, given.preference, given.tenants, given.families)
+        said = PolicyFile(
+            given.attempts,
+            given.rules,
+            given.preference,
+            given.tenants,
+            given.families,
+            given.explore,
+            given.worth,
+        )
         typer.echo(write_policy(said), nl=False)
         return OK
 

@@ -1,4 +1,4 @@
-"""The service control: it keeps the ledger, grants jobs that are paid for, and carries out operators' orders.
+"""The service control: it keeps the ledger and evidence, grants jobs that are paid for, and carries out orders.
 
 Exactly once, by the shell that verify has: what follows from a record (ledger, job, audit, state) and its offset are
 one transaction. One leader, who owns the one partition of its inputs; others stand by. What it knows is read from
@@ -35,6 +35,7 @@ from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, Exa
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import RANKS, next_send
+from qmosaic.streams.hops.learning import Learning
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing
@@ -111,6 +112,7 @@ class Control(ExactlyOnce[Kept]):
         self._sensor, self.is_known, self._names = sensor, is_known, names
         self._books, self._orders = Books(), Orders()
         self._breakers, self._open = told, dict[str, bool]()
+        self._learning = Learning(settings, clients)
         self._is_told = False
         self.crashes = Notebook(Path(settings.data_dir) / "crashes", "control", instance)
 
@@ -126,6 +128,7 @@ class Control(ExactlyOnce[Kept]):
         """Leave; every wait bounded."""
         await super().on_stop()
         await closing(self._teller.stop(), 5, "stopping a client")
+        await self._learning.stop()
         self.crashes.close()
         if self._breakers is not None:
             await self._breakers.stop()
@@ -157,15 +160,21 @@ class Control(ExactlyOnce[Kept]):
         log.info("rebuilt: %s ledger entries, %s pending, reading from %s", entries, len(ledger.pending), starts)
         kept = Kept(producer=fenced[number], committed=dict(starts), ledger=ledger, ordered=ordered)
         kept.positions, kept.told_at = dict(starts), self.clock()
+        await self._learning.begin(ordered.learned, self.clock())
         await self._tell()  # who is ready has said so: nobody need pass over what is paid for
         return {number: kept}
+
+    async def revoke(self) -> None:
+        """Another one leads."""
+        await super().revoke()
+        await self._learning.stop()
 
     def position(self, owned: Kept, name: str) -> int:
         """The next offset of an input."""
         return owned.positions[name]
 
     def patience(self) -> int:
-        """A second: the clock decides nothing here but its signs of life."""
+        """A second: the clock decides nothing here but its signs of life, and when to write what was learned."""
         return IDLE_MS
 
     async def round(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
@@ -180,11 +189,17 @@ class Control(ExactlyOnce[Kept]):
                     owned.positions[name] = there[-1].offset + 1
                 records += sorted(there, key=_turn) if name == "jobs.priced" else there
             changes = self._breaker_changes(now)
-            if records or changes:
+            await self._learning.look()
+            learned = self._learning.due(now)
+            if records or changes or learned is not None:
                 written = self._decided(owned, records)
                 written.audits += changes
+                if learned is not None:
+                    written.states.append(("learned", ControlState(learned=learned)))
                 work = self._write(number, owned, records, written, now)
                 await bounded(work, TRANSACTION_SECONDS, "writing a transaction")
+            if learned is not None:
+                self._learning.wrote(learned, now)
             if now - owned.told_at >= STATUS_SECONDS:
                 owned.told_at = now
                 await bounded(self._tell(), TRANSACTION_SECONDS, "a sign of life")

@@ -189,7 +189,10 @@ class ExecutePaid:
         if found is None:
             return None, None
         ended = await self._ended(event, found, own)
-        return advance(event, found) if isinstance(found, Failure) else proposal_of(event, found), ended
+        seconds = max(0.0, self._clock() - event.ref.sent_at)  # since it was granted, whatever worker it has had since
+        if isinstance(found, Failure):
+            return advance(event, found, seconds), ended
+        return proposal_of(event, found, seconds), ended
 
     def _vendor(self, name: str) -> RemoteBackend:
         vendor = self._backends.get(name)

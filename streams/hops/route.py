@@ -38,6 +38,8 @@ def policy_of(settings: Settings) -> Policy:
         given.attempts,
         tenants=given.tenants,
         families=given.families,
+        explore=given.explore,
+        worth=given.worth,
     )
     return msgspec.structs.replace(policy, version=version_of(policy))
 

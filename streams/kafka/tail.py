@@ -17,7 +17,7 @@ from qmosaic.codecs.events import wire
 from qmosaic.processors.control.fold import Fold
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
-from qmosaic.streams.kafka.connect import connection, record_bytes
+from qmosaic.streams.kafka.connect import Clients, connection, record_bytes
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.reading import install as installed
 from qmosaic.streams.settings import Settings
@@ -40,12 +40,13 @@ def consumer_of(
     isolation: Literal["read_committed", "read_uncommitted"],
     wait_ms: int = 500,
     fetch_bytes: int | None = None,
+    clients: Clients = Clients(),  # noqa: B008 - frozen
 ) -> AIOKafkaConsumer:
     """A consumer without a group, not started. `topics`: with all of their partitions; none: `assign` them.
     `fetch_bytes`: of a partition at once, or one batch that has more; None: as much as a record may have."""
     pacing.install()
     installed(record_bytes(settings))
-    return AIOKafkaConsumer(
+    return clients.consumer(
         *topics,
         **connection(settings),
         enable_auto_commit=False,
@@ -125,6 +126,8 @@ class Tails(Generic[State, Event]):
     the order among partitions makes no difference.
 
     What is no event of the kind is passed over. `isolation`: committed, of topics that are written in transactions.
+    `offsets`: by partition, to begin with, of those that are not read from a time. `rest_seconds`: between two looks,
+    where nobody is in a hurry.
     """
 
     def __init__(
@@ -135,8 +138,12 @@ class Tails(Generic[State, Event]):
         *,
         wait_ms: int = 500,
         isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+        offsets: Mapping[int, int] | None = None,
+        rest_seconds: float = 0.0,
+        clients: Clients = Clients(),  # noqa: B008 - frozen
     ) -> None:
         self._isolation: Literal["read_committed", "read_uncommitted"] = isolation
+        self._offsets, self._rest_seconds, self._clients = offsets or {}, rest_seconds, clients
         self._state = fold.start
         self._settings, self._fold, self._wait_ms = settings, fold, wait_ms
         self._sources = {topic_name(settings, source.topic): source for source in sources}
@@ -154,8 +161,12 @@ class Tails(Generic[State, Event]):
 
     async def start(self) -> None:
         """Connect, and read what there is. Raises BrokerError, KafkaError, TimeoutError."""
+        await self.reached(await self.begin())
+
+    async def begin(self) -> Mapping[TopicPartition, int]:
+        """Connect, and read from now on; where the partitions end. Raises BrokerError, KafkaError, TimeoutError."""
         consumer = self._consumer = consumer_of(
-            self._settings, *self._sources, isolation=self._isolation, wait_ms=self._wait_ms
+            self._settings, *self._sources, isolation=self._isolation, wait_ms=self._wait_ms, clients=self._clients
         )
         await bounded(consumer.start(), CONNECT_SECONDS, "connecting")
         places = sorted(consumer.assignment())
@@ -167,7 +178,7 @@ class Tails(Generic[State, Event]):
         for place, offset in self._next.items():
             consumer.seek(place, offset)
         self._task = asyncio.create_task(self._read(consumer), name=", ".join(self._sources))
-        await self.reached(ends)
+        return dict(ends)
 
     async def _begins(
         self, consumer: AIOKafkaConsumer, places: Sequence[TopicPartition], ends: Mapping[TopicPartition, int]
@@ -180,7 +191,8 @@ class Tails(Generic[State, Event]):
             begins[place] = ends[place] if found is None else max(begins[place], found.offset)
         for place in places:
             back = self._sources[place.topic].back
-            begins[place] = begins[place] if back is None else max(begins[place], ends[place] - back)
+            first = self._offsets.get(place.partition, 0) if back is None else ends[place] - back
+            begins[place] = max(begins[place], first)
         return begins
 
     async def caught_up(self) -> State:
@@ -202,16 +214,19 @@ class Tails(Generic[State, Event]):
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         async for batches in follow(consumer):
             async with self._moved:
-                for place, records in batches.items():
-                    read = self._sources[place.topic].read
+                for records in batches.values():
                     for record in records:
                         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-                            event = read(record.value or b"")
-                            self._state = self._fold.step(self._state, event, record.timestamp / 1000)
+                            self._state = self._fold.step(self._state, self._event(record), record.timestamp / 1000)
                 with suppress(KafkaError):  # the broker is away
                     for place in self._next:
                         self._next[place] = await consumer.position(place)
                 self._moved.notify_all()
+            if self._rest_seconds:
+                await asyncio.sleep(self._rest_seconds)
+
+    def _event(self, record: ConsumerRecord) -> Event:
+        return self._sources[record.topic].read(record.value or b"")
 
     async def stop(self) -> None:
         """Stop reading; bounded."""
@@ -234,6 +249,18 @@ class Tail(Tails[State, Event]):
         back: int | None = None,
         wait_ms: int = 500,
         isolation: Literal["read_committed", "read_uncommitted"] = "read_uncommitted",
+        offsets: Mapping[int, int] | None = None,
+        rest_seconds: float = 0.0,
+        clients: Clients = Clients(),  # noqa: B008 - frozen
     ) -> None:
         source = Source(topic, partial(wire.decode, kind=kind), back)
-        super().__init__(settings, [source], fold, wait_ms=wait_ms, isolation=isolation)
+        super().__init__(
+            settings,
+            [source],
+            fold,
+            wait_ms=wait_ms,
+            isolation=isolation,
+            offsets=offsets,
+            rest_seconds=rest_seconds,
+            clients=clients,
+        )

@@ -74,6 +74,7 @@ async def story_of(settings: Settings, problem_id: str, since: float) -> Story:
                 if entry.event == "settled":
                     said["considered"] = entry.detail.get("considered", {})
                     said["rule"] = entry.detail.get("rule")
+                    said["weighed"], said["explores"] = entry.detail.get("weighed"), entry.detail.get("explores")
                     said["message"] = entry.detail.get("failure")
                     said["slack"] = entry.slack
     _, entries = await read_ledger(settings)

@@ -135,6 +135,8 @@ class Consumer:
         self._member: Member | None = None
         self._task: asyncio.Task[None] | None = None
         self._subscription = SimpleNamespace(subscription=None)
+        if self._group_name is None:
+            self.assign(place for place in broker.logs if place.topic in topics)
 
     async def start(self) -> None: ...
 

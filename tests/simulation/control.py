@@ -1,5 +1,5 @@
 """One run of control in a world of faults: jobs ask, run, end, or are never heard of again; what is granted is within
-the caps, counted once, and each has one answer."""
+the caps, counted once, and each has one answer. What backends gained is learned from each entry of the audit once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import msgspec
 from aiokafka import TopicPartition
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import AuditEntry, Command, SetBackend, SetBudget
+from qmosaic.codecs.events.control import (
+    AuditEntry,
+    Command,
+    ControlState,
+    Evidence,
+    Run,
+    SetBackend,
+    SetBudget,
+)
 from qmosaic.codecs.events.hops import JobEvent, Route
 from qmosaic.codecs.events.ledger import Amounts, Budget, JobEnded, LedgerEntry
 from qmosaic.processors.control.books import Books, unbalanced
@@ -51,6 +59,8 @@ class ControlWorld(Faults):
         self._order(SetBudget(budget))
         for number in range(self.chance.randint(3, 10)):
             self.loop.spawn(None, self._ask(number, self.chance.uniform(0, SECONDS)))
+        for number in range(self.chance.randint(0, 12)):
+            self.loop.spawn(None, self._settle(number, self.chance.uniform(0, SECONDS)))
         if self.chance.random() < 0.5:
             self.loop.spawn(None, self._orders_later())
         self.loop.spawn(None, self._vendor())
@@ -86,6 +96,25 @@ class ControlWorld(Faults):
         await asyncio.sleep(self.chance.uniform(0, SECONDS))
         self._order(SetBackend("nobody has it", "draining"))
         self._order(SetBudget(Budget(scope="all", window="total", micros=self.cap + COST)))
+
+    async def _settle(self, number: int, after: float) -> None:
+        """A problem has ended, and verify writes what that tells."""
+        await asyncio.sleep(after)
+        run = Run(target="quantum", backend=BACKEND, answered=True, seconds=1.0, gain=0.01)
+        entry = AuditEntry(
+            event="settled",
+            problem_id=f"s{number}",
+            tenant="",
+            partition=0,
+            offset=number,
+            at=self.loop.time(),
+            status="accepted",
+            reason="improved",
+            detail={},
+            evidence=Evidence(family="maxcut", kind="spins", variables=6, job=str(number), runs=[run]),
+        )
+        place = TopicPartition("audit", number % PARTITIONS)
+        self.broker.append(place, Entry(None, wire.encode(entry), (), self.loop.time(), None))
 
     async def _ask(self, number: int, after: float) -> None:
         await asyncio.sleep(after)
@@ -164,7 +193,27 @@ class ControlWorld(Faults):
                     if not entry.marker and committed and entry.value:
                         yield wire.decode(entry.value, kind)
 
+    def _check_learned(self) -> None:
+        """Whatever was written down counts each entry before its offsets once; without faults all there are, soon."""
+        told = []
+        for place, log in self.broker.logs.items():
+            for offset, entry in enumerate(log.entries if place.topic == "audit" else ()):
+                if entry.value and wire.decode(entry.value, AuditEntry).evidence is not None:
+                    told.append((place.partition, offset))
+        counted = 0
+        for state in self._written("control.state", ControlState):
+            if state.learned is None:
+                continue
+            offsets = dict(enumerate(state.learned.offsets))
+            before = [offset for number, offset in told if offset < offsets.get(number, 0)]
+            counted = round(sum(cell.seconds.n for cell in state.learned.cells.values()), 2)
+            if counted != len(before):
+                self.wrong.append(f"{counted} runs were learned from {len(before)} entries")
+        if not self.faults and counted != len(told):
+            self.wrong.append(f"{counted} runs were learned in the end, of {len(told)}")
+
     def check(self) -> None:
+        self._check_learned()
         books = Books()
         state = books.start
         answered: Counter[str] = Counter()

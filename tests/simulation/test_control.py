@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import msgspec
 import pytest
 
 from qmosaic.processors.control import grants
@@ -58,7 +59,28 @@ class Hasty(Control):
         await super()._write(number, owned, records, written, started)
 
 
-@pytest.mark.parametrize("control", [Unfenced, Forgetful, Hasty])
+class Repeating(Control):
+    """A new leader keeps what was learned, and reads the audit from its beginning."""
+
+    async def rebuild(self, fenced: Any, committed: Any) -> Any:
+        found = await super().rebuild(fenced, committed)
+        for kept in found.values():
+            known = msgspec.structs.replace(kept.ordered.learned, offsets=(), latest=())
+            await self._learning.begin(known, self.clock())
+        return found
+
+
+class Unlearning(Control):
+    """A new leader goes on where the last one was, without what it had learned."""
+
+    async def rebuild(self, fenced: Any, committed: Any) -> Any:
+        found = await super().rebuild(fenced, committed)
+        for kept in found.values():
+            await self._learning.begin(msgspec.structs.replace(kept.ordered.learned, cells={}), self.clock())
+        return found
+
+
+@pytest.mark.parametrize("control", [Unfenced, Forgetful, Hasty, Repeating, Unlearning])
 def test_a_mutation_is_found(control: type[Control]) -> None:
     assert first_wrong(control) != ""
 

@@ -62,9 +62,32 @@ class Family(MaxCutFamily):
         return made
 '''
 
+POOR = """
+from dataclasses import dataclass, field
+from qmosaic.processors.families.quadratic.maxcut import MaxCutFamily, MaxCutInstance
+
+
+class Instance(MaxCutInstance):
+    \"\"\"Its incumbent is poor: one node stands on the wrong side.\"\"\"
+
+    def solution(self, state):
+        found = super().solution(state)
+        return [1 - found[0], *found[1:]]
+
+
+class Poor(MaxCutFamily):
+    name = "poor"
+
+    def parse(self, problem, limits):
+        found = super().parse(problem, limits)
+        return Instance(found.terms, found.sense, found.digest) if isinstance(found, MaxCutInstance) else found
+"""
+
 BACKEND = """
 import os, random, signal
+import numpy as np
 from dataclasses import replace
+from qmosaic.backends.base import Result
 from qmosaic.backends.solvers.tabu import Tabu
 from qmosaic.codecs.errors import BackendError
 
@@ -82,6 +105,20 @@ class Here(Tabu):
 class There(Here):
     name = "deadly.quantum"
     capabilities = replace(Here.capabilities, target="quantum")
+
+
+class Best(Tabu):
+    name = "best"
+    capabilities = replace(Tabu.capabilities, target="quantum")
+
+
+class Idle(Tabu):
+    name = "idle"  # at odd seeds
+
+    def run(self, batch):
+        nothing = [Result.of_samples(job.kernel, np.zeros((1, job.kernel.n), np.uint8), 0.0) for job, _ in batch]
+        found = super().run(batch)
+        return [nothing[k] if job.seed % 2 else found[k] for k, (job, _) in enumerate(batch)]
 
 
 class Failing(Tabu):
@@ -128,13 +165,15 @@ MaxCutFamily.parse, MaxCutInstance.evaluate = dying_parse, dying_evaluate
 def install(folder: Path) -> Path:
     """Make it in a folder that is to be on PYTHONPATH."""
     (folder / "plugged.py").write_text(FAMILY)
+    (folder / "poor.py").write_text(POOR)
     (folder / "deadly.py").write_text(BACKEND)
     (folder / "sitecustomize.py").write_text(SITE)
     about = folder / "plugged-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        "[qmosaic.families]\nplugged = plugged:Family\n[qmosaic.backends]\n"
+        "[qmosaic.families]\nplugged = plugged:Family\npoor = poor:Poor\n[qmosaic.backends]\n"
         "deadly = deadly:Here\ndeadly.quantum = deadly:There\nfailing = deadly:Failing\n"
+        "best = deadly:Best\nidle = deadly:Idle\n"
     )
     return folder

@@ -45,6 +45,7 @@ def job(
     attempt: int = 1,
     seconds: float = 60.0,
     candidates: tuple[str, ...] = (),
+    explores: float | None = None,
 ) -> JobEvent:
     ref = Ref(
         problem_id=f"p{number}",
@@ -65,7 +66,7 @@ def job(
         ref=ref,
         job_id=f"0-{number}-{attempt}",
         attempt=attempt,
-        route=Route(target="quantum", backend=backend, reason="rule", rule=""),
+        route=Route(target="quantum", backend=backend, reason="rule", rule="", explores=explores),
         candidates=[Route(target="classical", backend=name, reason="rule", rule="") for name in candidates],
         quote=quote,
         kernel=pack_kernel(SpinPolynomial.of(2, h=[-1, 1])),
@@ -238,6 +239,47 @@ def test_a_budget_that_is_taken_away_counts_no_more_and_begins_anew() -> None:
     assert account(state, "tenant:acme total") == (500, 400, 0, 100)
 
 
+def test_what_finds_out_has_a_share_of_every_budget_to_the_cent() -> None:
+    state = ledger_with(budget("tenant:acme", micros=10_000), budget("backend:ionq/simulator", micros=4_199))
+    granted = []
+    for number in range(6):
+        booked = ask(state, job(number, explores=0.05, candidates=("exact",)))
+        assert isinstance(booked.goes_on, JobEvent)
+        state = booked.ledger
+        granted.append(bool(booked.goes_on.reservation))
+        refused = booked.goes_on
+    assert granted == [True, True, *[False] * 4]  # 209 of the backend's, 500 of the tenant's
+    said = "what finds out what pays, of backend:ionq/simulator total, has $0.000009 of $0.000209 left"
+    assert refused.tried[0].message.startswith(said)
+    assert account(state, "exploring:backend:ionq/simulator total") == (209, 9, 200, 0)
+    assert account(state, "exploring:tenant:acme total") == (500, 300, 200, 0)
+    assert account(state, "tenant:acme total") == (10_000, 9_800, 200, 0)
+    state = ended(state, end(job(0), amounts=Amounts(40, None, None)), NOON).ledger
+    assert account(state, "exploring:tenant:acme total") == (500, 360, 100, 40)
+    pays = ask(state, job(7))  # what pays has nothing to do with it
+    assert isinstance(pays.goes_on, JobEvent)
+    assert account(pays.ledger, "exploring:tenant:acme total") == (500, 360, 100, 40)
+    assert not unbalanced(pays.ledger)
+
+
+def test_an_allowance_follows_its_budget_and_its_share() -> None:
+    state = ask(ledger_with(budget("all", micros=2_000)), job(1, explores=0.05)).ledger
+    assert account(state, "exploring:all total") == (100, 0, 100, 0)
+    state = BOOKS.step(state, budget("all", micros=4_000))
+    state = ask(state, job(2, explores=0.05)).ledger
+    assert account(state, "exploring:all total") == (200, 0, 200, 0)
+    less = ask(state, job(3, explores=0.0))
+    assert isinstance(less.goes_on, Proposal)
+    assert account(less.ledger, "exploring:all total") == (200, 0, 200, 0)  # nothing was granted, nothing is changed
+    state = BOOKS.step(state, budget("all"))
+    assert not state.accounts
+    far = NOON + books.KEPT_SECONDS + 9_000
+    state = ask(ledger_with(budget("all", micros=2_000)), job(1, explores=0.05)).ledger
+    state = ended(state, end(job(1)), NOON).ledger
+    state = BOOKS.step(state, LedgerEntry(event="budget", at=far, budget=Budget("tenant:x", "total", 1)))
+    assert account(state, "exploring:all total") == (100, 0, 0, 100)  # it is of this window
+
+
 def test_what_is_resolved_is_forgotten_after_its_time_and_accounts_of_old_windows_with_it() -> None:
     state = ledger_with(budget("all", "hour", micros=1000))
     for number in range(3):
@@ -266,6 +308,7 @@ def steps(draw: Any) -> list[Step]:
             st.sampled_from(BACKENDS),
             st.builds(Amounts, amount, amount, amount),
             st.one_of(st.none(), st.integers(0, 300)),
+            st.sampled_from([None, None, 0.0, 0.05, 0.3, 1.0]),
         ),
         st.tuples(
             st.just("end"),
@@ -302,8 +345,9 @@ def entries_of(todo: list[Step]) -> Iterator[tuple[LedgerEntry, Ledger]]:
         done.append(step)
         new: tuple[LedgerEntry, ...] = ()
         if step[0] == "ask":
-            _, number, tenant, backend, quote, max_cost = step
-            event = jobs.setdefault(number, job(number, tenant, backend, quote, max_cost, seconds=30_000.0))
+            _, number, tenant, backend, quote, max_cost, explores = step
+            given = job(number, tenant, backend, quote, max_cost, seconds=30_000.0, explores=explores)
+            event = jobs.setdefault(number, given)
             booked = asked(state, event, "", at, 0.25)
             if isinstance(booked.goes_on, JobEvent):
                 for which in booked.entries[0].accounts:

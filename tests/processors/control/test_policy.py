@@ -8,10 +8,12 @@ import msgspec
 import pytest
 
 from qmosaic.backends.solvers.exact import Exact
+from qmosaic.codecs.events.evidence import Cell, Learned, Sums
 from qmosaic.codecs.events.hops import Reduced, Route
 from qmosaic.codecs.events.reasons import CandidateReason, RouteReason
 from qmosaic.codecs.models.circuit import Circuit, Operation
 from qmosaic.processors.control.alive import Alive
+from qmosaic.processors.control.evidence import key_of
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Decision, Policy, Rule, decide
 from tests.processors.test_route import ALIVE, reduced
@@ -23,6 +25,13 @@ def without(*targets: str, **fewer: dict[str, int]) -> Alive:
 
 
 ONE = (Rule("mine", "quantum", backend="ionq"),)
+AUTO = (Rule("what pays", "auto", then=("quantum",)),)
+BAD_DEVICE, BAD_SOLVER = (
+    Learned(
+        cells={key_of("maxcut", "spins", 4, name): Cell(10.0, Sums(100.0, -50.0, 26.0), seconds=Sums(100.0, 1.0, 1.0))}
+    )
+    for name in ("cirq.statevector", "exact")
+)
 Case = tuple[Reduced, dict[str, Any], tuple[str, str, str]]
 CASES: list[Case] = [
     # the producer's wish
@@ -53,6 +62,10 @@ CASES: list[Case] = [
     (reduced(12), {"alive": without(quantum={"cirq.statevector": 8})}, ("classical", "exact", "too_large")),
     (reduced(18), {"rules": (Rule("all", "quantum"),)}, ("classical", "exact", "too_large")),
     (reduced(9), {"rules": ONE, "alive": without(quantum={"ionq": 8, "x": 99})}, ("classical", "exact", "too_large")),
+    # left to evidence
+    (reduced(4), {"rules": AUTO}, ("classical", "exact", "rule")),
+    (reduced(4), {"rules": AUTO, "explore": 1.0, "learned": BAD_SOLVER}, ("quantum", "cirq.statevector", "explored")),
+    (reduced(4), {"rules": AUTO, "learned": BAD_DEVICE}, ("classical", "exact", "not_worth_it")),
 ]
 NONE: list[Case] = [
     (reduced(4, target="gpu"), {"alive": without("gpu")}, ("requested_unavailable", "gpu", "4 qubits")),
@@ -63,10 +76,11 @@ NONE: list[Case] = [
 
 
 def decision(given: Reduced, changes: dict[str, Any]) -> Decision:
-    """With `seconds_left`, `alive`, and fields of the policy as they are given."""
+    """With `seconds_left`, `alive`, `learned`, and fields of the policy as they are given."""
     left, alive = changes.get("seconds_left", 20.0), changes.get("alive", ALIVE)
-    policy = {key: value for key, value in changes.items() if key not in ("seconds_left", "alive")}
-    return decide(given, Facts(given.ref.deadline_at - left, alive), Policy(**policy))
+    policy = {key: value for key, value in changes.items() if key not in ("seconds_left", "alive", "learned")}
+    learned = changes.get("learned", Learned())
+    return decide(given, Facts(given.ref.deadline_at - left, alive, learned=learned), Policy(**policy))
 
 
 def taken(given: Reduced, changes: dict[str, Any]) -> Route:
@@ -160,6 +174,9 @@ def test_every_backend_that_was_looked_at_has_its_reason() -> None:
     told = {one.reason for said in (found, behind, shut, by_order, unkept) for one in said.considered}
     slow = decide(msgspec.structs.replace(reduced(4), work_seconds=1e9), Facts(0.0, ALIVE), Policy())
     told |= {one.reason for one in slow.considered}
+    for _, changes, _ in CASES:
+        if "rules" in changes and changes["rules"] is AUTO:
+            told |= {one.reason for one in decision(reduced(4), changes).considered}
     assert told == set(get_args(CandidateReason)) - {
         "over_budget",
         "no_price",

@@ -16,6 +16,7 @@ from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Decision, Policy, Rule, Special, decide, version_of
 from qmosaic.processors.control.policy_file import PolicyFile, line_of, read_policy, write_policy
+from qmosaic.processors.control.worth import Worth
 from tests.processors.test_route import ALIVE, reduced
 
 FILE = """
@@ -107,6 +108,11 @@ def test_versions_are_of_what_is_said() -> None:
         ("attempts = 3", "attempts = ", 2, "Invalid value"),
         ("max_qubits = 12", "", 11, "'all' can never match: 'small' before it decides"),
         ('families = ["maxcut"]', 'tenants = ["other"]', 23, "'acme' can never match: it is asked for acme alone"),
+        ('target = "quantum"', 'target = "auto"\nbackend = "exact"', 7, "auto chooses among those of `then`"),
+        ('target = "classical"', 'target = "auto"', 12, "auto needs `then`"),
+        ("attempts = 3", "explore = 1.5", 2, "<= 1.0"),
+        ("attempts = 1", "worth = {percent = -1.0}", 18, ">= 0.0"),
+        ("attempts = 3", "worth = {percents = 1.0}", 2, "unknown field `percents`"),
         ('then = ["gpu", "exact"]', 'then = ["gpu", "exakt"]', 8, "no backend is called 'exakt'"),
     ],
 )
@@ -140,17 +146,24 @@ rules = st.builds(
 )
 
 
+left_to_evidence = st.builds(Rule, name=texts, target=st.just("auto"), then=st.just(("gpu", "exact")))
+
+
 def reachable(found: tuple[Rule, ...]) -> bool:
     return not any(first.covers(rule) for k, rule in enumerate(found) for first in found[:k])
 
 
-many = st.lists(rules, max_size=3, unique_by=lambda rule: rule.name).map(tuple).filter(reachable)
+many = st.lists(rules | left_to_evidence, max_size=3, unique_by=lambda rule: rule.name).map(tuple).filter(reachable)
 of_all = many.map(lambda found: tuple(msgspec.structs.replace(rule, families=()) for rule in found)).filter(reachable)
-tenants = st.dictionaries(texts, st.builds(Special, many, st.none() | st.integers(1, 10)), max_size=2)
-families = st.dictionaries(texts, st.builds(Special, of_all, st.none() | st.integers(1, 10)), max_size=2)
+shares = st.floats(0, 1)
+worths = st.builds(Worth, st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
+said = st.none() | st.integers(1, 10), st.none() | shares, st.none() | worths
+tenants = st.dictionaries(texts, st.builds(Special, many, *said), max_size=2)
+families = st.dictionaries(texts, st.builds(Special, of_all, *said), max_size=2)
+preferences = st.just({"gpu": ("a", 'b"\\\x7f\n')})
 
 
-@given(st.builds(PolicyFile, st.integers(1, 10), many, st.just({"gpu": ("a", 'b"\\\x7f\n')}), tenants, families))
+@given(st.builds(PolicyFile, st.integers(1, 10), many, preferences, tenants, families, shares, worths))
 def test_what_is_written_is_read_again(said: PolicyFile) -> None:
     if not said.rules:
         said = msgspec.structs.replace(said, rules=(Rule("one", "gpu"),))  # none is the default

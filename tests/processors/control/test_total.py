@@ -6,6 +6,7 @@ Others may write to these topics, too; what does not fit is passed over.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -19,12 +20,15 @@ from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry
 from qmosaic.processors.control.alive import alive, grants
 from qmosaic.processors.control.books import Books, accounts_for, beyond_soft, shortage, unbalanced
 from qmosaic.processors.control.breakers import phases
+from qmosaic.processors.control.evidence import Evidences, Seen, calibration
 from qmosaic.processors.control.facts import STATUS, facts_of
 from qmosaic.processors.control.grants import ended
 from qmosaic.processors.control.ordered import Orders
 from qmosaic.processors.control.orders import policy_of
+from qmosaic.processors.control.policy import Policy, Rule, decide
 from qmosaic.streams.hops.route import Route
 from qmosaic.streams.settings import Settings
+from tests.processors.test_route import ALIVE, reduced
 
 NAMES = st.sampled_from(["a", "a/b", "all", "", "\ud7ff", "backend:x", "tenant:a"])
 st.register_type_strategy(str, NAMES | st.text(max_size=8))
@@ -65,10 +69,13 @@ def test_signs_of_life(told: list[BackendStatus]) -> None:
 
 @given(events(ControlState))
 def test_orders(states: list[ControlState]) -> None:
-    ordered = Orders().start
+    ordered, auto = Orders().start, Policy((Rule("what pays", "auto", then=("gpu", "quantum")),))
     for state in states:
         ordered = Orders().step(ordered, state)
-        facts_of(STATUS.start, ordered, 1e9, 1e9, 15)
+        found = facts_of(STATUS.start, ordered, 1e9, 1e9, 15)
+        decide(reduced(8), replace(found, alive=ALIVE), auto)
+        calibration(ordered.learned)
+        Evidences().step(ordered.learned, Seen(0, 2**62, None), 1e9)
         if ordered.policy is not None:
             with suppress(SettingsError):
                 policy_of(ordered.policy.text, ())
