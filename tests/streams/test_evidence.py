@@ -18,6 +18,7 @@ from rich.console import Console
 from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.control.policy import Rule
+from qmosaic.streams.cli import explain
 from qmosaic.streams.client import Client
 from qmosaic.streams.observe import story
 from qmosaic.streams.observe.folded import read_ordered
