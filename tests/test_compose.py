@@ -78,7 +78,7 @@ def test_ports_are_published_on_loopback_only() -> None:
 
 def test_what_is_mounted_is_there() -> None:
     mounts = [volume for service in SERVICES.values() for volume in service.get("volumes", []) if volume[0] == "."]
-    assert len(mounts) == 5
+    assert len(mounts) == 6
     for mount in mounts:
         here, _, options = mount.split(":")
         assert (ROOT / here).exists(), here

@@ -24,7 +24,7 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState, Resend
 from qmosaic.codecs.events.hops import Failure, JobEvent
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
-from qmosaic.processors.control.books import Books, Ledger, reservation_text
+from qmosaic.processors.control.books import Books, Ledger
 from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.grants import asked, ended
 from qmosaic.processors.control.ordered import Ordered, Orders
@@ -34,13 +34,14 @@ from qmosaic.processors.terminal import aside_entry
 from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, ExactlyOnce, Owned
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
-from qmosaic.streams.hops.hop import RANKS, next_send
+from qmosaic.streams.hops.decided import Round, step_of, turn
+from qmosaic.streams.hops.hop import next_send
 from qmosaic.streams.hops.learning import Learning
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.kafka.records import Received, Send, Step, fits, headers_for_turns, received_of, stamp, whose
+from qmosaic.streams.kafka.records import Received, Send, fits, headers_for_turns, received_of, stamp, whose
 from qmosaic.streams.kafka.tail import Tail, to_end
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.logs import about
@@ -66,27 +67,6 @@ class Kept(Owned):
     ordered: Ordered
     positions: dict[str, int] = field(default_factory=dict)
     told_at: float = 0.0  # that it is there
-
-
-@dataclass(eq=False)
-class Round:
-    """What one round writes, in its order."""
-
-    states: list[tuple[str, ControlState]] = field(default_factory=list)
-    entries: list[LedgerEntry] = field(default_factory=list)
-    audits: list[AuditEntry] = field(default_factory=list)
-    sends: list[Send] = field(default_factory=list)
-    steps: list[tuple[int, Step]] = field(default_factory=list)  # of which record
-    resends: list[Resend] = field(default_factory=list)
-
-    def add(self, other: Round) -> None:
-        """What another part of it writes, behind this."""
-        self.states += other.states
-        self.entries += other.entries
-        self.audits += other.audits
-        self.sends += other.sends
-        self.resends += other.resends
-        self.steps += other.steps
 
 
 class Control(ExactlyOnce[Kept]):
@@ -187,7 +167,7 @@ class Control(ExactlyOnce[Kept]):
                 there = [received_of(record, now) for record in batches.get(place, ())]
                 if there:
                     owned.positions[name] = there[-1].offset + 1
-                records += sorted(there, key=_turn) if name == "jobs.priced" else there
+                records += sorted(there, key=turn) if name == "jobs.priced" else there
             changes = self._breaker_changes(now)
             await self._learning.look()
             learned = self._learning.due(now)
@@ -269,7 +249,7 @@ class Control(ExactlyOnce[Kept]):
         owned.ledger = booked.ledger
         out.entries += booked.entries
         out.audits += booked.audits
-        out.steps += [(cause, _step(event, entry, began, self.clock())) for entry in booked.entries]
+        out.steps += [(cause, step_of(event, entry, began, self.clock())) for entry in booked.entries]
         if booked.goes_on is not None:
             out.sends.append(next_send(booked.goes_on, cause, self.settings.paid.backends))
         return None
@@ -390,27 +370,3 @@ class Control(ExactlyOnce[Kept]):
             extra["ce_size"] = str(send.size)
         value, key = wire.encode(event), send.key or ""
         return await self.send(producer, send.partition, send.topic, value, key, event.schema, trace, extra)
-
-
-def _step(event: JobEvent | JobEnded, entry: LedgerEntry, began: float, ended: float) -> Step:
-    """A grant, or a booking."""
-    attributes: dict[str, Any] = {
-        "qmosaic.problem.id": entry.problem_id,
-        "qmosaic.tenant": entry.tenant,
-        "qmosaic.ledger.event": entry.event,
-        "qmosaic.ledger.reservation": entry.reservation,
-        "qmosaic.ledger.amounts": reservation_text(entry.amounts),
-    }
-    if entry.event == "refused":
-        attributes |= {"error.type": "refused", "qmosaic.failure.message": entry.why}
-    return Step(f"{'grant' if isinstance(event, JobEvent) else 'book'} {entry.backend}", began, ended, attributes)
-
-
-def _turn(record: Received) -> tuple[int, float]:
-    """Whose class is higher, then whose deadline is nearer, asks first."""
-    headers = record.headers
-    try:
-        deadline_at = float(headers.get("ce_deadline", b"inf"))
-    except ValueError:
-        deadline_at = float("inf")
-    return RANKS.get(headers.get("ce_priority", b""), 1), deadline_at

@@ -19,8 +19,9 @@ from qmosaic.codecs.events.hops import JobEvent, Route
 from qmosaic.codecs.events.ledger import Amounts
 from qmosaic.processors.control.books import Books
 from qmosaic.processors.control.ordered import Orders
-from qmosaic.streams.hops.control import Control, Kept, Round
+from qmosaic.streams.hops.control import Control, Kept
 from qmosaic.streams.hops.crashes import MOST
+from qmosaic.streams.hops.decided import Round
 from qmosaic.streams.kafka.records import Received
 from qmosaic.streams.settings import PaidSettings, Settings
 from tests.simulation.world import answers, sensor
