@@ -13,7 +13,7 @@ import msgspec
 
 from qmosaic.codecs.events import reasons, wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal
+from qmosaic.codecs.events.hops import Answer, Failure, FailureReason, JobEvent, Proposal
 from qmosaic.codecs.models.kernel import Kind
 from qmosaic.processors.control.breakers import Tallies
 from qmosaic.processors.control.cache import Results, key_of
@@ -26,6 +26,9 @@ from qmosaic.streams.settings import Settings, needs_programs
 
 SLOW, SLOW_SECONDS = 10.0, 2.0
 """An attempt that takes so many times what was estimated, and so many seconds at least, counts as slow."""
+FAIR_SECONDS = 1.0
+"""What is given up after less than this, or less than `SLOW` times the estimate, had no fair time before its deadline:
+on a machine that has too much to do that says nothing about the backend."""
 NOT_CACHED = Failure("execute", "not_cached", "no result of an equal job is known here", refused=True)
 LEAST_SECONDS = 0.1  # a run is given, even where the deadline is over
 LEAST_COMPILING = 0.001  # seconds that are worth a span
@@ -146,16 +149,17 @@ class Execute:
         return ended, again
 
     def _count(self, job: JobEvent, failure: Failure | None, seconds: float) -> None:
-        """One attempt more. What was refused was none. Solvers take the time they are given: they are never slow."""
-        if failure is not None and failure.refused:
+        """One attempt more. What was refused was none, nor what came too late. Solvers take the time they are given:
+        they are never slow."""
+        if failure is not None and (failure.refused or failure.reason == "deadline"):
             return
         is_slow = self._target != "classical" and seconds > max(SLOW_SECONDS, SLOW * job.work_seconds)
         self._tallies.count(job.route.backend, failure is not None, is_slow)
 
     async def _run(self, jobs: Sequence[JobEvent], values: Sequence[bytes], lane: int, apart: bool) -> list[bytes]:
         """Proposals in the order of the jobs. A run that nobody waits for any more, or for too long, is given up."""
-        left = max(job.ref.deadline_at for job in jobs) - self._clock()
-        seconds = max(LEAST_SECONDS, min(left, self._settings.execute.max_seconds))
+        left, most = max(job.ref.deadline_at for job in jobs) - self._clock(), self._settings.execute.max_seconds
+        seconds = max(LEAST_SECONDS, min(left, most))
         loop = asyncio.get_running_loop()
         try:
             run = loop.run_in_executor((self._helpers if apart else self._lanes)[lane], pool.run_jobs, values)
@@ -167,7 +171,9 @@ class Execute:
             else:
                 processes.abandon(self._lanes[lane])
                 self._lanes[lane] = self._threads(lane)
-            failure = Failure("execute", "execution_failed", f"no answer after {seconds:.1f} s")
+            fair = max(FAIR_SECONDS, SLOW * sum(job.work_seconds for job in jobs))
+            reason: FailureReason = "execution_failed" if seconds >= min(fair, most) else "deadline"
+            failure = Failure("execute", reason, f"no answer after {seconds:.1f} s")
             return [wire.encode(proposal_of(job, failure)) for job in jobs]
 
     def status(self) -> BackendStatus:

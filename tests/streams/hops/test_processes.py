@@ -164,14 +164,24 @@ def job(number: int, deadline_at: float) -> bytes:
     return wire.encode(event)
 
 
-async def test_a_run_that_hangs_is_given_up_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("deadline", "most", "reason", "failed"), [(0.2, 60.0, "deadline", 0), (30.0, 0.2, "execution_failed", 1)]
+)
+async def test_a_run_that_hangs_is_given_up_and_the_next_one_runs(
+    monkeypatch: pytest.MonkeyPatch, deadline: float, most: float, reason: str, failed: int
+) -> None:
+    """It counts for its breaker where it had its time: a machine with too much to do says nothing of the backend."""
     run, hang = Fake.run, ThreadPoolExecutor(1)
-    settings = msgspec.structs.replace(Settings(), execute=ExecuteSettings({"classical": ("fake",)}))
+    execution = ExecuteSettings({"classical": ("fake",)}, max_seconds=most)
+    settings = msgspec.structs.replace(Settings(), execute=execution)
     execute = Execute(settings, "execute.classical")
     await execute.start()
     monkeypatch.setattr(Fake, "run", lambda self, batch: hang.submit(time.sleep, 2).result() or run(self, batch))
-    (late,) = await execute.handle([Received("jobs", 0, 0, 0.0, job(0, time.time() + 0.2), {})], 0)
-    assert "no answer after" in late.event.failure.message  # type: ignore[attr-defined]
+    (late,) = await execute.handle([Received("jobs", 0, 0, 0.0, job(0, time.time() + deadline), {})], 0)
+    failure = late.event.failure  # type: ignore[attr-defined]
+    assert "no answer after" in failure.message
+    assert failure.reason == reason
+    assert sum(tally.failed for tally in execute.status().tallies.values()) == failed
     monkeypatch.setattr(Fake, "run", run)
     (found,) = await execute.handle([Received("jobs", 0, 1, 0.0, job(1, time.time() + 30), {})], 0)
     assert found.event.answer is not None  # type: ignore[attr-defined]
