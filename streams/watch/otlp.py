@@ -37,14 +37,21 @@ def install() -> None:
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> Encoded:
-    """An ExportTraceServiceRequest, of spans of one resource and scope, as all of a process are."""
+    """An ExportTraceServiceRequest, of spans of one scope, as all of a process are, and of few resources."""
+    by_resource: dict[int, list[ReadableSpan]] = {}
+    for span in spans:
+        by_resource.setdefault(id(span.resource), []).append(span)
+    return Encoded(b"".join(map(_of_one_resource, by_resource.values())))
+
+
+def _of_one_resource(spans: Sequence[ReadableSpan]) -> bytes:
     first = spans[0]
     attributes = [_key_value(key, value) for key, value in first.resource.attributes.items()]
     resource = pb.ResourceSpans(resource=Resource(attributes=attributes), schema_url=first.resource.schema_url)
     name = first.instrumentation_scope.name if first.instrumentation_scope else ""
     scope = pb.ScopeSpans(scope=InstrumentationScope(name=name)).SerializeToString()
     scoped = scope + b"".join(_within(_OF_SCOPE, _span(span)) for span in spans)
-    return Encoded(_within(_OF_REQUEST, resource.SerializeToString() + _within(_OF_RESOURCE, scoped)))
+    return _within(_OF_REQUEST, resource.SerializeToString() + _within(_OF_RESOURCE, scoped))
 
 
 def _span(span: ReadableSpan) -> bytes:

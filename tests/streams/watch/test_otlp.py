@@ -24,6 +24,7 @@ def spans() -> list[ReadableSpan]:
             telemetry.span("process", "problems", parent=parent, kind=kind, attributes=ATTRIBUTES).end()
     local = SpanContext(1, 2, False, TraceFlags(1))
     links = [Link(REMOTE), Link(local)]
+    telemetry.whole("solve maxcut: accepted", local, REMOTE, 1.0, {"of": "another service"}).end()
     failed = {"error.type": "deadline", "qmosaic.failure.message": "too late", "c": 1, "b": True}
     telemetry.span("send", "x", parent=local, kind=SpanKind.PRODUCER, links=links, attributes=failed).end()
     return out
@@ -31,7 +32,7 @@ def spans() -> list[ReadableSpan]:
 
 def test_it_says_the_same() -> None:
     made = spans()
-    assert len(made) == 7
+    assert len(made) == 8
     ours = ExportTraceServiceRequest.FromString(encode_spans(made))
     theirs = ExportTraceServiceRequest.FromString(encoded_by_the_sdk(made).SerializeToString())
     assert ours == theirs
