@@ -226,8 +226,10 @@ class Control(ExactlyOnce[Kept]):
         out = Round(audits=[self._aside(record, why)])
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             if self.topics[record.topic] == "jobs.priced":
-                goes_on = advance(wire.decode(record.value or b"", JobEvent), Failure("control", reason, why))
-                out.sends.append(next_send(goes_on, cause, self.settings.paid.backends))
+                event = wire.decode(record.value or b"", JobEvent)
+                if fits(event.ref, record, self.settings, None, None) is None:
+                    goes_on = advance(event, Failure("control", reason, why))
+                    out.sends.append(next_send(goes_on, cause, self.settings.paid.backends))
         return out
 
     def _decide(self, owned: Kept, record: Received, cause: int, out: Round) -> str | None:

@@ -95,6 +95,16 @@ def test_an_error_at_what_is_no_job_is_told(tmp_path: Path) -> None:
     assert not found.sends
 
 
+def test_what_is_passed_over_and_forged_goes_nowhere(tmp_path: Path) -> None:
+    real = job("bad", 1, FREE)
+    event = wire.decode(real.value or b"", JobEvent)
+    forged = msgspec.structs.replace(event, ref=msgspec.structs.replace(event.ref, partition=-1))
+    record = msgspec.structs.replace(real, value=wire.encode(forged))
+    control = control_of(tmp_path)
+    assert control._passed_over(real, 0, "worker_crashed", "it died").sends
+    assert not control._passed_over(record, 0, "worker_crashed", "it died").sends
+
+
 DIE = """
 import os, sys
 from pathlib import Path
