@@ -6,7 +6,7 @@ whose broker answers an empty fetch early rests before it asks again: 1 ms after
 nothing comes. The processes that a supervisor started on its own broker need not rest in vain: whoever has
 published rings the *bell* of the topic, a datagram to the socket of each of its consumers, and they wake up. So they
 may rest longer: two seconds, and less where others, who ring no bell, write to what they read: a fifth of one where
-problems come, one where orders do.
+problems come, one where orders do. What nobody rang for (signs of life) is no reason to hurry.
 A real Kafka never answers early, so nothing changes there.
 """
 
@@ -30,6 +30,8 @@ LONGEST_OPEN, GROWTH_OPEN = {"problems": 0.2, "control.commands": 1.0}, 1.15
 LONGEST_RUNG, GROWTH_RUNG = 2.0, 8.0
 """With a bell, of who reads what only those write who ring it."""
 EARLY = 0.2  # of fetch_max_wait_ms
+LOOK_SECONDS = 1.0
+"""Between two looks of a fetcher with a bell at what there might be to do; all that there is wakes it up, too."""
 VARIABLE = "QMOSAIC_BELL"  # the folder, in the environment of a supervisor's workers
 
 _original = Fetcher._proc_fetch_request
@@ -43,6 +45,8 @@ class _Rest:
         topics = list(topics)
         self.seconds, self._longest, self._growth = SHORTEST, LONGEST, GROWTH
         self._rung = asyncio.Event()
+        self._all_ring = False
+        self.bell: socket.socket | None = None
         folder = os.environ.get(VARIABLE)
         if folder:
             its = [
@@ -50,8 +54,9 @@ class _Rest:
                 for name, seconds in LONGEST_OPEN.items()
                 if any(topic == name or topic.endswith(f".{name}") for topic in topics)
             ]
+            self._all_ring = not its
             self._longest, self._growth = (min(its), GROWTH_OPEN) if its else (LONGEST_RUNG, GROWTH_RUNG)
-            bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            bell = self.bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             bell.setblocking(False)
             bell.bind(str(Path(folder) / ".".join([f"{os.getpid()}-{bell.fileno()}", *map(_name, topics)])))
             asyncio.get_running_loop().add_reader(bell, self._hear, bell)
@@ -61,6 +66,11 @@ class _Rest:
             while True:
                 bell.recv(1)
                 self._rung.set()
+
+    def came(self) -> None:
+        """Records: more may follow at once, unless those who hurry would have rung."""
+        if not self._all_ring:
+            self.seconds = SHORTEST
 
     async def rest(self) -> None:
         """Until the bell rings or the time is over."""
@@ -78,8 +88,10 @@ async def _paced(self: Any, assignment: Any, node_id: Any, request: Any) -> bool
     rest = _rests.get(self)
     if rest is None:
         rest = _rests[self] = _Rest(topic for topic, _ in request.topics)
+        if rings():
+            self._fetcher_timeout = LOOK_SECONDS
     if has_records:
-        rest.seconds = SHORTEST
+        rest.came()
     elif loop.time() - asked < EARLY * self._fetch_max_wait_ms / 1000:
         try:
             await rest.rest()

@@ -25,7 +25,7 @@ from qmosaic.streams.kafka import reading
 from qmosaic.streams.kafka.pacing import _original
 
 REPLACED: dict[str, tuple[Any, str]] = {
-    # pacing: around it; `_fetch_max_wait_ms` and `request.topics` are read
+    # pacing: around it; `_fetch_max_wait_ms` and `request.topics` are read, `_fetcher_timeout` is set
     "Fetcher._proc_fetch_request": (_original, "59bf948fff47eed5"),
     "Fetcher._fetch_requests_routine": (fetcher.Fetcher._fetch_requests_routine, "2a8ec5932644c9b0"),
     "Fetcher.__init__": (fetcher.Fetcher.__init__, "bf21ecb7e0f210b7"),
