@@ -189,7 +189,7 @@ def rejection_verdict(record: Record, refusal: Refusal, trace_id: str, *, first:
 def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
     """The audit entry of an outcome."""
     entry = _entry("settled", ref.problem_id, ref.tenant, ref.partition, ref.offset, at, verdict)
-    return replace(entry, slack=round(ref.deadline_at - at, 6))
+    return replace(entry, slack=round(ref.deadline_at - at, 6), family=ref.family)
 
 
 def rejected_entry(verdict: Verdict, refusal: Refusal, partition: int, offset: int, at: float) -> AuditEntry:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from qmosaic.codecs.events.control import Evidence, Run
 from qmosaic.codecs.events.evidence import Calibration, Cell, Learned, Sums
+from qmosaic.codecs.events.public import Expected
 from qmosaic.codecs.models.kernel import Kind
 
 HALF_LIFE = 86_400.0
@@ -113,28 +114,46 @@ def age(before: float, at: float) -> float:
     return float(0.5 ** min(max(0.0, at - before) / HALF_LIFE, 1000.0))
 
 
-def _with(sums: Sums, fade: float, value: float | None, weight: float) -> Sums:
-    sums = faded(sums, fade)
+def counted(sums: Sums, value: float | None, weight: float = 1.0) -> Sums:
+    """With one more of them; None: it was not measured."""
     return sums if value is None else joined(sums, Sums(weight, weight * value, weight * value * value))
+
+
+def _with(sums: Sums, fade: float, value: float | None, weight: float) -> Sums:
+    return counted(faded(sums, fade), value, weight)
 
 
 def _measured(cell: Cell, run: Run, at: float) -> Cell:
     fade, weight = age(cell.at, at), age(at, cell.at)
-    usd = run.cost_usd
-    if usd is None:  # a failed job is booked in full, unless it tells what it took
-        usd = run.expected.cost_usd if run.expected is not None and run.expected.cost_usd is not None else 0.0
     cell = Cell(
         max(cell.at, at),
         faded(cell.gain, fade),
-        _with(cell.fresh, fade, _bounded(run.gain, -1.0, 1.0), weight),
+        _with(cell.fresh, fade, gained(run), weight),
         cell.count + (run.gain is not None),
-        _with(cell.seconds, fade, _amount(run.seconds), weight),
-        _with(cell.usd, fade, _amount(usd), weight),
+        _with(cell.seconds, fade, took(run), weight),
+        _with(cell.usd, fade, charged(run), weight),
     )
     if cell.count < FRESH:
         return cell
     kept = cell.fresh if _contradicts(cell.fresh, cell.gain) else joined(cell.gain, cell.fresh)
     return replace(cell, gain=kept, fresh=Sums(), count=0)
+
+
+def gained(run: Run) -> float | None:
+    """The gain of a run, within 100 %; None: there is nothing to compare."""
+    return _bounded(run.gain, -1.0, 1.0)
+
+
+def took(run: Run) -> float | None:
+    """The seconds of a run; None: nobody measured them."""
+    return _amount(run.seconds)
+
+
+def charged(run: Run) -> float | None:
+    """The dollars of a run; None: what is told is no amount. A failed job is booked in full, unless it tells better."""
+    if run.cost_usd is not None:
+        return _amount(run.cost_usd)
+    return _amount(run.expected.cost_usd) if run.expected is not None and run.expected.cost_usd is not None else 0.0
 
 
 def _contradicts(fresh: Sums, before: Sums) -> bool:
@@ -152,15 +171,24 @@ def _variance(sums: Sums) -> float:
 
 
 def _calibrated(known: Calibration, run: Run, estimate: float, at: float) -> Calibration:
-    fade, weight, expected = age(known.at, at), age(at, known.at), run.expected
-    usd = expected.cost_usd if expected is not None else None
-    gain = expected.gain if expected is not None else None
-    off = run.gain - gain if run.answered and run.gain is not None and gain is not None else None
+    fade, weight, off = age(known.at, at), age(at, known.at), off_by(run, estimate)
     return Calibration(
         max(known.at, at),
-        _with(known.seconds, fade, _ratio(run.seconds, estimate) if run.answered else None, weight),
-        _with(known.usd, fade, _ratio(run.cost_usd, usd), weight),
-        _with(known.gain, fade, _bounded(off, -2.0, 2.0), weight),
+        _with(known.seconds, fade, off.seconds, weight),
+        _with(known.usd, fade, off.cost_usd, weight),
+        _with(known.gain, fade, off.gain, weight),
+    )
+
+
+def off_by(run: Run, seconds: float | None) -> Expected:
+    """How wrong what was expected of a run was: logarithms of what it took over what was expected, of seconds
+    (`seconds` were) and dollars, and how much better than expected its answer was. None: one of both is not known."""
+    expected = run.expected or Expected()
+    better = run.gain - expected.gain if run.answered and run.gain is not None and expected.gain is not None else None
+    return Expected(
+        seconds=_ratio(run.seconds, seconds) if run.answered else None,
+        cost_usd=_ratio(run.cost_usd, expected.cost_usd),
+        gain=_bounded(better, -2.0, 2.0),
     )
 
 
@@ -198,10 +226,14 @@ class Estimated(NamedTuple):
 def gain_of(cell: Cell | None, at: float) -> Estimated:
     """The gain over the baseline as it is believed to be at a moment: between nothing, which is believed of what was
     never measured, and the mean of what was."""
-    sums = Sums() if cell is None else faded(joined(cell.gain, cell.fresh), age(cell.at, at))
+    return believed(Sums() if cell is None else faded(joined(cell.gain, cell.fresh), age(cell.at, at)))
+
+
+def believed(sums: Sums, deviation: float = PRIOR_DEVIATION) -> Estimated:
+    """The mean that is believed of something of which nothing is believed before: so many values of 0 besides."""
     n = max(0.0, sums.n) + PRIOR
     mean = sums.total / n
-    spread = max(0.0, (sums.squares + PRIOR * PRIOR_DEVIATION * PRIOR_DEVIATION) / n - mean * mean)
+    spread = max(0.0, (sums.squares + PRIOR * deviation * deviation) / n - mean * mean)
     return Estimated(mean, sqrt(spread / n), sums.n)
 
 

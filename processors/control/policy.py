@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -104,6 +104,16 @@ DEFAULT_PREFERENCE: dict[str, tuple[str, ...]] = {
 }
 
 
+class Whose(Protocol):
+    """What tells whose problem it is, and of which family."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def family(self) -> str: ...
+
+
 class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """For one tenant or family: rules that are asked before all others, how many candidates a kernel may have, what
     share explores, and what gains, seconds and dollars are worth."""
@@ -153,7 +163,7 @@ class Policy(msgspec.Struct, frozen=True):
                 return special.explore
         return self.explore
 
-    def worth_of(self, ref: Ref) -> Worth:
+    def worth_of(self, ref: Whose) -> Worth:
         """What a run is worth, by the same order."""
         for special in (self.tenants.get(ref.tenant), self.families.get(ref.family)):
             if special is not None and special.worth is not None:

@@ -83,6 +83,17 @@ def write_within(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def new_file(path: Path, place: str) -> None:
+    """Raises SettingsError (at an option, `place`) where a new file could not be written there."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is no folder", place=place, remedy="Make it, or name another file.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"cannot write into {folder}", place=place, remedy="Name a file elsewhere.")
+    if os.path.lexists(path):
+        raise SettingsError(f"{path} is there already", place=place, remedy="Remove it, or name another file.")
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write a file that is not there yet. Raises OSError where one is, or it cannot be written."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

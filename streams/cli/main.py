@@ -28,6 +28,7 @@ from qmosaic.streams.cli.pipeline import (
 from qmosaic.streams.cli.plan import plan
 from qmosaic.streams.cli.policy import policy_app
 from qmosaic.streams.cli.problem import problem
+from qmosaic.streams.cli.report import report
 from qmosaic.streams.cli.submit import demo, outcomes, solve, submit
 from qmosaic.streams.cli.trace import trace
 
@@ -74,10 +75,11 @@ EXAMPLES = {
     explain: "qmosaic explain 9d2c6a",
     problem: "qmosaic problem 9d2c6a --jaeger http://127.0.0.1:16686",
     ledger: "qmosaic ledger --tenant acme --json",
+    report: "qmosaic report --since 7d --by family,backend",
     trace: "qmosaic trace 3eec1cd2512c3580b251e74bcf3b0b08",
 }
 
-for command in (up, worker, submit, outcomes, solve, demo, status, page, plan, explain, problem, ledger, trace):
+for command in (up, worker, submit, outcomes, solve, demo, status, page, plan, explain, problem, report, ledger, trace):
     app.command(epilog=f"Example: {EXAMPLES[command]}")(command)
 app.command("settings")(settings_command)
 app.command("compile")(compile_programs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,7 +15,7 @@ from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.events.public import Outcome, Problem, Rejection
 from qmosaic.codecs.text import choose, shown
 from qmosaic.streams.cli.common import USAGE, fail, say
-from qmosaic.streams.cli.files import write_new
+from qmosaic.streams.cli.files import new_file, write_new
 from qmosaic.streams.observe.answers import answer_of
 from qmosaic.streams.observe.words import label_of
 
@@ -77,15 +76,9 @@ def _checked(path: Path, problems: int) -> Plot:
         raise SettingsError(message, place=PLACE, remedy="Send fewer files at once.")
     if find_spec("matplotlib") is None:
         raise SettingsError("matplotlib is not installed", place=PLACE, remedy="Run: pip install 'qmosaic[plot]'.")
-    folder = path.parent
-    if not folder.is_dir():
-        raise SettingsError(f"{folder} is no folder", place=PLACE, remedy="Make it, or name another file.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingsError(f"cannot write into {folder}", place=PLACE, remedy="Name a file elsewhere.")
     plot = Plot(path, kind, problems)
     for each in plot.paths:
-        if os.path.lexists(each):
-            raise SettingsError(f"{each} is there already", place=PLACE, remedy="Remove it, or name another file.")
+        new_file(each, PLACE)
     return plot
 
 

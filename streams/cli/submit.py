@@ -62,7 +62,7 @@ from qmosaic.streams.cli.render import (
     trace_tree,
 )
 from qmosaic.streams.cli.solutions import write_solutions
-from qmosaic.streams.cli.times import moment_of, seconds_of
+from qmosaic.streams.cli.times import given_moment
 from qmosaic.streams.observe.words import label_of
 from qmosaic.streams.settings import EMBEDDED, Settings
 
@@ -225,7 +225,7 @@ def outcomes(
     """Print outcomes and rejections: all there are, those --since a time, or with --follow those that come."""
     from qmosaic.streams.client import read_outcomes
 
-    start = _since(since)
+    start = given_moment(since, "--since")
     settings = connected(broker)
     if follow and start is None:
         start = time.time()
@@ -371,13 +371,3 @@ def options_of(
         "max_cost_usd": max_cost,
         "cache": None if cache == "fresh" else cache,
     }
-
-
-def _since(text: str | None) -> float | None:
-    if text is None:
-        return None
-    age = seconds_of(text)
-    found = time.time() - age if age is not None else moment_of(text)
-    if found is None:
-        fail(SettingsError(f"cannot read --since {text!r}", remedy="Write 15m, 2h, or 2026-01-31T12:00:00Z."), USAGE)
-    return found

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from qmosaic.codecs.errors import SettingsError
+from qmosaic.codecs.text import shown
+from qmosaic.streams.cli.common import USAGE, fail
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -24,6 +28,19 @@ def moment_of(text: str) -> float | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def given_moment(text: str | None, place: str) -> float | None:
+    """What an option says: a time, or an age from now on, in seconds since the epoch; exits with `USAGE` for anything
+    else."""
+    if text is None:
+        return None
+    age = seconds_of(text)
+    found = time.time() - age if age is not None else moment_of(text)
+    if found is None:
+        remedy = "Write 15m, 2h, or 2026-01-31T12:00:00Z."
+        fail(SettingsError(f"cannot read {place} {shown(text, 60)!r}", place=place, remedy=remedy), USAGE)
+    return found
 
 
 def moment(at: float) -> str:

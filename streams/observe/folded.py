@@ -1,9 +1,11 @@
-"""What control keeps, read once from its topics: the books, and what was ordered."""
+"""Topics read once: what control keeps, the books and what was ordered; and folds over any of them."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +20,7 @@ from qmosaic.processors.control.books import Books, Ledger
 from qmosaic.processors.control.fold import Fold
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.repeats import seek_since
 from qmosaic.streams.kafka.tail import missing, reader, to_end
 from qmosaic.streams.settings import Settings
 
@@ -39,18 +42,42 @@ async def read_ordered(settings: Settings) -> Ordered:
 async def _folded(
     settings: Settings, topic: str, kind: type[Event], fold: Fold[State, Event]
 ) -> tuple[State, list[Event]]:
-    place, state, events = TopicPartition(topic_name(settings, topic), 0), fold.start, list[Event]()
+    events = list[Event]()
+
+    def both(state: State, event: Event, at: float) -> State:
+        events.append(event)
+        return fold.step(state, event, at)
+
+    return await folded(settings, topic, partial(wire.decode, kind=kind), both, fold.start), events
+
+
+async def folded(
+    settings: Settings,
+    topic: str,
+    read: Callable[[bytes], Event],
+    step: Callable[[State, Event, float], State],
+    state: State,
+    since: float | None = None,
+    seconds: float = READ_SECONDS,
+) -> State:
+    """The state after all events that there are now of a topic, from a time on; what is no event is passed over. Raises
+    BrokerError, where it takes longer than `seconds`, too."""
+    name = topic_name(settings, topic)
     try:
-        async with asyncio.timeout(READ_SECONDS), reader(settings, [place]) as consumer:
-            if place.topic not in await consumer.topics():
-                raise missing(place.topic, settings)
-            begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
-            consumer.seek(place, begins[place])
+        async with asyncio.timeout(seconds), reader(settings) as consumer:
+            if name not in await consumer.topics():
+                raise missing(name, settings)
+            places = [TopicPartition(name, number) for number in sorted(consumer.partitions_for_topic(name) or ())]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            if since is None:
+                for place, begin in (await consumer.beginning_offsets(places)).items():
+                    consumer.seek(place, begin)
+            else:
+                await seek_since(consumer, places, since)
             async for record in to_end(consumer, ends):
                 with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-                    event = wire.decode(record.value or b"", kind)
-                    state = fold.step(state, event, record.timestamp / 1000)
-                    events.append(event)
+                    state = step(state, read(record.value or b""), record.timestamp / 1000)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerError(f"{place.topic} cannot be read: {error}", place=settings.broker) from None
-    return state, events
+        raise BrokerError(f"{name} cannot be read: {error}", place=settings.broker) from None
+    return state

@@ -43,6 +43,13 @@ def gained(gain: float | None) -> str:
     return "" if gain is None else "0" if gain == 0 else f"{gain:+.5g}"
 
 
+def percent(share: float) -> str:
+    """`+2.1 %`: a gain, with its sign; small ones with the digits that tell."""
+    value = 100 * share
+    digits = 1 if abs(value) >= 0.95 else 2 if abs(value) >= 0.095 else 3
+    return f"{value:+.{digits}f} %" if value and abs(value) >= 0.0005 else "0 %"
+
+
 def cost(usd: float | None) -> str:
     """US dollars; nothing where none are known."""
     return "" if usd is None else f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4g}"

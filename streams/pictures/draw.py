@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,6 +20,9 @@ from qmosaic.codecs.events.public import Outcome, Problem
 from qmosaic.streams.pictures import circuit, labs, molecule, portfolio, spins, summary, tour
 from qmosaic.streams.pictures.sheet import DARK, HEIGHT, LIGHT, WIDTH, Sheet
 from qmosaic.streams.pictures.svg import cleaned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Format = Literal["svg", "png"]
 DPI = 144
@@ -55,9 +59,19 @@ def draw(problem: Problem, outcome: Outcome, *, dark: bool = False, format: Form
     Where there is no solution, or none that fits the problem, or it is of a family of another package, a sheet that
     says so. Raises ImportError without matplotlib (the extra `plot`).
     """
+    picture = PICTURES.get(problem.family, summary.picture) if outcome.solution is not None else summary.nothing
+    with drawing(dark):
+        try:
+            return _drawn(picture, problem, outcome, dark, format)
+        except UNFIT:
+            return _drawn(summary.unfit, problem, outcome, dark, format)
+
+
+@contextmanager
+def drawing(dark: bool) -> Iterator[None]:
+    """While somebody draws with matplotlib: its parameters, and nobody else. Raises ImportError without it."""
     import matplotlib as mpl
 
-    picture = PICTURES.get(problem.family, summary.picture) if outcome.solution is not None else summary.nothing
     with _one, mpl.rc_context(), np.errstate(all="ignore"):
         # letters that the font lacks are a box in a PNG; a browser has them
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
@@ -65,10 +79,7 @@ def draw(problem: Problem, outcome: Outcome, *, dark: bool = False, format: Form
         for name, chosen in PARAMETERS.items():
             mpl.rcParams[name] = chosen
         mpl.rcParams["svg.hashsalt"] = "dark" if dark else "light"  # both may stand on one page
-        try:
-            return _drawn(picture, problem, outcome, dark, format)
-        except UNFIT:
-            return _drawn(summary.unfit, problem, outcome, dark, format)
+        yield
 
 
 def _drawn(
@@ -79,9 +90,15 @@ def _drawn(
     sheet = Sheet(Figure(figsize=(WIDTH, HEIGHT)), DARK if dark else LIGHT)
     picture(sheet, problem, outcome)
     title = sheet.finish(problem, outcome)
+    if kind == "svg":
+        return svg_of(sheet.figure, title)
     file = io.BytesIO()
-    if kind == "png":
-        sheet.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-        return file.getvalue()
-    sheet.figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    sheet.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def svg_of(figure: Figure, title: str) -> bytes:
+    """A figure as an `<svg>` element; `title`: what it shows, for who cannot see it."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return cleaned(file.getvalue(), title, FONTS)

@@ -1,0 +1,299 @@
+"""What a report says of a period and its spending: by what is asked for, and with intervals."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from math import exp, isfinite, sqrt
+from typing import Final, Literal
+
+import msgspec
+
+from qmosaic.codecs.events.evidence import Sums
+from qmosaic.processors.control.evidence import PRIOR_DEVIATION, Estimated, believed, mean_of
+from qmosaic.processors.report.period import Period, Ran, both
+from qmosaic.processors.report.spending import Spending
+
+REPORT_SCHEMA: Final = "qmosaic.report/1"
+By = Literal["tenant", "family", "kind", "size", "target", "backend"]
+BY: tuple[By, ...] = ("tenant", "family", "kind", "size", "target", "backend")
+DEFAULT_BY: tuple[By, ...] = ("family", "backend")
+Verdict = Literal["paid", "did_not_pay", "unclear", "not_compared"]
+MOST_PENDING = 20
+"""Reservations that are told one by one, those held for the longest."""
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A mean, and what holds it nine times in ten."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs came to that have `by` in common. `answered`: of them; `better`: answers that gained over the baseline;
+    `explored`: runs to find out; `compared`: runs whose gain is known.
+
+    `gain`: over the baseline, relative: 0.01 is a percent. `worth`: of a run, in dollars, by the policy's weights.
+    `micros`: micro-dollars of all runs, as outcomes tell them. `seconds`: the mean of a run.
+    """
+
+    by: dict[str, str]
+    runs: int
+    answered: int
+    better: int
+    explored: int
+    compared: int
+    gain: Interval | None
+    worth: Interval | None
+    verdict: Verdict
+    micros: int
+    seconds: float | None
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """So many problems ended like this."""
+
+    by: dict[str, str]
+    status: str
+    reason: str
+    count: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """So many jobs on a backend got no grant."""
+
+    backend: str
+    reason: str
+    count: int
+
+
+class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
+    """How good what was expected of a backend was, over `runs` of it: the factors that its seconds and dollars were of
+    what was expected (a geometric mean), and by how much its gains were better. None: nothing was expected."""
+
+    backend: str
+    runs: int
+    seconds: Interval | None
+    cost: Interval | None
+    gain: Interval | None
+
+
+class Booked(msgspec.Struct, frozen=True):
+    """What the ledger says of a backend: jobs that were charged for, and micro-dollars."""
+
+    backend: str
+    jobs: int
+    micros: int
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A reservation that is not resolved. `seconds`: for how long it is held; `late`: since its deadline, 0 before."""
+
+    reservation: str
+    problem_id: str
+    tenant: str
+    backend: str
+    state: str
+    micros: int
+    seconds: float
+    late: float
+
+
+class Reservations(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that was held for jobs, in micro-dollars. Of `jobs` that were resolved: what was `reserved` for them, and
+    what they `spent`; `unused` of them took nothing. `idle_dollar_hours`: what was not spent, times how long it was
+    held. `pending`: how many are not resolved, `pending_micros` what they hold, `held` the oldest of them."""
+
+    jobs: int
+    unused: int
+    reserved: int
+    spent: int
+    idle_dollar_hours: float
+    pending: int
+    pending_micros: int
+    held: list[Held]
+
+
+class Exploration(msgspec.Struct, frozen=True, kw_only=True):
+    """What finding out took: runs; jobs of them that were paid for, and their micro-dollars."""
+
+    runs: int
+    jobs: int
+    micros: int
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `since`, `until`: what was asked for, or the first and the last that there is; None: there is nothing.
+    `at`: when this was found out; seconds since the epoch."""
+
+    schema: Literal["qmosaic.report/1"] = REPORT_SCHEMA
+    at: float
+    since: float | None
+    until: float | None
+    tenant: str | None
+    by: list[str]
+    problems: int
+    late: int
+    duplicates: int
+    ends: list[Ending]
+    rows: list[Row]
+    refused: list[Refused]
+    booked: list[Booked]
+    exploration: Exploration
+    reservations: Reservations
+    calibration: list[Calibrated]
+
+
+def findings(
+    period: Period,
+    spent: Spending,
+    at: float,
+    by: Sequence[By] = DEFAULT_BY,
+    since: float | None = None,
+    until: float | None = None,
+    tenant: str | None = None,
+) -> Findings:
+    """What is to be said at a moment, of a period that was folded from `since` until `until`."""
+    ended = _ends(period, by)
+    return Findings(
+        at=at,
+        since=since if since is not None else period.since if isfinite(period.since) else None,
+        until=until if until is not None else period.until if isfinite(period.until) else None,
+        tenant=tenant,
+        by=list(by),
+        problems=sum(one.count for one in ended),
+        late=period.late,
+        duplicates=period.duplicates,
+        ends=ended,
+        rows=[_row(dict(zip(by, key, strict=True)), ran) for key, ran in _grouped(period, by)],
+        refused=[
+            Refused(*key, count) for key, count in sorted(period.refused.items(), key=lambda one: (-one[1], one[0]))
+        ],
+        booked=_booked(spent),
+        exploration=Exploration(
+            runs=sum(ran.explored for ran in period.ran.values()), jobs=spent.explored, micros=spent.exploring
+        ),
+        reservations=_reservations(spent, at if until is None else min(at, until)),
+        calibration=[_calibrated(key[0], ran) for key, ran in _grouped(period, ("backend",)) if _is_calibrated(ran)],
+    )
+
+
+def size_text(size: int) -> str:
+    """A size class in words: `1`, `2`, `3-4`, `5-8`, …; nothing for none."""
+    if size <= 0:
+        return "0-1" if size == 0 else ""
+    first, last = 2 ** (size - 1) + 1, 2**size
+    return f"{first}-{last}" if first < last else str(last)
+
+
+def _grouped(period: Period, by: Sequence[By]) -> list[tuple[tuple[str, ...], Ran]]:
+    found: dict[tuple[int | str, ...], Ran] = {}
+    for key, ran in period.ran.items():
+        group = tuple(getattr(key, name) for name in by)
+        found[group] = both(found.get(group, Ran()), ran)
+    return [(tuple(_said(part) for part in group), found[group]) for group in sorted(found)]
+
+
+def _said(part: int | str) -> str:
+    return size_text(part) if isinstance(part, int) else part
+
+
+def _ends(period: Period, by: Iterable[By]) -> list[Ending]:
+    names = [name for name in ("tenant", "family") if name in by]
+    found: dict[tuple[str, ...], int] = {}
+    for end, count in period.ends.items():
+        key = (*(getattr(end, name) for name in names), end.status, end.reason)
+        found[key] = found.get(key, 0) + count
+    ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    return [Ending(dict(zip(names, key, strict=False)), key[-2], key[-1], count) for key, count in ordered]
+
+
+def _row(by: dict[str, str], ran: Ran) -> Row:
+    compared, gain, worth = round(ran.gain.n), None, None
+    verdict: Verdict = "not_compared"
+    if compared:
+        gain = _interval(believed(ran.gain))
+        worth = _interval(_worth(ran))
+        verdict = "paid" if worth.low > 0 else "did_not_pay" if worth.high < 0 else "unclear"
+    return Row(
+        by=by,
+        runs=ran.runs,
+        answered=ran.answered,
+        better=ran.better,
+        explored=ran.explored,
+        compared=compared,
+        gain=gain,
+        worth=worth,
+        verdict=verdict,
+        micros=ran.micros,
+        seconds=ran.seconds.total / ran.seconds.n if ran.seconds.n else None,
+    )
+
+
+def _worth(ran: Ran) -> Estimated:
+    """Of a run: what its gain is worth, believed as gains are, less what it costs."""
+    percent = ran.percent / ran.gain.n
+    value = believed(ran.value, 100.0 * percent * PRIOR_DEVIATION)
+    cost = mean_of(ran.cost, 0.0)
+    return Estimated(value.mean - cost.mean, sqrt(value.error * value.error + cost.error * cost.error), ran.gain.n)
+
+
+def _interval(of: Estimated) -> Interval:
+    return Interval(of.mean, *of.interval)
+
+
+def _is_calibrated(ran: Ran) -> bool:
+    return bool(ran.off_seconds.n or ran.off_usd.n or ran.off_gain.n)
+
+
+def _calibrated(backend: str, ran: Ran) -> Calibrated:
+    return Calibrated(
+        backend=backend,
+        runs=ran.runs,
+        seconds=_factor(ran.off_seconds),
+        cost=_factor(ran.off_usd),
+        gain=_interval(mean_of(ran.off_gain, 0.0)) if ran.off_gain.n else None,
+    )
+
+
+def _factor(logarithms: Sums) -> Interval | None:
+    if not logarithms.n:
+        return None
+    found = _interval(mean_of(logarithms, 0.0))
+    return Interval(exp(found.mean), exp(found.low), exp(found.high))
+
+
+def _booked(spent: Spending) -> list[Booked]:
+    jobs, micros = defaultdict[str, set[str]](set), Counter[str]()
+    for charge in spent.charges:
+        jobs[charge.backend].add(charge.reservation)
+        micros[charge.backend] += charge.micros
+    return [Booked(name, len(jobs[name]), micros[name]) for name in sorted(jobs)]
+
+
+def _reservations(spent: Spending, at: float) -> Reservations:
+    held = [
+        Held(
+            one.reservation,
+            one.problem_id,
+            one.tenant,
+            one.backend,
+            one.state,
+            one.micros,
+            max(0.0, at - one.since),
+            max(0.0, at - one.deadline_at),
+        )
+        for one in spent.pending[:MOST_PENDING]
+    ]
+    return Reservations(
+        jobs=spent.jobs,
+        unused=spent.unused,
+        reserved=spent.reserved,
+        spent=spent.spent,
+        idle_dollar_hours=spent.idle / 1e6 / 3600,
+        pending=len(spent.pending),
+        pending_micros=sum(one.micros for one in spent.pending),
+        held=held,
+    )
