@@ -54,7 +54,7 @@ test-metrics: $(INSTALLED) ## the alerts and the dashboard, with a real Promethe
 		{ echo "$$tool is not here: install Prometheus, in Debian by 'apt install prometheus'" >&2; exit 1; }; done
 	$(PYTEST) -m prometheus
 
-test-page: $(INSTALLED) ## the live page in a real browser: what it shows, keyboard, contrast, hostile names
+test-page: $(INSTALLED) ## the live page in a real browser: what it shows, keyboard, contrast, hostile names; what goes wrong is told (Prometheus, too)
 	@command -v chromium >/dev/null || { echo 'chromium is not there: apt-get install chromium' >&2; exit 1; }
 	$(PYTEST) -m page
 

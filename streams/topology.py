@@ -68,6 +68,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("proposals", "problem id", hops.Proposal.schema, joined=True),
     # For whoever operates it.
     Topic("backends.status", "worker", control.BackendStatus.schema, partitions=1, retention="short"),
+    Topic("workers.status", "supervisor", control.WorkersStatus.schema, partitions=1, retention="short"),
     Topic("control.commands", "command id", control.COMMAND_SCHEMA, partitions=1),
     Topic("control.state", "what it is of", control.ControlState.schema, partitions=1, retention="compacted"),
     Topic("ledger", "reservation", ledger.LedgerEntry.schema, partitions=1, retention="for ever"),

@@ -44,7 +44,8 @@ RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 LABELS = {key.replace(".", "_") for each in INSTRUMENTS for key in each.attributes} | {"le", "worker", "job"}
 WORD = re.compile(r"[a-zA-Z_:][\w:]*")
 FUNCTIONS = {
-    *("sum", "by", "rate", "increase", "max", "min", "histogram_quantile", "absent", "and", "or", "half_open"),
+    *("sum", "by", "rate", "increase", "max", "min", "histogram_quantile", "absent", "and", "or", "unless", "on"),
+    *("half_open", "control", "route", "verify"),
     *("open", "closed", "accepted", "rejected", "fallback", "dead", "letters", "qmosaic"),
 }
 

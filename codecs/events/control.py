@@ -113,6 +113,27 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     grants: bool = False  # it is the service that keeps the ledger
 
 
+Ailment = Literal["ended", "silent", "stuck", "collector"]
+"""Of a worker. `ended`: its process, and the next one is not ready yet; `silent`: it does not answer; `stuck`: it
+answers, and does nothing; `collector`: its traces are lost."""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """What is wrong with a worker, `since` when (seconds since the epoch)."""
+
+    worker: str
+    what: Ailment
+    since: float
+
+
+class WorkersStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with the workers of a supervisor: told when it changes, and again and again while there is any."""
+
+    schema: ClassVar[str] = "qmosaic.workersstatus/1"
+    supervisor: str
+    troubles: list[Trouble] = []
+
+
 COMMAND_SCHEMA: Final = "qmosaic.command/1"
 
 # -- commands, and what they change ------------------------------------------------------------------------------------

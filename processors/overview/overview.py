@@ -1,8 +1,8 @@
 """What is known of a running pipeline, for whoever watches it: one fold over its public and control topics.
 
 The terminal topics tell what arrived, `audit` what was decided, `backends.status` who is there and whose breaker is
-open, `control.state` what was ordered, `ledger` what may still be spent. Records of different topics and partitions may
-come in any order among each other: the state is the same.
+open, `workers.status` what is wrong with workers, `control.state` what was ordered, `ledger` what may still be spent.
+Records of different topics and partitions may come in any order among each other: the state is the same.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from qmosaic.codecs.events.control import BackendStatus, ControlState
+from qmosaic.codecs.events.control import BackendStatus, ControlState, WorkersStatus
 from qmosaic.codecs.events.ledger import UNITS, AccountId, LedgerEntry, Unit
 from qmosaic.processors.control.books import Books, Ledger, window_of
 from qmosaic.processors.control.facts import STATUS, Status
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.overview.audits import Audits, Told, audits_step
 from qmosaic.processors.overview.ends import Ended, Ends, ends_step
+from qmosaic.processors.overview.troubles import Troubles, troubles_step
 from qmosaic.processors.overview.window import SECONDS, Key, Window, percentile
 
-Event = Ended | Told | BackendStatus | ControlState | LedgerEntry
+Event = Ended | Told | BackendStatus | WorkersStatus | ControlState | LedgerEntry
 
 
 class Overview(NamedTuple):
@@ -29,6 +30,7 @@ class Overview(NamedTuple):
     ends: Ends = Ends()
     audits: Audits = Audits()
     status: Status = STATUS.start
+    troubles: Troubles = Troubles()
     ordered: Ordered = Orders.start
     ledger: Ledger = Books.start
 
@@ -47,6 +49,8 @@ class Overviews:
                 return state._replace(audits=audits_step(state.audits, event, at))
             case BackendStatus():
                 return state._replace(status=STATUS.step(state.status, event, at))
+            case WorkersStatus():
+                return state._replace(troubles=troubles_step(state.troubles, event, at))
             case ControlState():
                 return state._replace(ordered=Orders().step(state.ordered, event, at))
             case LedgerEntry():

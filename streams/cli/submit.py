@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -328,8 +329,10 @@ def stages_for(problems: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def demo() -> None:
-    """The bundled examples through a pipeline of their own: a table of outcomes, and one trace as a tree."""
+    """The bundled examples through a pipeline of their own: a table of outcomes, one trace as a tree, and its live
+    page, which on a terminal stays until Ctrl-C."""
     from qmosaic.streams.cli.demo import demo_problems
+    from qmosaic.streams.cli.page import beside, is_installed
     from qmosaic.streams.life.folders import scratch
     from qmosaic.streams.topology import STAGES
 
@@ -338,15 +341,26 @@ def demo() -> None:
         settings = msgspec.structs.replace(load_settings(EMBEDDED), spans_dir=str(spans))
 
         async def work(here: Settings) -> int:
-            problems = demo_problems()
-            typer.echo(f"submitting {len(problems)} problems", err=True)
-            code, results = await submit_all(here, problems, True, False, progress=True)
-            show(results)
-            await asyncio.sleep(1.0)  # the workers write their spans every 0.2 s
-            far = [one for one in results if isinstance(one, Outcome) and one.circuit] or results
-            console().print()
-            console().print(trace_tree(read_spans(spans), far[0].trace_id))
-            return code
+            async with beside(here, Path(here.data_dir) / "logs", say) as page:
+                if page:
+                    typer.echo(f"page    {page}")
+                elif not is_installed():
+                    say("no page: pip install 'qmosaic[page]' brings it")
+                problems = demo_problems()
+                typer.echo(f"submitting {len(problems)} problems", err=True)
+                code, results = await submit_all(here, problems, True, False, progress=True)
+                show(results)
+                await asyncio.sleep(1.0)  # the workers write their spans every 0.2 s
+                far = [one for one in results if isinstance(one, Outcome) and one.circuit] or results
+                console().print()
+                console().print(trace_tree(read_spans(spans), far[0].trace_id))
+                if page and console().is_terminal:
+                    typer.echo(
+                        f"\nthe page shows them, too; this one: {page}problem/{far[0].problem_id}  Ctrl-C ends it"
+                    )
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.Event().wait()
+                return code
 
         run(_with_pipeline(settings, list(STAGES), work))
 

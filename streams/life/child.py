@@ -59,6 +59,7 @@ async def _until_end(
 ) -> None:
     code = 1
     try:
+        lifeline.troubles = lambda: tuple(seen.troubles())
         lifeline.listen()
         await seen.serve(instance, len(stages))
         rest, lines = instance.removeprefix(stages[0].name), lifeline.shared_by(len(stages))
@@ -92,7 +93,7 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
 
         os.nice(stage.nice)
         worker = Worker(settings, stage, instance, sensor)
-        seen.add(settings, stage.name, instance, worker, metrics)
+        seen.add(stage.name, instance, worker, telemetry, metrics)
         await worker.run(lifeline)
     elif stage.name == "control":
         from qmosaic.backends import registry
@@ -112,7 +113,7 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
             names=registry.names(),
             told=told,
         )
-        seen.add(settings, stage.name, instance, control, metrics)
+        seen.add(stage.name, instance, control, telemetry, metrics)
         if metrics is not None:
             observe_control(metrics, control, told)
         await _serve(control, lifeline)
@@ -120,7 +121,7 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
         from qmosaic.streams.hops.verify import Verifier
 
         verifier = Verifier(settings, instance, sensor, lifeline.ready)
-        seen.add(settings, stage.name, instance, verifier, metrics)
+        seen.add(stage.name, instance, verifier, telemetry, metrics)
         if metrics is not None:
             observe_verifier(metrics, verifier)
         try:

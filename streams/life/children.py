@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from qmosaic.codecs.events.control import Ailment
 from qmosaic.streams.hops.processes import cpu_seconds
 from qmosaic.streams.life.forks import Process
 from qmosaic.streams.settings import Settings, needs_programs
 from qmosaic.streams.topology import LIVES_IN
 
+SILENT_SECONDS = 2.0
+"""A worker whose event loop does not answer for so long hangs."""
 PROGRESS_SECONDS = 5.0
 """Of a processor, taken by a worker and its processes, are a sign of progress; one that only waits takes less."""
 
@@ -40,7 +43,10 @@ class Child:
     guest: str | None = None  # another stage that lives in it
     process: Process | None = None
     line: socket.socket | None = None
-    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)  # it was, once
+    is_back: bool = False  # and its process of now is
+    asked_at: float | None = None  # whether it is well, and it has not answered yet
+    says: tuple[Ailment, ...] = ()  # what is wrong with it
     starts: int = 0
     started_at: float = 0.0
     cpu: float = 0.0
@@ -54,6 +60,18 @@ class Child:
     def stages(self) -> list[str]:
         """Its own, and its guest's."""
         return [self.stage, *([self.guest] if self.guest else [])]
+
+    def troubles(self, now: float) -> Sequence[Ailment]:
+        """What is wrong with it (`now`: of the monotonic clock); of its first start others tell."""
+        if not self.is_ready.is_set():
+            return ()
+        if not self.is_back:
+            return ("ended",)
+        return ("silent",) if self.is_silent(now) else self.says
+
+    def is_silent(self, now: float) -> bool:
+        """Whether it was asked and has not answered."""
+        return self.asked_at is not None and now - self.asked_at >= SILENT_SECONDS
 
 
 def children_of(stages: Sequence[str], counts: Mapping[str, int], suffix: str) -> list[Child]:

@@ -16,7 +16,8 @@ from qmosaic.streams.life.children import Child
 from qmosaic.streams.settings import MetricsSettings
 from qmosaic.streams.watch.serving import Page, asked, serve
 
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS, HANGING_SECONDS = 2.0, 0.25
+"""For a worker to answer, and for one that is known to hang: whoever asks has a bound of their own."""
 START_SECONDS = 300.0
 """A process that long after its start has to answer."""
 
@@ -84,8 +85,9 @@ class Endpoint:
     async def _page(self, child: Child, page: str, accept: str) -> Page | None:
         """None: nobody listens there."""
         if _runs(child):
+            seconds = HANGING_SECONDS if child.is_silent(time.monotonic()) else ANSWER_SECONDS
             try:
-                return await asked(self._folder / child.instance, page, accept, ANSWER_SECONDS)
+                return await asked(self._folder / child.instance, page, accept, seconds)
             except (TimeoutError, ValueError, LookupError):
                 return Page(f"no answer within {ANSWER_SECONDS:g} s".encode(), 504)
             except OSError:

@@ -1,4 +1,5 @@
-"""The line between the supervisor and a worker: settings come down, «ready» goes up, its end means stop.
+"""The line between the supervisor and a worker: settings come down, «ready» goes up, its end means stop. In between
+the worker is asked, all the time, whether it is well.
 
 A socket pair: when either process dies, however it dies, the other reads its end. So a worker never outlives
 its supervisor, and nothing has to be looked for by process id.
@@ -12,6 +13,7 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import msgspec
@@ -21,6 +23,8 @@ from qmosaic.streams.settings import Settings
 
 READY = "ready"
 """What a worker says last of its start; before it, in a line each, what it does."""
+ASK, WELL = b"?", "well"
+"""A question of the supervisor's, and how the line begins on which it is answered: what is wrong follows."""
 DRAIN_SECONDS = 15
 
 
@@ -32,6 +36,7 @@ class Lifeline:
         self._stop = asyncio.Event()
         self._told = False
         self._drain_seconds = DRAIN_SECONDS
+        self.troubles: Callable[[], Collection[str]] = tuple
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
     def _watch(self) -> None:
@@ -69,6 +74,9 @@ class Lifeline:
             if not data:
                 asyncio.get_running_loop().remove_reader(self._socket)
                 self._end()
+            elif ASK in data:
+                with suppress(OSError):
+                    self._socket.send(f"{' '.join((WELL, *self.troubles()))}\n".encode())
 
     def _end(self) -> None:
         if not self._told:

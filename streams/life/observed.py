@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qmosaic.streams.hops.verify import Verifier
     from qmosaic.streams.life.worker import Worker
     from qmosaic.streams.watch.metrics import Metrics, Observed
+    from qmosaic.streams.watch.spans import Telemetry
 
     Shell = Worker | ExactlyOnce[Any]
 
@@ -41,6 +42,11 @@ def observe_shell(metrics: Metrics, shell: Shell, stage: str, prefix: str) -> No
     metrics.observe(
         "qmosaic.hop.lag", lambda: [(lag, (stage, topic.removeprefix(prefix))) for topic, lag in shell.lag().items()]
     )
+
+
+def observe_telemetry(metrics: Metrics, telemetry: Telemetry) -> None:
+    """Whether its spans get where they are to go."""
+    metrics.observe("qmosaic.collector.away", lambda: [(float(telemetry.is_lost), ())])
 
 
 def observe_verifier(metrics: Metrics, verifier: Verifier) -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.life.observed import observe_process, observe_shell
-from qmosaic.streams.settings import Settings
+from qmosaic.streams.life.observed import observe_process, observe_shell, observe_telemetry
 from qmosaic.streams.watch import serving
 from qmosaic.streams.watch.serving import Page, serve_socket
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from qmosaic.streams.exactly_once.service import ExactlyOnce
     from qmosaic.streams.life.worker import Worker
     from qmosaic.streams.watch.metrics import Metrics
+    from qmosaic.streams.watch.spans import Telemetry
 
     Shell = Worker | ExactlyOnce[Any]
 
@@ -32,6 +32,7 @@ class Seen:
         self._away = broker_away
         self.metrics: dict[str, Metrics] = {}
         self.shells: dict[str, Shell] = {}
+        self._telemetry: list[Telemetry] = []
         self._stages = 0
         self._server: asyncio.Server | None = None
 
@@ -40,14 +41,23 @@ class Seen:
         """Whether the supervisor wants to see it."""
         return serving.VARIABLE in os.environ
 
-    def add(self, settings: Settings, stage: str, instance: str, shell: Shell, metrics: Metrics | None) -> None:
+    def add(self, stage: str, instance: str, shell: Shell, telemetry: Telemetry, metrics: Metrics | None) -> None:
         """A stage of this process."""
+        self._telemetry.append(telemetry)
         if metrics is not None:
+            observe_telemetry(metrics, telemetry)
             if not self.metrics:
                 observe_process(metrics)
-            observe_shell(metrics, shell, stage, topic_name(settings, ""))
+            observe_shell(metrics, shell, stage, topic_name(telemetry.settings, ""))
             self.metrics[instance] = metrics
         self.shells[instance] = shell
+
+    def troubles(self) -> Iterator[str]:
+        """What is wrong, in the words of `Trouble`."""
+        if any(shell.trouble() for shell in self.shells.values()):
+            yield "stuck"
+        if any(one.is_lost for one in self._telemetry):
+            yield "collector"
 
     async def serve(self, instance: str, stages: int) -> None:
         """On a socket of that name, if it is wanted; until the process ends."""

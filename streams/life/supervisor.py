@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import msgspec
 
 from qmosaic.backends.kept import is_complete
 from qmosaic.codecs.errors import BrokerError
+from qmosaic.codecs.events.control import Ailment
 from qmosaic.codecs.text import shown
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.life.broker import EmbeddedBroker
@@ -29,9 +30,10 @@ from qmosaic.streams.life.endpoint import Endpoint
 from qmosaic.streams.life.environment import of_all, of_worker
 from qmosaic.streams.life.folders import UMASK, make_data_folder, make_private, scratch
 from qmosaic.streams.life.forks import SUPPORTED, Forks, Process, ZygoteError
-from qmosaic.streams.life.lifeline import READY
+from qmosaic.streams.life.lifeline import READY, WELL
 from qmosaic.streams.life.retention import keep_forgetting
 from qmosaic.streams.life.topics import create_topics, refuse_a_second
+from qmosaic.streams.life.troubles import keep_telling
 from qmosaic.streams.settings import EMBEDDED, Settings
 from qmosaic.streams.topology import PAID
 from qmosaic.streams.watch import serving
@@ -128,6 +130,7 @@ class Supervisor:
             self._watches.append(asyncio.create_task(keep_forgetting(self.settings), name="retention"))
         self._watches.append(asyncio.create_task(self._keep_logs(), name="logs"))
         await self._start_workers()
+        self._watches.append(asyncio.create_task(keep_telling(self.settings, self.children), name="troubles"))
         needed = "jax" in shared_by(self.settings, [child.stage for child in self.children]).values()
         if needed and not is_complete(self.settings.compiled_programs, self.settings.usual_programs):
             self._tell("some programs are still to be compiled; that is done behind, and takes a minute or two")
@@ -275,6 +278,7 @@ class Supervisor:
             await self._spawn(child)
             assert child.process is not None
             code = await child.process.wait()
+            child.is_back = False
             steady = time.monotonic() - child.started_at > STEADY_SECONDS
             pause = 0.0 if steady or child.starts == 1 else min(LONGEST_PAUSE, max(0.25, pause * 2))
             self._tell(f"{child.instance} ended with {code}, starting again{f' in {pause:g} s' if pause else ''}")
@@ -291,6 +295,7 @@ class Supervisor:
             theirs.close()
             log.close()
         child.starts += 1
+        child.asked_at, child.says = None, ()
         child.doing = "starting"
         child.started_at = child.progress_at = time.monotonic()
         child.progress_cpu = 0.0
@@ -322,7 +327,11 @@ class Supervisor:
             data = line.recv(4096)
         for doing in data.decode(errors="replace").splitlines():
             if doing == READY:
+                child.is_back = True
                 child.is_ready.set()
+            elif doing.startswith(WELL):
+                child.asked_at = None
+                child.says = tuple(one for one in get_args(Ailment) if one in doing.split())
             else:
                 child.doing, child.progress_at = shown(doing), time.monotonic()
         if not data:

@@ -21,6 +21,7 @@ from qmosaic.streams.topology import STAGES, TOPICS
 
 READ_BY_VERIFY = ("problems", "incumbents", "proposals")
 HELD_SECONDS = 2.5  # a transaction that stands still for so long is told
+LOOK_SECONDS = 0.1
 PATIENCE = 30.0
 RECORD_SECONDS = 2.0
 FETCH_BYTES = 64 * 1024
@@ -110,12 +111,13 @@ class Broker:
         return held
 
     async def held_now(self) -> list[Held]:
-        """The same, for who asks once: where something may be held it takes `HELD_SECONDS`."""
-        await self.held()
-        if not self._behind:
-            return []
-        await asyncio.sleep(HELD_SECONDS)
-        return await self.held()
+        """The same, for who asks once: where something is held it takes `HELD_SECONDS`, and where a transaction is only
+        under way no longer than that does."""
+        found, began = await self.held(), time.monotonic()
+        while not found and any(one.since <= began for one in self._behind.values()):
+            await asyncio.sleep(LOOK_SECONDS)
+            found = await self.held()
+        return found
 
     async def _stand_still(self) -> Mapping[TopicPartition, tuple[int, int]]:
         """Last stable offset and end, where they differ. The end is asked first: what comes later is not held."""

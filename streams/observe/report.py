@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from qmosaic.codecs.events.control import Trouble
 from qmosaic.processors.control.breakers import phases
 from qmosaic.processors.overview.overview import (
     Balance,
@@ -16,13 +17,23 @@ from qmosaic.processors.overview.overview import (
     hop_figures,
     total_p95,
 )
+from qmosaic.processors.overview.troubles import troubles_now
 from qmosaic.processors.overview.window import SECONDS
+from qmosaic.streams.observe.words import left, share_left
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import PAID, STAGES
 
 HELP = 'docs/operations.md, "A foreign transaction that stays open"'
 TOLERANCE_SECONDS = 1.0
 """A problem that is open that long after its deadline, or ended so late, is one that nobody took care of."""
+LOW = 0.1
+"""What is left of a budget, as a share, when it is told; the alert has the same."""
+AILING: dict[str, tuple[str, str]] = {
+    "ended": ("has ended", "its supervisor starts it again; why it ended is in its log"),
+    "silent": ("does not answer", "it hangs: kill it, its supervisor starts it again"),
+    "stuck": ("stands still", "it answers and does nothing: see its log, then kill it"),
+}
+"""What is wrong with a worker, where it works no more: in a few words, and what is to be known of it."""
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -89,7 +100,7 @@ class Report(msgspec.Struct, frozen=True):
 
     `rate`, `p95` (seconds from arrival to outcome), `ended` (by status) and `missed` (after their deadline) are of the
     problems that ended in the last minute; `open` are those that have not ended. `policy`: the version in force, empty
-    where the settings' is. `closed`: backends that get no jobs by an order, and why.
+    where the settings' is. `closed`: backends that get no jobs by an order, and why. `troubles`: of workers.
     """
 
     broker: str
@@ -108,6 +119,7 @@ class Report(msgspec.Struct, frozen=True):
     budgets: list[Balance] = []
     policy: str = ""
     closed: dict[str, str] = {}
+    troubles: list[Trouble] = []
     at: float = 0.0
 
     @property
@@ -118,7 +130,7 @@ class Report(msgspec.Struct, frozen=True):
             for topic in self.missing
         ]
         for one in self.held:
-            since = "" if one.since is None else time.strftime(" since %Y-%m-%dT%H:%M:%SZ", time.gmtime(one.since))
+            since = "" if one.since is None else f" since {_date(one.since)}"
             said.append(
                 (
                     f"{one.topic}/{one.partition} is held",
@@ -127,6 +139,7 @@ class Report(msgspec.Struct, frozen=True):
                     f"See {HELP}.",
                 )
             )
+        said += [(f"{one.worker} {AILING[one.what][0]}", _line_of(one)) for one in self.troubles if one.what in AILING]
         if not self.missing and not self.live:
             said.append(("no execute worker", "no execute worker was heard of lately: problems end as fallbacks"))
         if self.oldest is not None and self.oldest.left < -TOLERANCE_SECONDS:
@@ -138,14 +151,36 @@ class Report(msgspec.Struct, frozen=True):
         return said
 
     @property
+    def notices(self) -> list[str]:
+        """What somebody should know of, though the pipeline does what it should: a line each."""
+        said, lose = [], [one for one in self.troubles if one.what == "collector"]
+        if lose:
+            names, since = ", ".join(one.worker for one in lose), _date(min(one.since for one in lose))
+            said.append(f"the collector has not taken the traces of {names} since {since}: they are lost, nothing else")
+        said += [f"{one.backend} is shut out by its breaker: too many of its attempts failed" for one in self.ejected]
+        low = [one for one in self.budgets if share_left(one) < LOW]
+        said += [f"budget {one.budget}{f' {one.window}' if one.window else ''}: {left(one)} is left" for one in low]
+        return said
+
+    @property
     def warnings(self) -> list[str]:
-        """What somebody should do something about, a line each."""
-        return [line for _, line in self.problems]
+        """All that somebody should know of, a line each."""
+        return [*(line for _, line in self.problems), *self.notices]
 
     @property
     def health(self) -> str:
         """`healthy`, or why not, in one line."""
         return f"unhealthy: {'; '.join(short for short, _ in self.problems)}" if self.problems else "healthy"
+
+
+def _line_of(trouble: Trouble) -> str:
+    """What is wrong with a worker, since when, and what to do."""
+    short, remedy = AILING[trouble.what]
+    return f"worker {trouble.worker} {short}, since {_date(trouble.since)}: {remedy}"
+
+
+def _date(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def report_of(
@@ -194,5 +229,6 @@ def report_of(
         budgets=balances(known.ledger, now),
         policy=f"{policy.number} ({policy.version})" if policy is not None else "",
         closed=dict(known.ordered.closed(now)),
+        troubles=troubles_now(known.troubles, now, settings.route.stale_seconds),
         at=now,
     )

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from qmosaic.codecs.errors import BrokerError
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import BackendStatus, ControlState
+from qmosaic.codecs.events.control import BackendStatus, ControlState, WorkersStatus
 from qmosaic.codecs.events.ledger import LedgerEntry
 from qmosaic.processors.admit import deadline_claimed
 from qmosaic.processors.overview.audits import Stretches, Told, settled_between
@@ -125,6 +125,7 @@ def _sources(since: float) -> list[Source[Event]]:
         *ends,
         Source("audit", TOLD.decode, MOST_BACK, since),
         Source("backends.status", partial(wire.decode, kind=BackendStatus), STATUS_BACK),
+        Source("workers.status", partial(wire.decode, kind=WorkersStatus), STATUS_BACK),
         Source("control.state", partial(wire.decode, kind=ControlState)),
         Source("ledger", partial(wire.decode, kind=LedgerEntry)),
     ]

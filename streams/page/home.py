@@ -28,6 +28,7 @@ from qmosaic.streams.page.rows import (
 
 STEPS = (("encode",), ("reduce",), ("route",), ("execute.classical", "execute.gpu", "execute.quantum"), ("verify",))
 """The flow from left to right; what stands in one place is side by side."""
+MOST_WARNINGS = 5
 COLOURS = {"accepted": "#2b9d73", "fallback": "#d08a1d", "rejected": "#d64c4c"}
 
 LINE = {"lineStyle": {"color": "rgba(128,140,155,0.28)"}}
@@ -173,7 +174,8 @@ class Home:
         if view.number == self._seen:
             return
         self._seen = view.number
-        self._trouble.text = shown(view.trouble, 500)
+        warnings = view.report.warnings if view.report is not None and not view.trouble else []
+        self._trouble.text = shown(view.trouble or " · ".join(warnings[:MOST_WARNINGS]), 1000)
         if view.report is None:
             return
         self._say(view, view.report)

@@ -127,6 +127,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "improvement of an accepted answer over its baseline, as a share of that",
         SHARES,
     ),
+    Instrument(
+        "gauge",
+        "qmosaic.collector.away",
+        "{collector}",
+        (),
+        "1 where a worker's spans do not reach the collector, else 0",
+    ),
     Instrument("gauge", "qmosaic.problems.open", "{problem}", (), "problems of a verifier that have not ended"),
     # Control.
     Instrument(

@@ -9,6 +9,7 @@ and verify, which both read it, agree on it. What is slow, or away, on the other
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -36,8 +37,30 @@ PROBLEMS = "qmosaic"
 """The service of the spans that stand for whole problems: no hop's, so that none seems to call another."""
 MOST_SPANS, MOST_AT_ONCE = 16_384, 2048
 """Spans that wait for a collector, some 20 MB of them, before new ones are dropped; and of one request."""
+LATE_SECONDS, AWAY_SECONDS = 2.0, 60.0
+"""A collector that does not answer for so long hangs; one that failed is away until something arrives there, or for so
+long, where nothing more is sent."""
 CLOSE_SECONDS = 2.0
 """For the last spans, at the end of a process."""
+
+
+class _ToCollector(OTLPSpanExporter):
+    """Knows whether what it sends arrives."""
+
+    _began: float | None = None
+    _failed_at = -math.inf
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._began = time.monotonic()
+        found = super().export(spans)
+        self._failed_at = -math.inf if found is SpanExportResult.SUCCESS else time.monotonic()
+        self._began = None
+        return found
+
+    def is_away(self, now: float) -> bool:
+        """Whether the last request failed, and not long ago, or waits for its answer (`now`: monotonic)."""
+        began = self._began  # of the exporter's thread
+        return now - self._failed_at < AWAY_SECONDS or (began is not None and now - began >= LATE_SECONDS)
 
 
 class FileExporter(SpanExporter):
@@ -151,9 +174,11 @@ class Telemetry:
         # The sampler that the OTEL_* variables say, for traces that begin here.
         self._sampler = TracerProvider(resource=self.resource, shutdown_on_exit=False).sampler
         self._processors: list[SpanProcessor] = []
+        self._collectors: list[_ToCollector] = []
         if settings.otlp_endpoint:
             otlp.install()
-            exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
+            exporter = _ToCollector(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
+            self._collectors.append(exporter)
             self._processors.append(
                 BatchSpanProcessor(
                     exporter, max_queue_size=MOST_SPANS, max_export_batch_size=MOST_AT_ONCE, schedule_delay_millis=500
@@ -167,6 +192,11 @@ class Telemetry:
         """To where the settings say."""
         for processor in self._processors:
             processor.on_end(span)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether spans do not reach the collector, as far as was tried lately."""
+        return any(each.is_away(time.monotonic()) for each in self._collectors)
 
     def close(self) -> None:
         """Send what is left, for some seconds at most."""

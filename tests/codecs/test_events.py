@@ -199,7 +199,7 @@ def test_the_documentation_names_every_field_and_every_word_of_the_closed_enums(
 
 
 INTERNAL: list[Any] = [hops.Encoded, hops.Incumbent, hops.Reduced, hops.JobEvent, hops.Proposal, hops.PaidResult]
-INTERNAL += [control.Submitted, control.AuditEntry, control.BackendStatus, control.DeadLetter]
+INTERNAL += [control.Submitted, control.AuditEntry, control.BackendStatus, control.WorkersStatus, control.DeadLetter]
 INTERNAL += [control.ControlState, ledger.LedgerEntry, ledger.JobEnded]
 FILES = sorted((GOLDEN / "internal").glob("*.json"))
 

@@ -22,6 +22,7 @@ from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.life.supervisor import Supervisor
+from qmosaic.streams.observe.watching import Watching
 from qmosaic.streams.settings import ExecuteSettings, MetricsSettings, RouteSettings, Settings
 from tests.servers import free_ports
 from tests.streams.harness import Pipeline, pipeline, settings_for
@@ -128,6 +129,23 @@ def test_one_that_hangs_is_told_within_a_bound(running: Pipeline) -> None:
     finally:
         running.signal("reduce-0", signal.SIGCONT)
     assert got(running.settings, "/healthz")[0] == 200
+
+
+async def test_one_that_hangs_is_told_to_whoever_watches(running: Pipeline) -> None:
+    async with Watching(running.settings) as watching:
+
+        async def until(wrong: list[str]) -> None:
+            give_up = time.monotonic() + 60
+            while (said := [short for short, _ in (await watching.report()).problems]) != wrong:
+                assert time.monotonic() < give_up, said
+                await asyncio.sleep(0.2)
+
+        running.signal("reduce-0", signal.SIGSTOP)
+        try:
+            await until(["reduce-0 does not answer"])
+        finally:
+            running.signal("reduce-0", signal.SIGCONT)
+        await until([])
 
 
 def test_one_that_is_killed_is_not_ready_and_comes_back(running: Pipeline) -> None:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import BackendStatus, ControlState
+from qmosaic.codecs.events.control import BackendStatus, ControlState, Evidence
 from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry
 from qmosaic.processors.control.alive import alive, grants
 from qmosaic.processors.control.books import Books, accounts_for, beyond_soft, shortage, unbalanced
 from qmosaic.processors.control.breakers import phases
 from qmosaic.processors.control.evidence import Evidences, Seen, calibration
-from qmosaic.processors.control.facts import STATUS, facts_of
+from qmosaic.processors.control.facts import STATUS, Facts, facts_of
 from qmosaic.processors.control.grants import ended
 from qmosaic.processors.control.ordered import Orders
 from qmosaic.processors.control.orders import policy_of
@@ -65,6 +65,16 @@ def test_signs_of_life(told: list[BackendStatus]) -> None:
     alive(state[0], 1e9, 15)
     grants(state[0], 1e9, 15)
     phases(state[1], 1e9)
+
+
+@given(events(Evidence))
+def test_evidence(told: list[Evidence]) -> None:
+    learned, auto = Evidences().start, Policy((Rule("what pays", "auto", then=("gpu", "quantum")),))
+    for offset, evidence in enumerate(told):
+        learned = Evidences().step(learned, Seen(0, offset, evidence), 1e9)
+        calibration(learned)
+    assert learned.offsets == ((len(told),) if told else ())
+    decide(reduced(8), Facts(1e9, alive=ALIVE, learned=learned), auto)
 
 
 @given(events(ControlState))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -93,3 +97,30 @@ def test_the_address_stands_in_the_data_folder(tmp_path: Path) -> None:
         found = running(tmp_path)
     assert found is not None
     assert (found.page, found.pid) == ("http://127.0.0.1:9/", os.getpid())
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_demo_shows_its_page(tmp_path: Path, installed: bool) -> None:
+    """On a terminal it stays, and is the page of the demo's pipeline; without the extra a line says so."""
+    hide = "import sys; sys.modules['nicegui'] = None; import importlib.util as u; find = u.find_spec; "
+    hide += "u.find_spec = lambda name, *more: None if name == 'nicegui' else find(name, *more); "
+    code = f"{'' if installed else hide}from qmosaic.streams.cli.main import app; app(['demo'])"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # EIO: it has ended
+        while b"Ctrl-C ends it" not in said and (more := os.read(ours, 65536)):
+            said += more
+    text = said.decode()
+    if installed:
+        address = re.search(r"page    (http://127\.0\.0\.1:\d+/)", text)
+        assert address is not None
+        assert "<title>qmosaic</title>" in fetched(address[1])
+        assert "Petersen graph" in text
+        process.send_signal(signal.SIGINT)
+    else:
+        assert text.count("no page: pip install 'qmosaic[page]' brings it") == 1
+    assert process.wait(120) == 0
+    os.close(ours)

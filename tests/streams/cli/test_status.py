@@ -13,12 +13,13 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.control import AuditEntry, BackendStatus
+from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Trouble
 from qmosaic.processors.overview.overview import Balance
 from qmosaic.streams.cli.status import lines, table
 from qmosaic.streams.kafka.names import topic_name
@@ -60,6 +61,32 @@ def test_the_lines_and_warnings_of_a_report() -> None:
     assert "A foreign transaction that stays open" in said[5]
     assert Report("b", ["audit"]).warnings == ["topic audit is not there: `qmosaic topics create` makes it"]
     assert "no execute worker" in Report("b", []).warnings[0]
+
+
+def test_what_is_no_fault_of_the_pipeline_is_told_and_healthy() -> None:
+    low = [
+        Balance(f"tenant:{name}", "2026-11", "micros", 100, free, 0, 100 - free) for name, free in (("a", 9), ("b", 10))
+    ]
+    lost = [Trouble(f"{name}-0", "collector", 0.0) for name in ("encode", "route")]
+    found = Report(
+        "b",
+        [],
+        live=[Live("w", "gpu", ["x"], 1.0)],
+        ejected=[Ejected("x", "half_open", 0, 1)],
+        budgets=low,
+        troubles=lost,
+    )
+    assert found.health == "healthy"
+    assert found.warnings == [
+        "the collector has not taken the traces of encode-0, route-0 since 1970-01-01T00:00:00Z: they are lost, "
+        "nothing else",
+        "x is shut out by its breaker: too many of its attempts failed",
+        "budget tenant:a 2026-11: $0.000009 of $0.0001 is left",
+    ]
+    ailing = msgspec.structs.replace(found, troubles=[*lost, Trouble("verify-0", "silent", 60.0)])
+    assert ailing.health == "unhealthy: verify-0 does not answer"
+    assert ailing.warnings[0].startswith("worker verify-0 does not answer, since 1970-01-01T00:01:00Z: it hangs")
+    assert ailing.warnings[1:] == found.warnings
 
 
 async def report(settings: Settings) -> Report:
@@ -124,7 +151,7 @@ async def test_a_transaction_that_ends_in_time_is_nothing_to_speak_of(
         await foreign.send_and_wait(topic_name(settings, "proposals"), b"{}", partition=0)
 
         async def meanwhile(seconds: float) -> None:
-            if seconds == asking.HELD_SECONDS:
+            if seconds == asking.LOOK_SECONDS and not ended:
                 await foreign.commit_transaction()  # Kafka writes the end of it into the partition a moment later
                 ended.append(seconds)
             await sleep(seconds)

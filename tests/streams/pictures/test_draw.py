@@ -20,26 +20,13 @@ from qmosaic.codecs.models.circuit import Circuit, Operation
 from qmosaic.streams.pictures.circuit import angle, columns
 from qmosaic.streams.pictures.draw import PICTURES, draw
 from qmosaic.streams.pictures.svg import LINK, SVG
+from tests.processors.families.molecules import H2
 from tests.streams.pictures.solving import solved
 
 QASM = """OPENQASM 3; include "stdgates.inc"; qubit[3] q; bit[3] c;
 h q[0]; cx q[0], q[1]; cp(pi/2) q[1], q[2]; ccx q[0], q[1], q[2]; swap q[0], q[2]; reset q[1]; barrier q;
 c[0] = measure q[0]; if (c[0] == 1) rz(0.3) q[2]; c[1] = measure q[1]; c[2] = measure q[2];"""
 OBSERVED = 'OPENQASM 3; include "stdgates.inc"; qubit[2] q; ry(0.7) q[0]; rzz(0.2) q[0], q[1]; crx(1.0) q[0], q[1];'
-HYDROGEN = {
-    "integrals": {
-        "orbitals": 2,
-        "one": [[0, 0, -1.25633907300325], [1, 1, -0.4718960072811418]],
-        "two": [
-            [0, 0, 0, 0, 0.6757101548035163],
-            [1, 0, 1, 0, 0.1809311997842314],
-            [1, 1, 0, 0, 0.6645817302552964],
-            [1, 1, 1, 1, 0.6985737227320177],
-        ],
-        "core": 0.7199689944489797,
-    },
-    "electrons": 2,
-}
 MARKET = {
     "returns": [0.010, 0.004, 0.007, 0.008],
     "deviations": [0.06, 0.03, 0.05, 0.04],
@@ -57,7 +44,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "one-way": ("route", {"matrix": [[0, 2, 9], [4, 0, 3], [1, 7, 0]], "directed": True}, {}),
     "vehicles": ("route", {"coordinates": SQUARE, "demands": [0, 1, 1, 1, 1], "capacity": 2}, {}),
     "globe": ("route", {"coordinates": [[52.31, 13.24], [48.51, 2.21], [41.54, 12.29]], "metric": "geo"}, {}),
-    "molecule": ("molecule", HYDROGEN, {}),
+    "molecule": ("molecule", H2, {}),
     "counts": ("circuit", {"qasm": QASM}, {"shots": 200}),
     "values": (
         "circuit",
