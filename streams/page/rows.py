@@ -20,7 +20,7 @@ Cells = dict[str, Any]
 MOST_ENDS, MOST_ROUTES, MOST_BACKENDS, MOST_BUDGETS, MOST_NOTES = 20, 12, 30, 20, 20
 """Rows that are shown."""
 MOST_TEXT = 120
-MEANS: dict[str, str] = {**ROUTE}
+MEANS = dict[str, str](ROUTE.items())
 """Of a reason of route's, which may be any text: whoever wrote it."""
 TRACE = re.compile(r"[0-9a-f]{32}")
 
