@@ -8,13 +8,11 @@ One that is not installed (ortools, highspy, pyscf) has no column.
 
     python -m benchmarks.baselines FOLDER [--seconds 1] [--seeds 2] [--quick]
 
-Without FOLDER it is QMOSAIC_INSTANCES.
+Without FOLDER it is that of the tests, QMOSAIC_INSTANCES.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +34,7 @@ from qmosaic.processors.encode import encode
 from qmosaic.processors.families.routing.family import RouteInstance
 from qmosaic.processors.reduce import reduce_events
 from qmosaic.streams.settings import Settings
+from tests.instances import INSTANCES
 
 SAME = 1e-9
 SKIPPED = ("circuit", "portfolio", "labs")
@@ -285,9 +284,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seconds", type=float, default=1.0)
     options.add_argument("--seeds", type=int, default=2)
     given = options.parse_args(arguments)
-    folder = given.folder or Path(os.environ.get("QMOSAIC_INSTANCES", ""))
-    if folder == Path() or not folder.is_dir():
-        sys.exit("name a folder of problem files: python -m benchmarks.baselines FOLDER, or QMOSAIC_INSTANCES")
+    folder: Path = given.folder or INSTANCES
+    if not folder.is_dir():
+        tell("no instances here: name a folder of problem files, or QMOSAIC_INSTANCES")
+        return
     events = [event for event in sample(folder) if event["family"] not in SKIPPED]
     if given.quick:
         events = list({event["family"]: event for event in events}.values())

@@ -7,14 +7,12 @@ report.
 
     python -m benchmarks.report FOLDER [--seconds 300] [--html FILE] [--quick]
 
-Without FOLDER it is QMOSAIC_INSTANCES, so that `python -m benchmarks report` finds it, too.
+Without FOLDER it is that of the tests, QMOSAIC_INSTANCES, so that `python -m benchmarks report` finds it, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
@@ -33,6 +31,7 @@ from qmosaic.streams.cli.report import parts
 from qmosaic.streams.cli.report_page import report_page
 from qmosaic.streams.client import Client
 from qmosaic.streams.observe.paid import read_period
+from tests.instances import INSTANCES
 
 DEADLINE = 8.0
 TARGETS = ("classical", "gpu", "quantum")
@@ -107,9 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seconds", type=float, default=300.0)
     options.add_argument("--html", type=Path, metavar="FILE", help="write the page, too")
     given = options.parse_args(arguments)
-    folder = given.folder or Path(os.environ.get("QMOSAIC_INSTANCES", ""))
-    if folder == Path() or not folder.is_dir():
-        sys.exit("name a folder of problem files: python -m benchmarks.report FOLDER, or QMOSAIC_INSTANCES")
+    folder: Path = given.folder or INSTANCES
+    if not folder.is_dir():
+        tell("no instances here: name a folder of problem files, or QMOSAIC_INSTANCES")
+        return
     problems = sample(folder)
     tell(", ".join(str(one["labels"]["name"]) for one in problems))
     asyncio.run(measure(problems, 20.0 if given.quick else given.seconds, given.html))

@@ -20,7 +20,7 @@ STYLE = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif;--page:#fff;--text:#1d232c;--muted:#5a6472;
 --line:#d3d9e0;--good:#00694c;--bad:#a84600;--open:#7a5300}
 *{box-sizing:border-box}
-body{max-width:66rem;margin:0 auto;padding:1.5rem 1rem 3rem;background:var(--page);color:var(--text)}
+body{max-width:74rem;margin:0 auto;padding:1.5rem 1rem 3rem;background:var(--page);color:var(--text)}
 h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}
 h2{font-size:1.1rem;margin:2rem 0 .5rem}
 p{margin:.4rem 0;max-width:46rem}
