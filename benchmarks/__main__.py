@@ -29,6 +29,8 @@ NAMES = {
     "o": "telemetry",
     "p": "page",
     "q": "evidence",
+    "s": "report",
+    "t": "baselines",
 }
 
 

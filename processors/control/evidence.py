@@ -259,8 +259,8 @@ def slower(learned: Learned, backend: str, variables: int, at: float) -> float:
 
 
 class Off(NamedTuple):
-    """How good the estimates about a backend are at a size: factors that correct seconds and dollars, and how much
-    better its answers are than expected; of how many runs."""
+    """How good the estimates about a backend are: the factors that its seconds and dollars are of them (geometric
+    means; 1 where nothing is known), and by how much its gains are better; of how many runs with known seconds."""
 
     seconds: float
     usd: float
@@ -268,12 +268,41 @@ class Off(NamedTuple):
     n: float
 
 
-def calibration(learned: Learned) -> dict[tuple[int, str], Off]:
-    """By size class and backend."""
-    found = {}
+def calibration(learned: Learned) -> dict[str, Off]:
+    """By backend, of all sizes."""
+    sums: dict[str, tuple[Sums, Sums, Sums]] = {}
     for key, known in learned.calibrations.items():
-        size, _, backend = key.partition("\n")
-        if size.isdecimal() and len(size) < 5:
-            gain = mean_of(known.gain, 0.0).mean
-            found[int(size), backend] = Off(correction(known.seconds), correction(known.usd), gain, known.seconds.n)
-    return found
+        backend = key.partition("\n")[2]
+        before = sums.get(backend, (Sums(), Sums(), Sums()))
+        seconds, usd, gain = map(joined, before, (known.seconds, known.usd, known.gain))
+        sums[backend] = seconds, usd, gain
+    return {
+        backend: Off(_factor(seconds), _factor(usd), mean_of(gain, 0.0).mean, seconds.n)
+        for backend, (seconds, usd, gain) in sums.items()
+    }
+
+
+def _factor(logarithms: Sums) -> float:
+    return exp(min(max(mean_of(logarithms, 0.0).mean, -2 * log(MOST_OFF)), 2 * log(MOST_OFF)))
+
+
+class Belief(NamedTuple):
+    """What is believed of a cell at a moment: `at` is of its latest run."""
+
+    family: str
+    kind: str
+    size: int
+    backend: str
+    gain: Estimated
+    at: float
+
+
+def beliefs(learned: Learned, at: float) -> list[Belief]:
+    """Of every cell whose key is one, those with most runs first."""
+    found = []
+    for key, cell in learned.cells.items():
+        parts = key.split("\n", 3)
+        if len(parts) == 4 and parts[2].isdecimal() and len(parts[2]) < 5:
+            family, kind, size, backend = parts
+            found.append(Belief(family, kind, int(size), backend, gain_of(cell, at), cell.at))
+    return sorted(found, key=lambda one: (-one.gain.n, one[:4]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import exp, isfinite, sqrt
 from typing import Final, Literal
 
@@ -11,7 +11,7 @@ import msgspec
 
 from qmosaic.codecs.events.evidence import Sums
 from qmosaic.processors.control.evidence import PRIOR_DEVIATION, Estimated, believed, mean_of
-from qmosaic.processors.report.period import Period, Ran, both
+from qmosaic.processors.report.period import Key, Period, Ran, both
 from qmosaic.processors.report.spending import Spending
 
 REPORT_SCHEMA: Final = "qmosaic.report/1"
@@ -35,7 +35,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What runs came to that have `by` in common. `answered`: of them; `better`: answers that gained over the baseline;
     `explored`: runs to find out; `compared`: runs whose gain is known.
 
-    `gain`: over the baseline, relative: 0.01 is a percent. `worth`: of a run, in dollars, by the policy's weights.
+    `gain`: over the baseline, relative: 0.01 is a percent. `worth`: of a run, in dollars, by the policy's weights;
+    `over_classical`: by how much more than that of classical backends which ran what else is the same in `by`; None:
+    there were none, or it is one.
     `micros`: micro-dollars of all runs, as outcomes tell them. `seconds`: the mean of a run.
     """
 
@@ -47,6 +49,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     compared: int
     gain: Interval | None
     worth: Interval | None
+    over_classical: Interval | None
     verdict: Verdict
     micros: int
     seconds: float | None
@@ -167,7 +170,7 @@ def findings(
         late=period.late,
         duplicates=period.duplicates,
         ends=ended,
-        rows=[_row(dict(zip(by, key, strict=True)), ran) for key, ran in _grouped(period, by)],
+        rows=_rows(period, by),
         refused=[
             Refused(*key, count) for key, count in sorted(period.refused.items(), key=lambda one: (-one[1], one[0]))
         ],
@@ -188,12 +191,32 @@ def size_text(size: int) -> str:
     return f"{first}-{last}" if first < last else str(last)
 
 
-def _grouped(period: Period, by: Sequence[By]) -> list[tuple[tuple[str, ...], Ran]]:
+def _grouped(
+    period: Period, by: Sequence[By], of: Callable[[Key], bool] = lambda _: True
+) -> list[tuple[tuple[str, ...], Ran]]:
     found: dict[tuple[int | str, ...], Ran] = {}
     for key, ran in period.ran.items():
-        group = tuple(getattr(key, name) for name in by)
-        found[group] = both(found.get(group, Ran()), ran)
+        if of(key):
+            group = tuple(getattr(key, name) for name in by)
+            found[group] = both(found.get(group, Ran()), ran)
     return [(tuple(_said(part) for part in group), found[group]) for group in sorted(found)]
+
+
+def _rows(period: Period, by: Sequence[By]) -> list[Row]:
+    """Where backends or targets are told apart, those that are not classical against those that are."""
+    rest = [name for name in by if name not in ("backend", "target")]
+    solvers = dict(_grouped(period, rest, _is_classical)) if rest != list(by) else {}
+    others = {key for key, _ in _grouped(period, by, lambda key: not _is_classical(key))}
+    rows = []
+    for key, ran in _grouped(period, by):
+        named = dict[str, str](zip(by, key, strict=True))
+        solver = solvers.get(tuple(named[name] for name in rest)) if key in others else None
+        rows.append(_row(named, ran, solver))
+    return rows
+
+
+def _is_classical(key: Key) -> bool:
+    return key.target == "classical"
 
 
 def _said(part: int | str) -> str:
@@ -210,13 +233,21 @@ def _ends(period: Period, by: Iterable[By]) -> list[Ending]:
     return [Ending(dict(zip(names, key, strict=False)), key[-2], key[-1], count) for key, count in ordered]
 
 
-def _row(by: dict[str, str], ran: Ran) -> Row:
-    compared, gain, worth = round(ran.gain.n), None, None
+def _row(by: dict[str, str], ran: Ran, solver: Ran | None) -> Row:
+    compared, gain, worth, over = round(ran.gain.n), None, None, None
     verdict: Verdict = "not_compared"
     if compared:
-        gain = _interval(believed(ran.gain))
-        worth = _interval(_worth(ran))
-        verdict = "paid" if worth.low > 0 else "did_not_pay" if worth.high < 0 else "unclear"
+        gain, mine = _interval(believed(ran.gain)), _worth(ran)
+        worth = _interval(mine)
+        if solver is not None and solver.gain.n:
+            theirs = _worth(solver)
+            error = sqrt(mine.error * mine.error + theirs.error * theirs.error)
+            over = _interval(Estimated(mine.mean - theirs.mean, error, mine.n))
+        all_of = [each for each in (worth, over) if each is not None]
+        if all(each.low > 0 for each in all_of):
+            verdict = "paid"
+        else:
+            verdict = "did_not_pay" if any(each.high < 0 for each in all_of) else "unclear"
     return Row(
         by=by,
         runs=ran.runs,
@@ -226,6 +257,7 @@ def _row(by: dict[str, str], ran: Ran) -> Row:
         compared=compared,
         gain=gain,
         worth=worth,
+        over_classical=over,
         verdict=verdict,
         micros=ran.micros,
         seconds=ran.seconds.total / ran.seconds.n if ran.seconds.n else None,

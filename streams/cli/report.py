@@ -124,7 +124,8 @@ def parts(found: Findings) -> Iterator[RenderableType]:
     if found.rows:
         yield Text(
             "gain: over the paired baseline; worth: by the policy's weights; below them what\n"
-            "holds the mean nine times in ten. Paid: all of that is worth more than nothing.",
+            "holds the mean nine times in ten. Paid: all of it is above nothing,\n"
+            "and above what classical backends were worth on the same, where they ran.",
             style="dim",
         )
     if found.calibration:

@@ -20,7 +20,7 @@ STYLE = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif;--page:#fff;--text:#1d232c;--muted:#5a6472;
 --line:#d3d9e0;--good:#00694c;--bad:#a84600;--open:#7a5300}
 *{box-sizing:border-box}
-body{max-width:66rem;margin:0 auto;padding:1.5rem 1rem 3rem;background:var(--page);color:var(--text)}
+body{max-width:74rem;margin:0 auto;padding:1.5rem 1rem 3rem;background:var(--page);color:var(--text)}
 h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}
 h2{font-size:1.1rem;margin:2rem 0 .5rem}
 p{margin:.4rem 0;max-width:46rem}
@@ -74,7 +74,8 @@ def _parts(found: Findings) -> Iterable[str]:
         yield (
             "<p class=dim>A gain is paired: an answer against the classical baseline of the same problem, both judged "
             "from the problem's own data. The interval holds the mean nine times in ten. A run is worth its gain less "
-            "its seconds and dollars, by the policy's weights; it paid where all of that interval is above 0.</p>"
+            "its seconds and dollars, by the policy's weights. It paid where all of that interval is above 0, and all "
+            "of what it is worth more than classical backends, where they ran.</p>"
         )
         yield _rows(found)
     else:
@@ -137,13 +138,24 @@ def _figures(found: Findings) -> str:
 
 
 def _rows(found: Findings) -> str:
-    head = (*found.by, "verdict", ">gain", ">worth of a run", ">runs", ">failed", ">cost", ">seconds")
+    head = (
+        *found.by,
+        "verdict",
+        ">gain",
+        ">worth of a run",
+        ">over classical",
+        ">runs",
+        ">failed",
+        ">cost",
+        ">seconds",
+    )
     lines = [
         (
             *(row.by[name] for name in found.by),
             VERDICTS[row.verdict],
             _percent(row.gain),
             _dollars(row.worth),
+            _dollars(row.over_classical),
             f"{row.runs:,}",
             f"{row.runs - row.answered:,}",
             dollars_text(row.micros),

@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState, Resend
+from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.hops import Failure, JobEvent
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.processors.control.books import Books, Ledger
@@ -148,6 +149,11 @@ class Control(ExactlyOnce[Kept]):
         """Another one leads."""
         await super().revoke()
         await self._learning.stop()
+
+    @property
+    def learned(self) -> Learned:
+        """What is known of backends, as far as it is written; nothing where another leads."""
+        return self._learning.known if self.owned else Learned()
 
     def position(self, owned: Kept, name: str) -> int:
         """The next offset of an input."""

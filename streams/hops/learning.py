@@ -61,6 +61,11 @@ class Learning:
         self._tail: _Audit | None = None
         self._starting: asyncio.Task[object] | None = None
 
+    @property
+    def known(self) -> Learned:
+        """What was written last."""
+        return self._written
+
     async def begin(self, known: Learned, at: float) -> None:
         """From what was written last, at a time (seconds since the epoch)."""
         await self.stop()

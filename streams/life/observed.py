@@ -7,12 +7,14 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmosaic.codecs.events.ledger import UNITS, AccountId
 from qmosaic.processors.control.books import window_of
 from qmosaic.processors.control.breakers import Known
+from qmosaic.processors.control.evidence import calibration
 from qmosaic.streams.kafka.tail import Tail
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
     Shell = Worker | ExactlyOnce[Any]
 
+ESTIMATES = {
+    "seconds": "qmosaic.estimate.seconds",
+    "usd": "qmosaic.estimate.cost",
+    "gain": "qmosaic.estimate.gain",
+}
+"""The metric of each of what `Off` says."""
 PHASES = ("closed", "open", "half_open")
 MOST_BUDGETS = 100
 """Whose names are attributes."""
@@ -57,10 +65,12 @@ def observe_verifier(metrics: Metrics, verifier: Verifier) -> None:
 
 
 def observe_control(metrics: Metrics, control: Control, told: Tail[Known, Any]) -> None:
-    """Whether it leads, what is left of budgets, and breakers."""
+    """Whether it leads, what is left of budgets, breakers, and how good estimates are."""
     metrics.observe("qmosaic.control.leader", lambda: [(len(control.owned), ())])
     metrics.observe("qmosaic.budget.left", lambda: list(_budgets(control)))
     metrics.observe("qmosaic.breaker.state", lambda: list(_breakers(control, told.state)))
+    for name, metric in ESTIMATES.items():
+        metrics.observe(metric, partial(_estimates, control, name))
 
 
 def _memory() -> Observed:
@@ -95,3 +105,8 @@ def _breakers(control: Control, known: Known) -> Iterator[tuple[float, tuple[str
         if control.is_known(name):
             for phase in PHASES:
                 yield float(breaker.phase(now) == phase), (name, phase)
+
+
+def _estimates(control: Control, name: str) -> Observed:
+    known = calibration(control.learned)
+    return [(getattr(off, name), (backend,)) for backend, off in known.items() if control.is_known(backend)]

@@ -14,12 +14,13 @@ from qmosaic.processors.overview.window import SECONDS
 from qmosaic.streams.observe.report import Hop, Report
 from qmosaic.streams.observe.words import rate
 from qmosaic.streams.page.live import LOOK_SECONDS, Live, View
-from qmosaic.streams.page.parts import ABOUT, LINK, STATUS, TONE, TRACE, fill, head, panel, table, text
+from qmosaic.streams.page.parts import ABOUT, GAIN, LINK, STATUS, TONE, TRACE, fill, head, panel, table, text
 from qmosaic.streams.page.rows import (
     backend_rows,
     budget_rows,
     clock,
     end_rows,
+    evidence_rows,
     figures,
     hop_cells,
     note_rows,
@@ -51,6 +52,7 @@ class Home:
         with Element("div").classes("two"):
             with Element("div"):
                 self._routes, self._budgets = self._routing(), self._left()
+                self._evidence = self._believed()
             with Element("div"):
                 self._backends, self._notes = self._alive(), self._audit()
         ui.timer(LOOK_SECONDS, self._refresh)
@@ -119,6 +121,21 @@ class Home:
                 slots={"share": TONE},
             )
 
+    def _believed(self) -> ui.table:
+        with panel("Evidence", aside="gain over the baseline, and what holds it nine times in ten"):
+            return table(
+                {
+                    "family": "family",
+                    "kernel": "kernel",
+                    "backend": "backend",
+                    "gain": ">gain",
+                    "runs": ">runs",
+                },
+                "Nothing is known of any backend yet.",
+                wide=("kernel", "runs"),
+                slots={"gain": GAIN},
+            )
+
     def _alive(self) -> ui.table:
         with panel("Backends"):
             return table(
@@ -183,6 +200,7 @@ class Home:
             fill(self._ends, end_rows(view.known, self._traces))
         fill(self._routes, route_rows(view.known, view.report.at))
         fill(self._notes, note_rows(view.known))
+        fill(self._evidence, evidence_rows(view.known, view.report.at))
         self._draw(view, view.report.at)
 
     def _say(self, view: View, report: Report) -> None:

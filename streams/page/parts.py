@@ -84,6 +84,10 @@ TRACE = (
     '<span v-else class="mono">{{ props.row.trace_id }}</span>'
 )
 TONE = "<span :class=\"'tone ' + (props.row.tone || 'good')\">{{ props.value }}</span>"
+GAIN = (
+    "<span :class=\"'tone ' + props.row.tone\">{{ props.row.gain }}</span>"
+    '<span class="reason">{{ props.row.interval }}</span>'
+)
 ABOUT = (
     '<a v-if="props.row.href" :href="props.row.href">{{ props.row.said }}</a><span v-else>{{ props.row.said }}</span>'
 )

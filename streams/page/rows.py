@@ -8,16 +8,19 @@ from typing import Any
 from urllib.parse import quote
 
 from qmosaic.codecs.text import shown
+from qmosaic.processors.control.evidence import beliefs
 from qmosaic.processors.control.explain import ROUTE
 from qmosaic.processors.overview.ends import Row
 from qmosaic.processors.overview.overview import Overview, routed_by
 from qmosaic.processors.overview.window import SECONDS
+from qmosaic.processors.report.findings import size_text
 from qmosaic.streams.observe.report import Hop, Report
-from qmosaic.streams.observe.words import cost, duration, gained, left, number, rate, share_left
+from qmosaic.streams.observe.words import cost, duration, gained, left, number, percent, rate, share_left
 
 Cells = dict[str, Any]
 
 MOST_ENDS, MOST_ROUTES, MOST_BACKENDS, MOST_BUDGETS, MOST_NOTES = 20, 12, 30, 20, 20
+MOST_CELLS = 30
 """Rows that are shown."""
 MOST_TEXT = 120
 MEANS = dict[str, str](ROUTE.items())
@@ -128,6 +131,26 @@ def budget_rows(report: Report) -> list[Cells]:
         }
         for one in report.budgets[:MOST_BUDGETS]
     ]
+
+
+def evidence_rows(known: Overview, now: float) -> list[Cells]:
+    """What is believed of backends, as control holds it: those with most runs first."""
+    found = []
+    for one in beliefs(known.ordered.learned, now)[:MOST_CELLS]:
+        low, high = one.gain.interval
+        found.append(
+            {
+                "key": f"{one.family}/{one.kind}/{one.size}/{one.backend}",
+                "family": text(one.family, 30),
+                "kernel": f"{text(one.kind, 20)}, {size_text(one.size)}",
+                "backend": text(one.backend, 60),
+                "gain": percent(one.gain.mean),
+                "interval": f"{percent(low)} to {percent(high)}",
+                "runs": f"{one.gain.n:.3g}",
+                "tone": "bad" if high < 0 else "good" if low > 0 else "warn",
+            }
+        )
+    return found
 
 
 def note_rows(known: Overview) -> list[Cells]:

@@ -157,6 +157,27 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         ("qmosaic.budget.name", "qmosaic.budget.unit"),
         "share of a budget's cap that is neither spent nor reserved in this window",
     ),
+    Instrument(
+        "gauge",
+        "qmosaic.estimate.seconds",
+        "1",
+        (BACKEND,),
+        "seconds that runs took over those that were estimated, a geometric mean, as control has learned",
+    ),
+    Instrument(
+        "gauge",
+        "qmosaic.estimate.cost",
+        "1",
+        (BACKEND,),
+        "dollars that runs cost over those that were quoted, a geometric mean, as control has learned",
+    ),
+    Instrument(
+        "gauge",
+        "qmosaic.estimate.gain",
+        "1",
+        (BACKEND,),
+        "gains over the baseline less those that were expected, a mean, as control has learned",
+    ),
     # Processes.
     Instrument(
         "counter",

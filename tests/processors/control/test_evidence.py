@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from math import exp, sqrt
+from math import sqrt
 from statistics import mean
 from typing import Any
 
@@ -29,6 +29,7 @@ from qmosaic.processors.control.evidence import (
     Evidences,
     Seen,
     Z,
+    beliefs,
     calibration,
     gain_of,
     key_of,
@@ -201,7 +202,8 @@ def test_an_estimate_corrects_itself() -> None:
     assert slower(wild, "device", 12, NOON) == pytest.approx(MOST_OFF)
     (off,) = calibration(state).values()
     assert (off.n, off.usd) == (12.0, 1.0)
-    assert next(iter(calibration(state))) == (size_class(12), "device")
+    assert off.seconds == pytest.approx(8.0)
+    assert list(calibration(state)) == ["device"]
 
 
 def test_costs_and_gains_are_compared_with_what_was_expected() -> None:
@@ -209,7 +211,25 @@ def test_costs_and_gains_are_compared_with_what_was_expected() -> None:
     runs = [(Seen(0, k, told(k, 0.01, cost_usd=0.4, expected=expected)), NOON) for k in range(8)]
     (off,) = calibration(folded(runs)).values()
     assert off.gain == pytest.approx(-0.02)
-    assert off.usd == pytest.approx(exp(8 * 0.6931471805599453 / (8 + SHRINK)))
+    assert off.usd == pytest.approx(2.0)
+
+
+def test_how_good_estimates_are_is_told_by_backend_over_all_sizes() -> None:
+    runs = [(Seen(0, k, told(k, seconds=s, variables=v)), NOON) for k, (s, v) in enumerate([(0.1, 4), (0.4, 30)])]
+    (off,) = calibration(folded(runs)).values()
+    assert off.seconds == pytest.approx(2.0)
+    assert off.n == 2.0
+
+
+def test_what_is_believed_is_told_by_cell() -> None:
+    runs = [(Seen(0, k, told(k, 0.02, family="labs" if k > 1 else "maxcut")), NOON) for k in range(5)]
+    first, second = beliefs(folded(runs), NOON)
+    assert (first.family, first.kind, first.size, first.backend, first.gain.n) == ("labs", "spins", 4, "device", 3.0)
+    assert second.family == "maxcut"
+    low, high = first.gain.interval
+    assert first.gain.mean == pytest.approx(0.02 * 3 / 5)
+    assert low < first.gain.mean < high
+    assert beliefs(Learned(cells={"x": Cell(), "a\nb\nc\nd": Cell(), "a\nb\n99999\nd": Cell()}), NOON) == []
 
 
 @pytest.mark.parametrize(("variables", "expected"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (9, 4), (16, 4), (17, 5)])

@@ -101,7 +101,7 @@ def audit() -> list[AuditEntry]:
     expected = Expected(seconds=1.0, cost_usd=0.25, gain=0.01)
     return [
         *(settled(f"m{k}", run_of(gain=gain, expected=expected)) for k, gain in enumerate(PAGE)),
-        *(settled(f"s{k}", run_of(SOLVER, 0.0, seconds=0.1), reason="equal") for k in range(4)),
+        *(settled(f"s{k}", run_of(SOLVER, 0.0, seconds=0.1), reason="equal") for k in range(40)),
         *(settled(f"l{k}", run_of(gain=0.01 * (-1) ** k), family="labs", tenant="acme/lab") for k in range(4)),
         *(
             settled(f"p{k}", run_of(gain=-0.05), family="portfolio", status="fallback", reason="worse_than_baseline")

@@ -110,6 +110,24 @@ def test_verdicts_need_the_whole_interval() -> None:
     assert rows(many)[IONQ,].verdict == "did_not_pay"
 
 
+def test_what_a_classical_backend_gains_as_well_did_not_pay() -> None:
+    device = [settled(f"d{k}", run_of(gain=0.03, cost_usd=0.0)) for k in range(30)]
+    solver = [settled(f"s{k}", run_of(SOLVER, 0.05)) for k in range(30)]
+    alone, beside = rows(folded(*device))[IONQ,], rows(folded(*device, *solver))
+    assert (alone.verdict, alone.over_classical) == ("paid", None)
+    over = beside[IONQ,].over_classical
+    assert over is not None
+    assert over.high < 0
+    assert (beside[IONQ,].verdict, beside[SOLVER,].verdict, beside[SOLVER,].over_classical) == (
+        *("did_not_pay", "paid"),
+        None,
+    )
+    elsewhere = [settled(f"s{k}", run_of(SOLVER, 0.05), family="labs") for k in range(30)]
+    assert rows(folded(*device, *elsewhere), "family", "backend")["maxcut", IONQ].over_classical is None
+    assert rows(folded(*device, *solver), "target")["quantum",].verdict == "did_not_pay"
+    assert rows(folded(*device, *solver), "family")["maxcut",].over_classical is None
+
+
 def test_what_was_expected_against_what_came() -> None:
     expected = Expected(seconds=1.0, cost_usd=0.6, gain=0.01)
     runs = [settled(f"{k}", run_of(seconds=s, gain=0.03, expected=expected)) for k, s in enumerate((1.0, 4.0))]
@@ -125,7 +143,7 @@ def test_what_was_expected_against_what_came() -> None:
 
 def test_ends_are_counted_by_what_is_asked_for() -> None:
     said = found(("family",))
-    assert (said.problems, said.late, said.duplicates) == (31, 1, 1)
+    assert (said.problems, said.late, said.duplicates) == (67, 1, 1)
     assert {one.by["family"] for one in said.ends} >= {"maxcut", "portfolio", ""}
     assert [one.count for one in said.ends if one.reason == "worse_than_baseline"] == [12]
     assert [(one.backend, one.reason, one.count) for one in said.refused] == [(IONQ, "over_budget", 1)]

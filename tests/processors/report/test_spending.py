@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qmosaic.codecs.events.ledger import LedgerEntry
+from qmosaic.processors.control.books import Books
 from qmosaic.processors.report.spending import spending
 from tests.processors.report.fixtures import DAY, IONQ, NOON, entry, ledger
 
@@ -58,3 +61,25 @@ def test_a_job_that_nobody_knows_of_is_settled_by_its_revision() -> None:
     spent = spending(entries)
     assert [(one.micros, one.revises, one.backend) for one in spent.charges] == [(7, None, IONQ)]
     assert (spent.jobs, spent.pending) == (1, ())
+
+
+EVENTS = ("reserved", "settled", "released", "unknown", "revised")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(EVENTS), st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 2)), max_size=12
+    )
+)
+def test_charges_are_what_the_books_say(events: list[tuple[str, str, int, int]]) -> None:
+    at, entries, books = NOON, [], Books().start
+    for event, job, micros, days in events:
+        at += days * DAY
+        entries.append(entry(event, job, at, 9 if event == "reserved" else micros))  # control settles no more
+        books = Books().step(books, entries[-1])
+    spent = spending(entries)
+    for name, one in books.reservations.items():
+        booked = sum(charge.micros for charge in spent.charges if charge.reservation == name)
+        assert booked == (one.amounts.micros if one.state in ("settled", "revised") else 0), name
+    pending = {name for name, one in books.reservations.items() if one.is_pending}
+    assert {one.reservation for one in spent.pending} == pending

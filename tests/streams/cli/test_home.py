@@ -184,7 +184,7 @@ def script(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 
 OF_THE_DOCS = [
     (page, line)
-    for page in ("families.md", "operations.md", "control.md")
+    for page in ("families.md", "operations.md", "control.md", "report.md")
     for line in commands(ROOT / "docs" / page)
     if not line.startswith(("export ", "make ", "qmosaic up"))
 ]
@@ -214,7 +214,7 @@ def test_every_command_of_the_docs_runs(home: Path, script: Callable[[str], list
 
 def test_there_are_commands_in_the_docs() -> None:
     assert len(OF_THE_DOCS) > 8
-    assert {page for page, _ in OF_THE_DOCS} == {"families.md", "operations.md", "control.md"}
+    assert {page for page, _ in OF_THE_DOCS} == {"families.md", "operations.md", "control.md", "report.md"}
 
 
 def skipped(command: str) -> bool:

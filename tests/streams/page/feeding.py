@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, BackendStatus, ControlState, PolicySet, Tally
+from qmosaic.codecs.events.evidence import Cell, Learned, Sums
 from qmosaic.codecs.events.ledger import Amounts, Budget, LedgerEntry
 from qmosaic.codecs.events.public import Attempt, Baseline, CircuitInfo, Outcome, Problem, Rejection, Timing, Timings
 from qmosaic.streams.kafka.names import topic_name
@@ -147,7 +148,11 @@ async def feed_all(settings: Settings) -> None:
         await feed.put("problems", Problem(family="maxcut", problem=SQUARE, id="open", deadline=3600.0), "open")
         await still_alive(feed)
         policy = PolicySet(number=3, version="b9ac96714ac5", text="", who="w", why="y", at=time.time())
-        await feed.put("control.state", ControlState(policy=policy))
+        await feed.put("control.state", ControlState(policy=policy), "policy")
+        now = time.time()
+        gains = {"maxcut\nspins\n5\ncirq.statevector": 0.03, f"{HOSTILE[:60]}\nspins\n3\n{HOSTILE[:60]}": -0.05}
+        cells = {key: Cell(now, Sums(40, 40 * gain, 40 * gain * gain)) for key, gain in gains.items()}
+        await feed.put("control.state", ControlState(learned=Learned(cells=cells)), "learned")
         budget = Budget(scope="tenant:acme", window="total", micros=10_000_000)
         await feed.put("ledger", LedgerEntry(event="budget", at=time.time(), budget=budget))
         spent = Amounts(micros=2_500_000)

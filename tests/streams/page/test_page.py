@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,17 @@ def test_what_arrives_is_pushed_and_a_pause_holds_it(browser: Browser, served: S
         expect(row(page, "arrived-2")).to_have_count(0)
         page.get_by_role("button", name="Go on").press("Enter")
         expect(row(page, "arrived-2")).to_be_visible()
+
+
+def test_evidence_is_as_control_holds_it(page: Page) -> None:
+    page.goto("")
+    mine = panel(page, "Evidence").locator("tbody tr").filter(has_text="cirq.statevector")
+    expect(mine).to_contain_text("maxcut")
+    expect(mine).to_contain_text("17-32")
+    expect(mine.locator(".tone.good")).to_have_text("+2.9 %")
+    expect(mine.locator(".cell-gain .reason")).to_have_text(re.compile(r"^\+2\.\d % to \+3\.\d %$"))
+    hostile = panel(page, "Evidence").locator("tbody tr").filter(has_text=r"\u202e")
+    expect(hostile.locator(".tone.bad")).to_contain_text("-4.8 %")
 
 
 def test_a_problem_has_its_story_and_its_picture(page: Page) -> None:
@@ -236,7 +248,7 @@ def test_nothing_is_submitted_without_the_token(browser: Browser, served: Served
         file.write_text("4 4\n1 2 1\n2 3 1\n3 4 1\n4 1 1\n")
         page.locator("input[type=file]").set_input_files(file)
         expect(page.get_by_label("What was sent").get_by_role("listitem")).to_have_count(2)
-    first, second = sent(served.settings)
+    first, second = sorted(sent(served.settings), key=lambda one: one["id"] != "pasted-1")  # of two partitions
     assert (first["id"], first["problem"]) == ("pasted-1", {"edges": [[0, 1]]})
     assert (second["family"], second["labels"]["file"], second["problem"]["nodes"]) == ("maxcut", "square.rud", 4)
 

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import log
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +17,14 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as open_parser
 
+from qmosaic.codecs.events.evidence import Calibration, Learned, Sums
 from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.public import Attempt, Baseline, CircuitInfo, Outcome, Timing, Timings
+from qmosaic.processors.control.breakers import Known
+from qmosaic.processors.control.evidence import backend_key
 from qmosaic.streams.kafka.records import Received
 from qmosaic.streams.life.broker import HOST
+from qmosaic.streams.life.observed import observe_control
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.exposition import merged, names_of, text
 from qmosaic.streams.watch.instruments import BY_NAME, INSTRUMENTS
@@ -227,6 +233,18 @@ def test_every_instrument_has_its_name_in_the_text() -> None:
         distribution.record(("x",) * len(distribution.instrument.attributes), 1.0)
     names = {name for name, _ in samples(metrics)}
     assert {name for each in INSTRUMENTS for name in names_of(each)} <= names
+
+
+def test_how_good_estimates_are_is_told_by_the_leader_of_known_backends() -> None:
+    off = Calibration(NOW, Sums(2, 2 * log(2), 2 * log(2) ** 2), Sums(2, 0, 0), Sums(2, -0.02, 0.0002))
+    learned = Learned(calibrations={backend_key(size, name): off for size in (4, 40) for name in ("exact", "whose")})
+    metrics, _ = listener("control")
+    control: Any = SimpleNamespace(owned={}, learned=learned, is_known=lambda name: name == "exact")
+    told: Any = SimpleNamespace(state=Known())
+    observe_control(metrics, control, told)
+    said = {name: value(samples(metrics), f"qmosaic_estimate_{name}_ratio") for name in ("seconds", "cost", "gain")}
+    assert said == {"seconds": pytest.approx(2.0), "cost": pytest.approx(1.0), "gain": pytest.approx(-0.01)}
+    assert value(samples(metrics), "qmosaic_estimate_seconds_ratio", qmosaic_backend_name="whose") is None
 
 
 def test_texts_of_several_workers_are_one() -> None:

@@ -1,0 +1,308 @@
+"""(t) Are the baselines strong? The incumbent of each family against kept solvers at equal time, on public instances.
+
+A weak baseline makes any backend look good. Ours is what reduce finds in `--seconds`, as in the pipeline, tuning of the
+kernel's angles included; a peer has the same time for the search alone, in the same process, one after the other.
+Peers: dwave-samplers' tabu search and simulated annealing, HiGHS and OR-Tools' CP-SAT on the linearised program
+(polynomials); OR-Tools' routing with guided local search (routes); PySCF's full configuration interaction (molecules).
+One that is not installed (ortools, highspy, pyscf) has no column.
+
+    python -m benchmarks.baselines FOLDER [--seconds 1] [--seeds 2] [--quick]
+
+Without FOLDER it is that of the tests, QMOSAIC_INSTANCES.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from dwave.samplers import SimulatedAnnealingSampler, TabuSampler
+
+from benchmarks.common import parser, tell
+from benchmarks.report import sample
+from qmosaic.backends.solvers.annealing import samples_by, temperatures
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.models.polynomial import SpinPolynomial
+from qmosaic.processors.admit import Admission, Record, admit
+from qmosaic.processors.encode import encode
+from qmosaic.processors.families.routing.family import RouteInstance
+from qmosaic.processors.reduce import reduce_events
+from qmosaic.streams.settings import Settings
+from tests.instances import INSTANCES
+
+SAME = 1e-9
+SKIPPED = ("circuit", "portfolio", "labs")
+"""Without a kept solver to compare with: labs and portfolios are checked against known optima by tests."""
+Peer = Callable[[Any, float, int], float | None]
+"""From a problem, seconds and a seed to the objective that was found."""
+
+
+class Posed(NamedTuple):
+    """A problem as reduce has it, and as its family reads it."""
+
+    name: str
+    family: str
+    admission: Admission
+    model: Any
+
+
+def posed(event: dict[str, Any], seed: int) -> Posed:
+    """As it comes out of encode."""
+    settings = Settings()
+    value = wire.dumps({**event, "id": "x", "seed": seed, "deadline": settings.limits.deadline_seconds / 2})
+    record = Record("problems", 0, 0, time.time(), value)
+    admission = admit(record, settings.limits, settings.defaults)
+    if not isinstance(admission, Admission):
+        raise ValueError(admission.rejected.message)
+    return Posed(str(event["labels"]["name"]), event["family"], admission, admission.instance.encode())
+
+
+def ours(event: dict[str, Any], seconds: float, seed: int) -> tuple[float | None, float, str]:
+    """The objective of the incumbent, the seconds it took, and what found it."""
+    settings, one = Settings(), posed(event, seed)
+    value = wire.dumps({**event, "id": "x", "seed": seed, "deadline": settings.limits.deadline_seconds / 2})
+    (encoded,) = encode([Record("problems", 0, 0, time.time(), value)], settings.limits, settings.defaults)
+    assert encoded is not None
+    given = settings.reduce
+    ((incumbent, _),) = reduce_events(
+        [encoded],
+        now=time.time(),
+        max_kernel_qubits=given.max_kernel_qubits,
+        layers=given.layers,
+        share=1.0,
+        max_seconds=seconds,
+        clock=time.monotonic,
+    )
+    instance = one.admission.instance
+    solution = instance.solution(incumbent.state)
+    found = instance.evaluate(solution, incumbent.state) if solution is not None else None
+    return found.objective if found is not None else None, incumbent.seconds, incumbent.solver
+
+
+# -- polynomials -------------------------------------------------------------------------------------------------------
+
+
+def polynomial(one: Posed) -> SpinPolynomial | None:
+    """Its model, where that is a quadratic polynomial."""
+    model = one.model if isinstance(one.model, SpinPolynomial) else None
+    return model if model is not None and not model.higher and not model.constraints else None
+
+
+def judged(one: Posed, bits: np.ndarray) -> float | None:
+    """The objective of bits by the problem's own data."""
+    instance: Any = one.admission.instance
+    return float(instance.evaluate(instance.decode(bits)).objective)
+
+
+def tabu(one: Posed, seconds: float, seed: int) -> float | None:
+    """dwave-samplers' tabu search, with restarts, for as long."""
+    model = polynomial(one)
+    if model is None:
+        return None
+    options = {"num_reads": 1, "timeout": int(1000 * seconds), "seed": seed, "num_restarts": 1_000_000}
+    return judged(one, samples_by(TabuSampler, model, **options)[0])
+
+
+def annealed(one: Posed, seconds: float, seed: int) -> float | None:
+    """dwave-samplers' simulated annealing, one run of 1,000 sweeps after the other."""
+    model = polynomial(one)
+    if model is None:
+        return None
+    until, best, least = time.monotonic() + seconds, None, np.inf
+    options: dict[str, Any] = {"num_reads": 1, "num_sweeps": 1000, "beta_range": temperatures(model)}
+    while best is None or time.monotonic() < until:
+        seed += 1
+        bits = samples_by(SimulatedAnnealingSampler, model, seed=seed, **options)
+        energy = float(model.energy(bits)[0])
+        if energy < least:
+            best, least = bits[0], energy
+    return judged(one, best)
+
+
+def linearised(model: SpinPolynomial) -> Iterator[tuple[int, int, float]]:
+    """The polynomial over bits: (i, i, weight) of a bit, (i, j, weight) of a product; less its constant."""
+    linear = -2 * model.h  # a spin is 1 - 2 b
+    np.add.at(linear, model.rows, -2 * model.J)
+    np.add.at(linear, model.cols, -2 * model.J)
+    yield from ((k, k, float(weight)) for k, weight in enumerate(linear))
+    yield from zip(model.rows.tolist(), model.cols.tolist(), (4 * model.J).tolist(), strict=True)
+
+
+def highs(one: Posed, seconds: float, seed: int) -> float | None:
+    """HiGHS on the linearised program."""
+    import highspy
+
+    model = polynomial(one)
+    if model is None:
+        return None
+    solver = highspy.Highs()
+    solver.silent()
+    solver.setOptionValue("time_limit", seconds)
+    solver.setOptionValue("threads", 1)
+    solver.setOptionValue("random_seed", seed)
+    bits = [solver.addBinary() for _ in range(model.n)]
+    costs = []
+    for i, j, weight in linearised(model):
+        if i == j:
+            costs.append(weight * bits[i])
+            continue
+        both = solver.addVariable(0, 1)
+        if weight > 0:
+            solver.addConstr(both >= bits[i] + bits[j] - 1)
+        else:
+            solver.addConstr(both <= bits[i])
+            solver.addConstr(both <= bits[j])
+        costs.append(weight * both)
+    solver.minimize(sum(costs))
+    values = solver.getSolution().col_value[: model.n]
+    return judged(one, np.rint(values).astype(np.uint8)) if len(values) == model.n else None
+
+
+def cp_sat(one: Posed, seconds: float, seed: int) -> float | None:
+    """OR-Tools' CP-SAT, on one core, where all weights are whole."""
+    from ortools.sat.python import cp_model
+
+    model = polynomial(one)
+    if model is None or any(weight != round(weight) for *_, weight in linearised(model)):
+        return None
+    program = cp_model.CpModel()
+    bits = [program.new_bool_var("") for _ in range(model.n)]
+    costs = []
+    for i, j, weight in linearised(model):
+        if i == j:
+            costs.append(int(weight) * bits[i])
+            continue
+        both = program.new_bool_var("")
+        if weight > 0:
+            program.add_bool_or(both, ~bits[i], ~bits[j])
+        else:
+            program.add_implication(both, bits[i])
+            program.add_implication(both, bits[j])
+        costs.append(int(weight) * both)
+    program.minimize(sum(costs))
+    solver = cp_model.CpSolver()
+    solver.parameters.max_time_in_seconds, solver.parameters.num_workers = seconds, 1
+    solver.parameters.random_seed = seed
+    if solver.solve(program) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None
+    return judged(one, np.array([solver.value(bit) for bit in bits], np.uint8))
+
+
+# -- routes and molecules ----------------------------------------------------------------------------------------------
+
+
+def routing(one: Posed, seconds: float, seed: int) -> float | None:
+    """OR-Tools' routing: savings, then guided local search. It has no seed."""
+    from ortools.constraint_solver import pywrapcp, routing_enums_pb2
+
+    instance = one.admission.instance
+    if not isinstance(instance, RouteInstance):
+        return None
+    matrix, fleet = np.rint(instance.distances.matrix).astype(int), instance.fleet
+    vehicles = fleet.vehicles if fleet is not None else 1
+    manager = pywrapcp.RoutingIndexManager(len(matrix), min(vehicles, len(matrix)), instance.start)
+    model = pywrapcp.RoutingModel(manager)
+    node = manager.IndexToNode
+    cost = model.RegisterTransitCallback(lambda a, b: int(matrix[node(a), node(b)]))
+    model.SetArcCostEvaluatorOfAllVehicles(cost)
+    if fleet is not None:
+        demand = model.RegisterUnaryTransitCallback(lambda a: int(fleet.demands[node(a)]))
+        model.AddDimensionWithVehicleCapacity(demand, 0, [int(fleet.capacity)] * vehicles, True, "load")
+    asked = pywrapcp.DefaultRoutingSearchParameters()
+    asked.first_solution_strategy = routing_enums_pb2.FirstSolutionStrategy.SAVINGS
+    asked.local_search_metaheuristic = routing_enums_pb2.LocalSearchMetaheuristic.GUIDED_LOCAL_SEARCH
+    asked.time_limit.FromMilliseconds(int(1000 * seconds))
+    found = model.SolveWithParameters(asked)
+    return float(found.ObjectiveValue()) if found else None
+
+
+def configurations(one: Posed, seconds: float, seed: int) -> float | None:
+    """PySCF's full configuration interaction, of integrals: exact, and done in milliseconds at these sizes."""
+    from pyscf import ao2mo, fci
+
+    asked = one.admission.problem.problem
+    given = asked.get("integrals")
+    if given is None:
+        return None
+    n, electrons, spin = given["orbitals"], asked["electrons"], asked.get("spin", 0)
+    one_body, two_body = np.zeros((n, n)), np.zeros((n,) * 4)
+    for p, q, value in given["one"]:
+        one_body[p, q] = one_body[q, p] = value
+    for p, q, r, s, value in given["two"]:
+        for a, b, c, d in ((p, q, r, s), (q, p, r, s), (p, q, s, r), (q, p, s, r)):
+            two_body[a, b, c, d] = two_body[c, d, a, b] = value
+    count = (electrons + spin) // 2, (electrons - spin) // 2
+    packed = ao2mo.restore(8, two_body, n)
+    energy, _ = fci.direct_spin1.kernel(one_body, packed, n, count, ecore=given.get("core", 0.0))
+    return float(energy)
+
+
+PEERS: dict[str, tuple[Peer, str]] = {
+    "dwave tabu": (tabu, "dwave"),
+    "dwave SA": (annealed, "dwave"),
+    "HiGHS": (highs, "highspy"),
+    "CP-SAT": (cp_sat, "ortools"),
+    "OR-Tools routing": (routing, "ortools"),
+    "PySCF FCI": (configurations, "pyscf"),
+}
+
+
+def compared(event: dict[str, Any], seconds: float, seeds: Sequence[int]) -> dict[str, str]:
+    """A line of the table: the mean objective over the seeds of each."""
+    one = posed(event, seeds[0])
+    ours(event, 0.05, 0)  # a first problem of a size pays for what is compiled
+    found = defaultdict[str, list[float]](list)
+    took, solver = 0.0, ""
+    for seed in seeds:
+        objective, spent, solver = ours(event, seconds, seed)
+        took += spent / len(seeds)
+        if objective is not None:
+            found["ours"].append(objective)
+        for name, (peer, module) in PEERS.items():
+            value = peer(one, seconds, seed) if find_spec(module) is not None else None
+            if value is not None:
+                found[name].append(value)
+    means = {name: float(np.mean(values)) for name, values in found.items() if values}
+    sign = 1 if one.admission.instance.sense == "max" else -1
+    best = max(sign * value for value in means.values())
+    won = [name for name, value in means.items() if sign * value >= best - SAME * max(1.0, abs(best))]
+    line = {"problem": one.name, "family": one.family, "ours": f"{means.get('ours', np.nan):.8g}", "by": solver}
+    line |= {"s": f"{took:.2f}"} | {name: f"{value:.8g}" for name, value in means.items() if name != "ours"}
+    return line | {"best": ", ".join(won)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, as Markdown."""
+    options = parser("are the baselines strong")
+    options.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="of problem files, and folders of them")
+    options.add_argument("--seconds", type=float, default=1.0)
+    options.add_argument("--seeds", type=int, default=2)
+    given = options.parse_args(arguments)
+    folder: Path = given.folder or INSTANCES
+    if not folder.is_dir():
+        tell("no instances here: name a folder of problem files, or QMOSAIC_INSTANCES")
+        return
+    events = [event for event in sample(folder) if event["family"] not in SKIPPED]
+    if given.quick:
+        events = list({event["family"]: event for event in events}.values())
+    line = partial(compared, seconds=0.2 if given.quick else given.seconds, seeds=range(1, 1 + given.seeds))
+    peers = [name for name, (_, module) in PEERS.items() if find_spec(module) is not None]
+    columns = ["problem", "family", "ours", "by", "s", *peers, "best"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for event in events:
+        try:
+            cells = line(event)
+        except ValueError as error:
+            tell(f"{event['labels']['name']} is left out: {error}")
+            continue
+        print(f"| {' | '.join(cells.get(name, '') for name in columns)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
