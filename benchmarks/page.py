@@ -160,8 +160,8 @@ async def looking(address: str, folder: Path) -> AsyncIterator[psutil.Process]:
 
 
 async def rate(problems: Sequence[MaxCut], window: int, looked_at: bool) -> tuple[float, float, float]:
-    """Outcomes a second; of the page's process its memory in MB, and its share of a processor in percent, 0 where nobody
-    looks."""
+    """Outcomes a second; of the page's process its memory in MB, and its share of a processor in percent: 0 where
+    nobody looks."""
     memory = share = 0.0
     async with pipeline(spans_dir=None) as (up, client):
         folder = Path(up.settings.data_dir)
