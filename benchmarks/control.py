@@ -55,7 +55,7 @@ from qmosaic.streams.life.topics import create_topics
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings, Topics
 from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
-from tests.streams.hops.test_paid import LIMITS, event_of, proposal, reading, send
+from tests.streams.hops.paying import LIMITS, event_of, proposal, reading, send
 from tests.vendors.ionq import IonqServer
 
 BATCH = 64

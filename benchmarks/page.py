@@ -1,7 +1,9 @@
 """(p) The live page while 1,000 outcomes a second arrive for a minute, and what audit says of each: how long a click
-takes until it is answered, and the memory of the page's process. A real browser looks at it (chromium).
+takes until it is answered, and the memory of the page's process. A real browser looks at it (chromium). Then what it
+costs that somebody looks: outcomes a second of (a), with a browser at the page and without, in turns. The browser has
+what nobody else wants of the processor, as it would be somewhere else.
 
-    python -m benchmarks.page [--seconds 60] [--quick]
+    python -m benchmarks.page [--seconds 60] [--rounds 4] [--only load|cost] [--quick]
 """
 
 from __future__ import annotations
@@ -14,14 +16,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import psutil
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.common import Figure, parser, percentiles, print_figures, tell
+from benchmarks.common import Figure, cubic, parser, percentiles, pipeline, print_figures, tell
+from benchmarks.throughput import NODES, WINDOW, rate_of
 from qmosaic.codecs.events import wire
+from qmosaic.codecs.problems import MaxCut
+from qmosaic.streams.cli.page import beside
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.life.broker import EmbeddedBroker
 from qmosaic.streams.life.topics import create_topics
@@ -133,10 +141,67 @@ async def measure(seconds: float) -> list[Figure]:
     ]
 
 
+@asynccontextmanager
+async def looking(address: str, folder: Path) -> AsyncIterator[psutil.Process]:
+    """A browser looks at the page; the page's process."""
+    from playwright.async_api import async_playwright
+
+    script = folder / "chromium"
+    script.write_text(f'#!/bin/sh\nexec chrt --idle 0 {CHROMIUM} "$@"\n')
+    script.chmod(0o700)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=script, args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        await page.goto(address)
+        await page.locator(".state.good").wait_for(timeout=60_000)
+        (process,) = [one for one in psutil.Process().children() if "qmosaic.streams.page.child" in one.cmdline()]
+        yield process
+        await browser.close()
+
+
+async def rate(problems: Sequence[MaxCut], window: int, looked_at: bool) -> tuple[float, float, float]:
+    """Outcomes a second; of the page's process its memory in MB, and its share of a processor in percent: 0 where
+    nobody looks."""
+    memory = share = 0.0
+    async with pipeline(spans_dir=None) as (up, client):
+        folder = Path(up.settings.data_dir)
+        async with beside(up.settings, folder / "logs", tell) as address, AsyncExitStack() as stack:
+            page = await stack.enter_async_context(looking(address, folder)) if looked_at else None
+            began, before = time.monotonic(), page.cpu_times() if page is not None else None
+            found, _ = await rate_of(client, problems, window)
+            if page is not None and before is not None:
+                after, memory = page.cpu_times(), memory_of(page.pid)
+                share = 100 * (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
+    tell(
+        f"{'with' if looked_at else 'without'} a browser: {found:.1f} outcomes/s, the page {share:.1f} % of a processor"
+    )
+    return found, memory, share
+
+
+def cost(rounds: int, count: int) -> list[Figure]:
+    """Of a browser that looks."""
+    problems = [cubic(seed, NODES) for seed in range(count)]
+    found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}
+    for number in range(rounds):
+        for looked_at in (False, True) if number % 2 == 0 else (True, False):
+            found[looked_at].append(asyncio.run(rate(problems, min(WINDOW, count // 4), looked_at)))
+    without, looked = (median(one for one, _, _ in found[looked_at]) for looked_at in (False, True))
+    memory = max(mb for _, mb, _ in found[True])
+    share = median(percent for _, _, percent in found[True])
+    return [
+        Figure("outcomes, nobody looks", without, "a second"),
+        Figure("outcomes, a browser looks", looked, "a second", "≥ 0.97 of it", looked >= 0.97 * without),
+        Figure("its process, of a processor", share, "%"),
+        Figure("memory of its process, proportional", memory, "MB", "≤ 150 MB", memory <= 150),
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print."""
     options = parser(__doc__ or "")
     options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--rounds", type=int, default=4)
+    options.add_argument("--only", choices=["load", "cost"])
     options.add_argument("--write", metavar="BROKER", help="only write, to this broker")
     given = options.parse_args(arguments)
     if given.write:
@@ -145,7 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if CHROMIUM is None:
         sys.exit("no chromium here: apt-get install chromium")
     seconds = 8.0 if given.quick else given.seconds
-    print_figures(f"(p) the live page, {RATE} outcomes a second for {seconds:g} s", asyncio.run(measure(seconds)))
+    if given.only != "cost":
+        print_figures(f"(p) the live page, {RATE} outcomes a second for {seconds:g} s", asyncio.run(measure(seconds)))
+    if given.only != "load":
+        rounds, count = (1, 240) if given.quick else (given.rounds, 1500)
+        print_figures("(p) what it costs that somebody looks", cost(rounds, count))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from statistics import median
 from typing import Any
 
-from benchmarks.common import Row, cubic, parser, print_table, tell
-from benchmarks.throughput import NODES, WINDOW, ours
+from benchmarks.common import Row, cubic, parser, pipeline, print_table, tell
+from benchmarks.throughput import NODES, WARM_UP, WINDOW, rate_of
 from qmosaic.codecs.problems import MaxCut
+from qmosaic.streams.hops.processes import cpu_seconds
 from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import MetricsSettings
 from tests.servers import free_ports
@@ -51,8 +52,10 @@ def collector() -> Iterator[str]:
     """The address of one that takes everything."""
     with subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield f"http://{HOST}:{process.stdout.readline().strip()}"
-        process.kill()
+        try:
+            yield f"http://{HOST}:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
 
 
 @asynccontextmanager
@@ -77,20 +80,30 @@ async def scraped(port: int) -> AsyncIterator[None]:
         asking.cancel()
 
 
-async def rate(way: str, problems: Sequence[MaxCut], window: int) -> float:
-    """Outcomes per second."""
+async def rate(way: str, problems: Sequence[MaxCut], window: int) -> tuple[float, float]:
+    """Outcomes per second, and the milliseconds of a processor that one took in all processes of the pipeline."""
     os.environ["OTEL_METRIC_EXPORT_INTERVAL"] = EXPORT_MS
     if way == COLLECTOR:
         with collector() as address:
-            found, _ = await ours(problems, window, spans_dir=None, otlp_endpoint=address)
-    elif way == FILES:
+            return await measured(way, problems, window, spans_dir=None, otlp_endpoint=address)
+    if way == FILES:
         (port,) = free_ports(1)
         async with scraped(port):
-            found, _ = await ours(problems, window, metrics=MetricsSettings(port=port))
-    else:
-        found, _ = await ours(problems, window, spans_dir=None)
-    tell(f"{way}: {found:.1f} outcomes/s")
-    return found
+            return await measured(way, problems, window, metrics=MetricsSettings(port=port))
+    return await measured(way, problems, window, spans_dir=None)
+
+
+async def measured(way: str, problems: Sequence[MaxCut], window: int, **more: Any) -> tuple[float, float]:
+    """The same, with these settings. What each worker took is told."""
+    async with pipeline(**more) as (up, client):
+        pids = {child.instance: child.process.pid for child in up.children if child.process is not None}
+        before = cpu_seconds(pids.values())
+        found, _ = await rate_of(client, problems, window)
+        after = cpu_seconds(pids.values())
+    each = 1000 / (len(problems) + WARM_UP)
+    took = {name: each * (after[pid] - before[pid]) for name, pid in pids.items()}
+    tell(f"{way}: {found:.1f} outcomes/s; ms each: {', '.join(f'{name} {ms:.2f}' for name, ms in took.items())}")
+    return found, sum(took.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,13 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given: Any = options.parse_args(arguments)
     count, rounds = (240, 1) if given.quick else (given.problems, given.rounds)
     problems = [cubic(seed, NODES) for seed in range(count)]
-    rates: dict[str, list[float]] = {OFF: [], FILES: [], COLLECTOR: []}
+    found: dict[str, list[tuple[float, float]]] = {OFF: [], FILES: [], COLLECTOR: []}
     for _ in range(rounds):
-        for way, found in rates.items():
-            found.append(asyncio.run(rate(way, problems, min(WINDOW, count // 4))))
-    off = median(rates[OFF])
-    rows = [Row(way, median(rates[way]), off) for way in (FILES, COLLECTOR)]
+        for way, each in found.items():
+            each.append(asyncio.run(rate(way, problems, min(WINDOW, count // 4))))
+    rates = {way: median(one for one, _ in each) for way, each in found.items()}
+    took = {way: median(ms for _, ms in each) for way, each in found.items()}
+    rows = [Row(way, rates[way], rates[OFF]) for way in (FILES, COLLECTOR)]
     rows = [row.judged(f"ratio ≥ {GOAL:g}", row.ratio >= GOAL) for row in rows]
+    rows += [Row(f"{way}: processor, ms each", took[way], took[OFF]) for way in (FILES, COLLECTOR)]
     print_table(f"(o) traces and metrics, {NODES}-node max-cut, outcomes/s", "on", "off", rows)
 
 

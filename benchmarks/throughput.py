@@ -24,6 +24,7 @@ from benchmarks.naive import Effort, solve
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.problems import MaxCut
 from qmosaic.processors.spins import angles, population, tabu
+from qmosaic.streams.client import Client
 from qmosaic.streams.settings import Settings
 
 GOAL = 10.0
@@ -64,8 +65,13 @@ def naive_seconds(problems: Sequence[MaxCut], spent: Effort) -> tuple[list[float
 async def ours(problems: Sequence[MaxCut], window: int, **more: Any) -> tuple[float, list[Outcome]]:
     """Outcomes per second with `window` problems on their way, and the outcomes. `more`: settings."""
     async with pipeline(**more) as (_, client):
-        await solve_all(client, [(cubic(-1 - k), None) for k in range(WARM_UP)], window)
-        outcomes, arrived = await solve_all(client, [(problem, None) for problem in problems], window)
+        return await rate_of(client, problems, window)
+
+
+async def rate_of(client: Client, problems: Sequence[MaxCut], window: int) -> tuple[float, list[Outcome]]:
+    """The same, of a pipeline that runs."""
+    await solve_all(client, [(cubic(-1 - k), None) for k in range(WARM_UP)], window)
+    outcomes, arrived = await solve_all(client, [(problem, None) for problem in problems], window)
     full = arrived[window - 1 : len(arrived) - window]
     return (len(full) - 1) / (full[-1] - full[0]), outcomes
 

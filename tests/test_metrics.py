@@ -29,7 +29,7 @@ from qmosaic.streams.watch.exposition import names_of
 from qmosaic.streams.watch.instruments import INSTRUMENTS
 from tests.servers import ROOT, Prometheus, free_ports
 from tests.streams.harness import Pipeline, pipeline, settings_for
-from tests.streams.hops.test_paid import LIMITS
+from tests.streams.hops.paying import LIMITS
 from tests.vendors.aqt import AqtServer
 from tests.vendors.ionq import IonqServer
 

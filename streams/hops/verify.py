@@ -48,7 +48,7 @@ from qmosaic.streams.kafka.records import Received, received_of, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.logs import about
-from qmosaic.streams.watch.sensor import End, Sensor
+from qmosaic.streams.watch.sensor import End, Ended, Sensor
 
 log = logging.getLogger("qmosaic.verify")
 
@@ -375,7 +375,9 @@ class Verifier(ExactlyOnce[Partition]):
         arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
         said = {**end_of(verdict), **whose(ref)}
         topic = topic_name(self.settings, verdict.topic)
-        end = self._sensor.settled(decision.open.record, arrived, topic, ref.problem_id, said, ref, verdict.summary)
+        end = self._sensor.settled(
+            Ended(decision.open.record, arrived, topic, ref.problem_id, said, ref, verdict.summary)
+        )
         return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
 
     def _rejection(self, number: int, item: Reject) -> _Write:
@@ -386,7 +388,8 @@ class Verifier(ExactlyOnce[Partition]):
         audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
         said = {**end_of(verdict), "qmosaic.problem.id": refusal.problem_id, "qmosaic.tenant": refusal.tenant}
         topic = topic_name(self.settings, REJECTED)
-        return _Write(verdict, entry, audit, self._sensor.settled(item.record, [], topic, entry.problem_id, said))
+        end = self._sensor.settled(Ended(item.record, [], topic, entry.problem_id, said))
+        return _Write(verdict, entry, audit, end)
 
 
 def _claimed(received: Received, said: wire.Envelope | None = None) -> str:

@@ -222,7 +222,7 @@ class Tails(Generic[State, Event]):
                     for place in self._next:
                         self._next[place] = await consumer.position(place)
                 self._moved.notify_all()
-            if self._rest_seconds:
+            if self._rest_seconds and sum(map(len, batches.values())) < MOST_AT_ONCE:
                 await asyncio.sleep(self._rest_seconds)
 
     def _event(self, record: ConsumerRecord) -> Event:

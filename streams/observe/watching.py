@@ -34,13 +34,14 @@ ENDED, TOLD = msgspec.json.Decoder(Ended), msgspec.json.Decoder(Told)
 
 
 class Watching:
-    """`async with Watching(settings) as watching: watching.known, await watching.report()`.
+    """`async with Watching(settings) as watching: watching.known, await watching.report()`. `rest_seconds`: between two
+    looks at the topics, by whoever watches for long: each look costs the broker and its readers.
 
     Raises BrokerError where no broker answers, or stops answering.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._broker = settings, Broker(settings)
+    def __init__(self, settings: Settings, rest_seconds: float = 0.0) -> None:
+        self._settings, self._broker, self._rest_seconds = settings, Broker(settings), rest_seconds
         self._tails: Tails[Overview, Event] | None = None
 
     async def __aenter__(self) -> Watching:
@@ -50,7 +51,7 @@ class Watching:
                 oldest = await self._oldest(await self._broker.lags(), {})
                 now = time.time()
                 since = min(now - SECONDS, now - oldest.waiting if oldest else now) - CLOCK_SECONDS
-                self._tails = Tails(self._settings, _sources(since), Overviews())
+                self._tails = Tails(self._settings, _sources(since), Overviews(), rest_seconds=self._rest_seconds)
                 await self._tails.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.__aexit__()

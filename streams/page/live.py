@@ -15,6 +15,8 @@ from qmosaic.streams.settings import Settings
 
 LOOK_SECONDS = 0.5
 """Between two looks at what is known; a browser is told no more often."""
+REST_SECONDS = 0.25
+"""Between two looks at the topics."""
 LOOKS = 3
 """To one question to the broker, how far the stages are."""
 UNWANTED_SECONDS = 60.0
@@ -59,7 +61,7 @@ class Live:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                async with Watching(self._settings) as watching:
+                async with Watching(self._settings, REST_SECONDS) as watching:
                     while await self._look(watching):
                         pass
             except BrokerError as error:

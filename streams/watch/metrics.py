@@ -24,7 +24,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from qmosaic.codecs.events.hops import FailureReason, Ref
+from qmosaic.codecs.events.hops import FailureReason
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.problems import FAMILIES
 from qmosaic.streams.kafka.context import trace_of
@@ -33,6 +33,7 @@ from qmosaic.streams.kafka.records import Headers, Received, Step
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.instruments import BACKEND, BY_NAME, FAMILY, INSTRUMENTS, STATUS, TARGET
 from qmosaic.streams.watch.instruments import REASON as OUTCOME_REASON
+from qmosaic.streams.watch.sensor import Ended
 from qmosaic.streams.watch.series import OTHER, Counts, Distribution, attributes_of
 
 CLOSE_MS = 5_000
@@ -163,18 +164,9 @@ class Measuring:
         self.consumed.add((self.stage, topic), len(batch))
         return MeasuredBatch(self, batch)
 
-    def settled(
-        self,
-        problem: Received,
-        arrived: Iterable[Received],
-        topic: str,
-        problem_id: str,
-        attributes: Mapping[str, Any],
-        ref: Ref | None = None,
-        outcome: Outcome | None = None,
-    ) -> MeasuredEnd:
+    def settled(self, ended: Ended) -> MeasuredEnd:
         """When it is written."""
-        return MeasuredEnd(self, problem, [record.topic for record in arrived], topic, attributes, ref, outcome)
+        return MeasuredEnd(self, ended)
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """The audit counts it."""
@@ -217,18 +209,8 @@ class MeasuredBatch:
 class MeasuredEnd:
     """The end of a problem under way."""
 
-    def __init__(
-        self,
-        to: Measuring,
-        problem: Received,
-        arrived: Sequence[str],
-        topic: str,
-        attributes: Mapping[str, Any],
-        ref: Ref | None,
-        outcome: Outcome | None,
-    ) -> None:
-        self._to, self._problem, self._arrived, self._topic = to, problem, arrived, topic
-        self._said, self._ref, self._outcome = attributes, ref, outcome
+    def __init__(self, to: Measuring, ended: Ended) -> None:
+        self._to, self._ended = to, ended
 
     def headers(self) -> Headers:
         """Nothing of ours."""
@@ -236,27 +218,29 @@ class MeasuredEnd:
 
     def written(self) -> None:
         """Everything that is known of it."""
-        to, said, now = self._to, self._said, self._to.clock()
-        for topic in (self._problem.topic, *self._arrived):
-            to.consumed.add((to.stage, to.topic(topic)))
-        to.sends.add((to.stage, to.topic(self._topic)))
+        to, ended, now = self._to, self._ended, self._to.clock()
+        said, ref = ended.attributes, ended.ref
+        for record in (ended.problem, *ended.arrived):
+            to.consumed.add((to.stage, to.topic(record.topic)))
+        to.sends.add((to.stage, to.topic(ended.topic)))
         family, status = family_of(said), said.get(STATUS, "rejected")
         to.outcomes.add((family, status, said.get(OUTCOME_REASON) or said.get("error.type", OTHER)))
-        if self._ref is None:
+        if ref is None:
             return
-        span, ref = trace_of(self._problem), self._ref
+        span = trace_of(ended.problem)
         to.seconds.record((family, status), max(0.0, now - ref.received_at), span)
         to.slack.record((family, status), max(0.0, ref.deadline_at - now), span)
         if now > ref.deadline_at:
             to.misses.add((family,))
-        if self._outcome is not None:
-            self._told(self._outcome, family)
+        if ended.outcome is not None:
+            self._told(ended.outcome, family)
 
     def _told(self, outcome: Outcome, family: str) -> None:
-        to, span = self._to, trace_of(self._problem)
+        to, problem = self._to, self._ended.problem
+        span = trace_of(problem)
         if (timing := outcome.timings.hops.get("verify")) is not None:
             to.queue.record((to.stage, family), timing.queue, span)
-            to.work.record((to.stage, to.topic(self._problem.topic)), timing.work, span)
+            to.work.record((to.stage, to.topic(problem.topic)), timing.work, span)
         backend = to.backend(outcome.backend)
         if (circuit := outcome.circuit) is not None:
             to.depth.record((backend,), circuit.depth, span)

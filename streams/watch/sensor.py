@@ -6,8 +6,8 @@ A listener may have something for the headers of what is sent: that is how a tra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.public import Outcome
@@ -34,6 +34,19 @@ class Batch(Protocol):
         ...
 
 
+class Ended(NamedTuple):
+    """The end of a problem by the records that `arrived` for it; its terminal event goes to `topic` (its full name).
+    `ref` and `outcome`, less what is large of it, where it was a problem."""
+
+    problem: Received
+    arrived: Sequence[Received]
+    topic: str
+    problem_id: str
+    attributes: Mapping[str, Any]
+    ref: Ref | None = None
+    outcome: Outcome | None = None
+
+
 class End(Protocol):
     """The end of a problem, about to be written."""
 
@@ -53,19 +66,8 @@ class Sensor(Protocol):
         """A batch was handled, from `started` to `ended` (seconds since the epoch)."""
         ...
 
-    def settled(
-        self,
-        problem: Received,
-        arrived: Iterable[Received],
-        topic: str,
-        problem_id: str,
-        attributes: Mapping[str, Any],
-        ref: Ref | None = None,
-        outcome: Outcome | None = None,
-    ) -> End:
-        """A problem ends by the records that `arrived` for it; its terminal event goes to `topic` (its full name).
-
-        `ref` and `outcome`, less what is large of it, where it was a problem."""
+    def settled(self, ended: Ended) -> End:
+        """A problem ends."""
         ...
 
     def repeated(self, problem: Received, problem_id: str) -> None:
@@ -83,19 +85,9 @@ class Several:
         """All of them hear it."""
         return _Batches([each.handled(batch, started, ended) for each in self._listeners])
 
-    def settled(
-        self,
-        problem: Received,
-        arrived: Iterable[Received],
-        topic: str,
-        problem_id: str,
-        attributes: Mapping[str, Any],
-        ref: Ref | None = None,
-        outcome: Outcome | None = None,
-    ) -> End:
+    def settled(self, ended: Ended) -> End:
         """All of them hear it."""
-        told = (problem, list(arrived), topic, problem_id, attributes, ref, outcome)
-        return _Ends([each.settled(*told) for each in self._listeners])
+        return _Ends([each.settled(ended) for each in self._listeners])
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """All of them hear it."""

@@ -37,7 +37,7 @@ PROBLEMS = "qmosaic"
 """The service of the spans that stand for whole problems: no hop's, so that none seems to call another."""
 MOST_SPANS, MOST_AT_ONCE = 16_384, 2048
 """Spans that wait for a collector, some 20 MB of them, before new ones are dropped; and of one request."""
-LATE_SECONDS, AWAY_SECONDS = 2.0, 60.0
+LATE_SECONDS, AWAY_SECONDS = 1.5, 60.0
 """A collector that does not answer for so long hangs; one that failed is away until something arrives there, or for so
 long, where nothing more is sent."""
 CLOSE_SECONDS = 2.0

@@ -10,11 +10,10 @@ from typing import Any
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from qmosaic.codecs.events.hops import Ref
-from qmosaic.codecs.events.public import Outcome
 from qmosaic.streams.kafka.context import extract, inject, root_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Headers, Received, Step, place_of
+from qmosaic.streams.watch.sensor import Ended
 from qmosaic.streams.watch.spans import Span, Telemetry
 
 TICK = 0.001
@@ -35,20 +34,11 @@ class Tracing:
         spans = [self._process(record, parent, started, {}) for record, parent in zip(batch, parents, strict=True)]
         return TracedBatch(self._telemetry, batch[0].topic, spans, started)
 
-    def settled(
-        self,
-        problem: Received,
-        arrived: Iterable[Received],
-        topic: str,
-        problem_id: str,
-        attributes: Mapping[str, Any],
-        ref: Ref | None = None,
-        outcome: Outcome | None = None,
-    ) -> TracedEnd:
+    def settled(self, ended: Ended) -> TracedEnd:
         """The span of the whole problem, one for each message read, and the send at the end."""
-        spans = self._ended(problem, arrived, problem_id, attributes)
-        parent, said = spans[-1].context, _unfailed(attributes)
-        spans.append(self._telemetry.span("send", topic, parent=parent, kind=SpanKind.PRODUCER, attributes=said))
+        spans = self._ended(ended.problem, ended.arrived, ended.problem_id, ended.attributes)
+        parent, said = spans[-1].context, _unfailed(ended.attributes)
+        spans.append(self._telemetry.span("send", ended.topic, parent=parent, kind=SpanKind.PRODUCER, attributes=said))
         return TracedEnd(spans)
 
     def repeated(self, problem: Received, problem_id: str) -> None:

@@ -38,7 +38,7 @@ from qmosaic.streams.observe.folded import read_ledger
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings, Topics
 from tests.servers import KAFKA_LIBS, Proxy, RealKafka
 from tests.streams.harness import Pipeline, pipeline, settings_for
-from tests.streams.hops.test_paid import LIMITS
+from tests.streams.hops.paying import LIMITS
 from tests.vendors.ionq import IonqServer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka]

@@ -33,7 +33,7 @@ from qmosaic.streams.observe.folded import read_ledger, read_ordered
 from qmosaic.streams.observe.story import explained
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
-from tests.streams.hops.test_paid import LIMITS
+from tests.streams.hops.paying import LIMITS
 from tests.vendors.aqt import AqtServer
 from tests.vendors.ionq import IonqServer
 

@@ -9,27 +9,23 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from qmosaic.backends.base import Job
-from qmosaic.backends.clouds.job import Waits
-from qmosaic.backends.conformance.samples import asymmetric_job
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import Submitted
-from qmosaic.codecs.events.hops import JobEvent, PaidResult, Proposal, Ref, Route
+from qmosaic.codecs.events.hops import JobEvent, PaidResult, Proposal
 from qmosaic.codecs.events.ledger import JobEnded, LedgerEntry
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
-from qmosaic.codecs.models.kernel import pack_kernel
 from qmosaic.processors.control.grants import reservation_of
 from qmosaic.streams.hops.jobs import sizes_of
 from qmosaic.streams.hops.paid import ExecutePaid
@@ -40,24 +36,16 @@ from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import PaidSettings, Settings, load
 from qmosaic.streams.topology import PAID, STAGES
 from tests.streams.harness import Pipeline, pipeline, settings_for
+from tests.streams.hops.paying import LIMITS, NAME, event_of, proposal, reading, send
 from tests.vendors.ionq import IonqServer
 from tests.vendors.server import KEY, Point
 
 pytestmark = pytest.mark.broker
 
-NAME = "ionq/simulator"
 MITIGATED = f"zne({NAME})"
 UNPRICED = "aqt/default/simulator"
 PRICE = '{"task": 1, "shot": 0.001}'
 WORKER = "execute.paid-0"
-LIMITS = Waits(
-    lease_seconds=1.0,
-    skew_seconds=0.25,
-    request_seconds=3.0,
-    poll_seconds=0.05,
-    ask_seconds=0.05,
-    grace_seconds=5.0,
-)
 
 
 CORRELATED = Job(
@@ -95,72 +83,6 @@ def undisturbed(vendor: IonqServer) -> Iterator[None]:
     vendor.held.clear()
     vendor.faults.clear()
     vendor.endless = vendor.drops = False
-
-
-def event_of(
-    problem: str, seconds: float = 60.0, backend: str = NAME, shots: int = 1000, job: Job | None = None
-) -> JobEvent:
-    """A job for the stage, as route makes it."""
-    job, now = job or asymmetric_job(), time.time()
-    ref = Ref(
-        problem_id=problem,
-        partition=0,
-        offset=0,
-        family="ising",
-        digest="",
-        tenant="",
-        priority="normal",
-        target="quantum",
-        shots=shots,
-        seed=job.seed,
-        received_at=now,
-        deadline_at=now + seconds,
-    )
-    return JobEvent(
-        ref=ref,
-        job_id="0-0-1",
-        attempt=1,
-        route=Route(target="quantum", backend=backend, reason="rule", rule=""),
-        kernel=pack_kernel(job.kernel),
-        kernel_digest="asymmetric",
-        work_seconds=0.1,
-        gammas=job.gammas.tolist(),
-        betas=job.betas.tolist(),
-    )
-
-
-async def send(settings: Settings, event: JobEvent) -> None:
-    """As route sends it."""
-    async with AIOKafkaProducer(**producing(settings)) as producer:
-        await producer.send_and_wait(
-            topic_name(settings, "jobs.paid"), wire.encode(event), key=event.ref.problem_id.encode()
-        )
-
-
-@asynccontextmanager
-async def reading(settings: Settings, topic: str) -> AsyncIterator[Any]:
-    """`await seen(test)` of a topic: the first record from now on that passes."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, fetch_max_wait_ms=20)
-    await consumer.start()
-    consumer.assign([TopicPartition(topic_name(settings, topic), number) for number in range(2)])
-    await consumer.seek_to_end()
-
-    async def seen(test: Any) -> Any:
-        async with asyncio.timeout(60):
-            async for record in consumer:
-                if test(record.value):
-                    return record.value
-        raise AssertionError("the topic has ended")
-
-    try:
-        yield seen
-    finally:
-        await consumer.stop()
-
-
-async def proposal(proposed: Any, problem: str) -> Proposal:
-    """What the stage says of a problem."""
-    return wire.decode(await proposed(lambda value: problem.encode() in value), Proposal)
 
 
 def in_state(state: str) -> Any:

@@ -18,7 +18,7 @@ from qmosaic.streams.cli.render import read_spans
 from qmosaic.streams.client import Client
 from qmosaic.streams.settings import PaidSettings, RouteSettings
 from tests.streams.harness import Pipeline, pipeline, settings_for
-from tests.streams.hops.test_paid import LIMITS, reading
+from tests.streams.hops.paying import LIMITS, reading
 from tests.vendors.ionq import IonqServer
 
 pytestmark = pytest.mark.broker

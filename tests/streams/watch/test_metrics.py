@@ -29,7 +29,7 @@ from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.exposition import merged, names_of, text
 from qmosaic.streams.watch.instruments import BY_NAME, INSTRUMENTS
 from qmosaic.streams.watch.metrics import QUEUE, Measuring, Metrics
-from qmosaic.streams.watch.sensor import Several
+from qmosaic.streams.watch.sensor import Ended, Several
 from qmosaic.streams.watch.series import MOST_SERIES, OTHER, Counts, Distribution
 from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
@@ -130,7 +130,7 @@ def end(measuring: Measuring, deadline_at: float = NOW + 3.0, status: str = "acc
         "qmosaic.outcome.reason": "improved",
     }
     told = (record("problems"), [record("proposals")], "ns.outcomes.accepted", "p", said)
-    measuring.settled(*told, ref(deadline_at), outcome(**more)).written()
+    measuring.settled(Ended(*told, ref(deadline_at), outcome(**more))).written()
 
 
 def test_a_batch_is_one_work_and_a_wait_for_each_event() -> None:
@@ -186,7 +186,7 @@ def test_what_is_not_of_the_settings_is_other() -> None:
     metrics, measuring = listener("verify")
     end(measuring, backend="made up", improvement=1)
     said = {"qmosaic.problem.family": "no family", "error.type": "invalid_event"}
-    measuring.settled(record("problems"), [], "ns.problems.rejected", "p", said).written()
+    measuring.settled(Ended(record("problems"), [], "ns.problems.rejected", "p", said)).written()
     found = samples(metrics)
     values = {value for _, labels in found for _, value in labels}
     assert not values & {"made up", "no family", "\x1bevil\n", "\x1banything"}
@@ -267,7 +267,7 @@ def test_several_listeners_hear_the_same() -> None:
     assert [key for key, _ in batch.sending(0, "ns.problems.encoded", {})] == ["traceparent"]
     batch.sent()
     assert value(samples(metrics), "qmosaic_hop_batch_size_count") == 1
-    ending = both.settled(record("problems"), [], "ns.problems.rejected", "p", {})
+    ending = both.settled(Ended(record("problems"), [], "ns.problems.rejected", "p", {}))
     assert [key for key, _ in ending.headers()] == ["traceparent"]
     ending.written()
     assert value(samples(metrics), "qmosaic_outcomes_total") == 1

@@ -18,6 +18,7 @@ from qmosaic.streams.hops.steps import MOST_STEPS, TIMES, Noted, Steps
 from qmosaic.streams.kafka.context import extract, root_of, trace_of
 from qmosaic.streams.kafka.records import Received, Step
 from qmosaic.streams.settings import Settings
+from qmosaic.streams.watch.sensor import Ended
 from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 from tests.streams.harness import pipeline, settings_for
@@ -58,7 +59,7 @@ def test_a_problem_has_one_root_that_encode_and_verify_agree_on(tmp_path: Path, 
     trace = dict(batch.sending(0, "problems.encoded", {"qmosaic.problem.id": "p", "error.type": "no"}))
     batch.sent()
     incumbent = record("incumbents", 9, traceparent=trace["traceparent"].decode())
-    end = verify.tracing.settled(problem, [incumbent], "outcomes.fallback", "p", SAID)
+    end = verify.tracing.settled(Ended(problem, [incumbent], "outcomes.fallback", "p", SAID))
     sent = extract(end.headers())
     end.written()
     encoded, settled = by_name(encode.spans()), by_name(verify.spans())
