@@ -1,7 +1,8 @@
 """(p) The live page while 1,000 outcomes a second arrive for a minute, and what audit says of each: how long a click
 takes until it is answered, and the memory of the page's process. A real browser looks at it (chromium). Then what it
-costs that somebody looks: outcomes a second of (a), with a browser at the page and without, in turns. The browser has
-what nobody else wants of the processor, as it would be somewhere else.
+costs that somebody looks: outcomes a second of (a), with a browser at the page and without, in turns, and the processor
+time that an outcome takes of the pipeline, its broker, its client and the page together, which says the same and varies
+less. The browser has what nobody else wants of the processor, as it would be somewhere else.
 
     python -m benchmarks.page [--seconds 60] [--rounds 4] [--only load|cost] [--quick]
 """
@@ -20,7 +21,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from aiokafka import AIOKafkaProducer
@@ -159,39 +160,58 @@ async def looking(address: str, folder: Path) -> AsyncIterator[psutil.Process]:
         await browser.close()
 
 
-async def rate(problems: Sequence[MaxCut], window: int, looked_at: bool) -> tuple[float, float, float]:
-    """Outcomes a second; of the page's process its memory in MB, and its share of a processor in percent: 0 where
-    nobody looks."""
+class Rate(NamedTuple):
+    """`each`: milliseconds of a processor an outcome, of all but the browser. Of the page's process, 0 where nobody
+    looks: `memory` in MB, `share` of a processor in percent."""
+
+    outcomes: float
+    each: float
+    memory: float
+    share: float
+
+
+def spent() -> float:
+    """Seconds of a processor so far, of this process and all below it but the browser."""
+    own = psutil.Process()
+    those = [one for one in own.children(recursive=True) if "chrom" not in one.name() and one.name() != "node"]
+    return sum(times.user + times.system for one in [own, *those] for times in [one.cpu_times()])
+
+
+async def rate(problems: Sequence[MaxCut], window: int, looked_at: bool) -> Rate:
+    """Of a pipeline at which somebody looks, or nobody."""
     memory = share = 0.0
     async with pipeline(spans_dir=None) as (up, client):
         folder = Path(up.settings.data_dir)
         async with beside(up.settings, folder / "logs", tell) as address, AsyncExitStack() as stack:
             page = await stack.enter_async_context(looking(address, folder)) if looked_at else None
             began, before = time.monotonic(), page.cpu_times() if page is not None else None
-            found, _ = await rate_of(client, problems, window)
+            first = spent()
+            found, outcomes = await rate_of(client, problems, window)
+            each = 1000 * (spent() - first) / len(outcomes)
             if page is not None and before is not None:
                 after, memory = page.cpu_times(), memory_of(page.pid)
                 share = 100 * (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
-    tell(
-        f"{'with' if looked_at else 'without'} a browser: {found:.1f} outcomes/s, the page {share:.1f} % of a processor"
-    )
-    return found, memory, share
+    told = f"{found:.1f} outcomes/s, {each:.2f} ms of a processor each, the page {share:.1f} %"
+    tell(f"{'with' if looked_at else 'without'} a browser: {told}")
+    return Rate(found, each, memory, share)
 
 
 def cost(rounds: int, count: int) -> list[Figure]:
     """Of a browser that looks."""
     problems = [cubic(seed, NODES) for seed in range(count)]
-    found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}
+    found: dict[bool, list[Rate]] = {False: [], True: []}
     for number in range(rounds):
         for looked_at in (False, True) if number % 2 == 0 else (True, False):
             found[looked_at].append(asyncio.run(rate(problems, min(WINDOW, count // 4), looked_at)))
-    without, looked = (median(one for one, _, _ in found[looked_at]) for looked_at in (False, True))
-    memory = max(mb for _, mb, _ in found[True])
-    share = median(percent for _, _, percent in found[True])
+    without, looked = (median(one.outcomes for one in found[looked_at]) for looked_at in (False, True))
+    alone, each = (median(one.each for one in found[looked_at]) for looked_at in (False, True))
+    memory = max(one.memory for one in found[True])
     return [
         Figure("outcomes, nobody looks", without, "a second"),
         Figure("outcomes, a browser looks", looked, "a second", "≥ 0.97 of it", looked >= 0.97 * without),
-        Figure("its process, of a processor", share, "%"),
+        Figure("processor time an outcome, nobody looks", alone, "ms"),
+        Figure("the same, a browser looks", each, "ms", "≤ 1.03 of it", each <= 1.03 * alone),
+        Figure("its process, of a processor", median(one.share for one in found[True]), "%"),
         Figure("memory of its process, proportional", memory, "MB", "≤ 150 MB", memory <= 150),
     ]
 

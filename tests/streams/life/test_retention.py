@@ -26,6 +26,7 @@ def test_only_what_lies_between_two_hops_is_forgotten() -> None:
         "jobs.submitted",
         "results",
         "backends.status",
+        "workers.status",
         "dead-letters",
     }
     assert not of_control & set(READERS)
