@@ -55,6 +55,7 @@ def reduce(tasks: Sequence[Task]) -> list[Reduction]:
             lift=pack_lift(one.lift),
             gammas=one.gammas,
             betas=one.betas,
+            memory=one.memory,
         )
         for one in found
     ]

@@ -68,6 +68,19 @@ class Sensor(Protocol):
         `ref` and `outcome`, less what is large of it, where it was a problem."""
         ...
 
+    def rounded(
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        attributes: Mapping[str, Any],
+        number: int,
+        began: float,
+    ) -> End:
+        """A round of a problem is over, by the records that `arrived` for it; at the problem's end `settled` is told of
+        these. It `began` at that time (seconds since the epoch). Its headers are those of the next round, if there is
+        one."""
+        ...
+
     def repeated(self, problem: Received, problem_id: str) -> None:
         """A problem was sent again, and dropped."""
         ...
@@ -96,6 +109,18 @@ class Several:
         """All of them hear it."""
         told = (problem, list(arrived), topic, problem_id, attributes, ref, outcome)
         return _Ends([each.settled(*told) for each in self._listeners])
+
+    def rounded(
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        attributes: Mapping[str, Any],
+        number: int,
+        began: float,
+    ) -> End:
+        """All of them hear it."""
+        told = (problem, list(arrived), attributes, number, began)
+        return _Ends([each.rounded(*told) for each in self._listeners])
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """All of them hear it."""
