@@ -287,8 +287,10 @@ class Join:
         if began is not None and isinstance(verdict, Refusal):  # it was read before, and has an answer
             verdict = ref = _first(began.interim)
         if isinstance(verdict, Refusal):
-            self._release(offset)
-            return [self._reject(offset, verdict, record)]
+            found = self._reject(offset, verdict, record)
+            if isinstance(found, Duplicate):
+                self._release(offset)
+            return [found]  # what came for it is needed until that is written: the next owner may be able to read it
         assert isinstance(ref, Ref)
         problem_id, digest = ref.problem_id, ref.digest
         key, content = _hash(problem_id), _hash(digest)
