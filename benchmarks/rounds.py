@@ -130,7 +130,13 @@ def _round(
     )
     assert reduced is not None
     (proposal,) = execute([_job(reduced)], _backend)
-    known = {"queue": 0.0, "trace_id": "", "versions": {}, "tick": perf_counter, "now": AT + monotonic() - began}
+    known: dict[str, Any] = {
+        "queue": 0.0,
+        "trace_id": "",
+        "versions": {},
+        "tick": perf_counter,
+        "now": AT + monotonic() - began,
+    }
     verdict = judge(admission, incumbent, proposal, MOST, interim=interim, until=until, **known)
     assert verdict.summary is not None
     if verdict.onward is None:

@@ -22,9 +22,8 @@ from qmosaic.codecs.models.memory import Memory, remembered
 from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of, spins_of
 from qmosaic.processors.families.base import Task
 from qmosaic.processors.spins import angles, anneal, tabu, tabu_higher
-from qmosaic.processors.spins.family import bits_of_state
 from qmosaic.processors.spins.kernel import choose, restricted
-from qmosaic.processors.spins.lift import Lift, apply
+from qmosaic.processors.spins.lift import Lift, apply, bits_of_state
 from qmosaic.processors.spins.population import Pool, descended
 from qmosaic.processors.spins.presolve import Presolved, presolve
 

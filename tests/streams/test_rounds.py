@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Interim
-from qmosaic.codecs.events.ledger import MICROS
+from qmosaic.codecs.events.ledger import MICROS, LedgerEntry
 from qmosaic.codecs.events.public import Outcome, Round
 from qmosaic.processors.control.policy import Rule
 from qmosaic.streams.cli.render import read_spans
@@ -102,7 +102,7 @@ async def test_rounds_end_in_one_outcome_that_tells_them(running: Pipeline) -> N
     assert len({one.evidence.job for one in said if one.evidence is not None}) == 4
     await asyncio.sleep(1.0)  # the workers write their spans every 0.2 s
     of = f"0x{outcome.trace_id}"
-    spans = [span for span in read_spans(Path(settings.spans_dir)) if span["context"]["trace_id"] == of]
+    spans = [span for span in read_spans(Path(settings.spans_dir or "")) if span["context"]["trace_id"] == of]
     (whole,) = [span for span in spans if span["name"].startswith("solve ")]
     told = {span["name"].partition(":")[0]: span for span in spans if span["name"].startswith("round ")}
     assert told.keys() == {"round 1", "round 2", "round 3", "round 4"}
@@ -123,8 +123,13 @@ async def test_a_problems_limit_is_for_all_its_rounds_and_the_backend_changes(
     assert len(vendor.jobs) - before == 2
     ended = [(one.backend, one.ended) for one in outcome.tried or []]
     assert ended == [(NAME, "answered")] * 2 + [(NAME, "over_budget"), ("exact", "answered")] * 2
-    books, entries = await read_ledger(settings)
-    mine = [one for one in entries if one.problem_id == "paid"]
+    mine: list[LedgerEntry] = []
+    for _ in range(100):  # the books may follow the outcome
+        books, entries = await read_ledger(settings)
+        mine = [one for one in entries if one.problem_id == "paid"]
+        if len(mine) == 6:
+            break
+        await asyncio.sleep(0.1)
     assert Counter(one.event for one in mine) == {"reserved": 2, "settled": 2, "refused": 2}
     assert sum(one.amounts.micros or 0 for one in mine if one.event == "settled") == 2 * COST
     assert len({one.reservation for one in mine}) == 4
@@ -133,7 +138,9 @@ async def test_a_problems_limit_is_for_all_its_rounds_and_the_backend_changes(
 
 async def test_whoever_is_killed_between_two_rounds_each_counts_once(running: Pipeline, vendor: IonqServer) -> None:
     settings, before = running.settings, len(vendor.jobs)
-    names = {f"killed-{k}": {"target": "classical", "rounds": 5} if k else {"rounds": 4} for k in range(4)}
+    names: dict[str, dict[str, Any]] = {
+        f"killed-{k}": {"target": "classical", "rounds": 5} if k else {"rounds": 4} for k in range(4)
+    }
     async with Client(settings=settings) as client, log_of(settings, "problems.interim") as consumer:
         work = [
             asyncio.create_task(client.solve(problem(10 + k), id=name, deadline=120, **options))
@@ -151,7 +158,7 @@ async def test_whoever_is_killed_between_two_rounds_each_counts_once(running: Pi
         outcomes = await asyncio.gather(*work)
     assert set(killed) == set(VICTIMS)
     for outcome, options in zip(outcomes, names.values(), strict=True):
-        assert [one.number for one in rounds_in(outcome)] == list(range(1, int(options["rounds"]) + 1)), killed
+        assert [one.number for one in rounds_in(outcome)] == list(range(1, options["rounds"] + 1)), killed
         assert outcome.status == "accepted"
     await asyncio.sleep(2)  # a second one would come now
     ends = Counter([one.problem_id async for one in read_outcomes(settings, since=None, follow=False)])
@@ -159,7 +166,7 @@ async def test_whoever_is_killed_between_two_rounds_each_counts_once(running: Pi
     began = Counter((one.ref.problem_id, one.ref.round) for one in await all_of(settings, "problems.interim", Interim))
     assert set(began.values()) == {1}
     audit = Counter((one.problem_id, one.event) for one in await all_of(settings, "audit", AuditEntry))
-    assert all(audit[name, "round"] == int(str(options["rounds"])) - 1 for name, options in names.items())
+    assert all(audit[name, "round"] == options["rounds"] - 1 for name, options in names.items())
     answered = sum(one.backend == NAME and one.ended == "answered" for each in outcomes for one in each.tried or [])
     assert len(vendor.jobs) - before == answered
     assert not (await read_ledger(settings))[0].pending

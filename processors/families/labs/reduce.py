@@ -28,9 +28,8 @@ from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of, spins_of
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.labs.sequences import energy, flips
 from qmosaic.processors.spins import angles
-from qmosaic.processors.spins.family import bits_of_state, state_of
 from qmosaic.processors.spins.kernel import restricted
-from qmosaic.processors.spins.lift import Lift, pack_lift
+from qmosaic.processors.spins.lift import Lift, bits_of_state, pack_lift, state_of
 
 SIZES = (16, 32, 48, 64, 96, 128)
 """Elements of the compiled programs, multiples of `CHUNK`; a sequence is padded to the next."""
