@@ -29,6 +29,7 @@ NAMES = {
     "o": "telemetry",
     "p": "page",
     "q": "evidence",
+    "r": "rounds",
     "s": "report",
     "t": "baselines",
 }

@@ -14,7 +14,7 @@ from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.ledger import MICROS
 from qmosaic.codecs.events.public import Problem
 from qmosaic.codecs.events.wire import Envelope, claimed_id, envelope, parse_problem
-from qmosaic.processors.families.base import Instance, Limits
+from qmosaic.processors.families.base import HasRounds, Instance, Limits
 from qmosaic.processors.families.registry import FAMILIES, family, known
 
 LIGHT_BYTES = 16 * 1024
@@ -129,6 +129,9 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
     instance = kind if isinstance(kind, Rejected) else kind.parse(problem, limits)
     if isinstance(instance, Rejected):
         return refuse(record, instance, problem)
+    rounds = 1 if problem.rounds is msgspec.UNSET else problem.rounds
+    if rounds != 1 and not isinstance(instance, HasRounds):
+        return refuse(record, _no_rounds(problem.family), problem)
     if problem.shots == 0 and not known(problem.family).exact_shots:
         return refuse(record, _no_shots(problem.family), problem)
     seed = problem.seed if problem.seed is not None else int(instance.digest[:8], 16) & 0x7FFFFFFF
@@ -147,6 +150,7 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
         deadline_at=deadline_at,
         max_cost=_micros(problem.max_cost_usd),
         cache="fresh" if problem.cache is msgspec.UNSET else problem.cache,
+        rounds=rounds,
     )
     return Admission(ref, problem, instance)
 
@@ -185,6 +189,11 @@ def _micros(usd: float | msgspec.UnsetType | None) -> int | None:
 def _no_shots(family: str) -> Rejected:
     message = f"0 shots, but {family} has no exact expectation to ask for"
     return Rejected("invalid_event", message, "$.shots", "Ask for 1 or more.")
+
+
+def _no_rounds(family: str) -> Rejected:
+    message = f"rounds, but an answer to a {family} is not improved by another one"
+    return Rejected("invalid_event", message, "$.rounds", "Leave rounds out.")
 
 
 def _deadline(given: float | str | None, timestamp: float, limits: Limits, defaults: Defaults) -> float | Rejected:

@@ -13,10 +13,11 @@ from qmosaic.processors.families.base import Limits
 def encode(records: Sequence[Record], limits: Limits, defaults: Defaults) -> list[Encoded | None]:
     """One event a record, None for an invalid one."""
     admissions = [admit_safely(record, limits, defaults)[0] for record in records]
-    return [_encoded(admission) if isinstance(admission, Admission) else None for admission in admissions]
+    return [encoded(admission) if isinstance(admission, Admission) else None for admission in admissions]
 
 
-def _encoded(admission: Admission) -> Encoded:
+def encoded(admission: Admission) -> Encoded:
+    """The event of a valid problem."""
     model = admission.instance.encode()
     packed = pack_polynomial(model) if isinstance(model, SpinPolynomial) else model
     return Encoded(ref=admission.ref, model=packed, size=admission.instance.size)

@@ -132,8 +132,8 @@ def _usage(usage: Usage) -> UsageInfo | None:
 
 
 def job_id(ref: Ref, attempt: int) -> str:
-    """The id of a problem's attempt: equal wherever and however often it is made."""
-    return f"{ref.partition}-{ref.offset}-{attempt}"
+    """The id of a problem's attempt: equal wherever and however often it is made. Of another round, another one."""
+    return f"{ref.partition}-{ref.offset}-{attempt}" + (f"-{ref.round}" if ref.round > 1 else "")
 
 
 def advance(job: JobEvent, failure: Failure, seconds: float | None = None) -> JobEvent | Proposal:

@@ -21,11 +21,12 @@ from typing import Any, Literal
 import msgspec
 
 from qmosaic.codecs.errors import Rejected
-from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
+from qmosaic.codecs.events.hops import Incumbent, Interim, Proposal, Ref
 from qmosaic.processors.admit import Admission, Refusal
 
 Input = Literal["problems", "incumbents", "proposals"]
 REJECTED = "problems.rejected"
+INTERIM = "problems.interim"
 INPUTS: tuple[Input, ...] = ("problems", "incumbents", "proposals")
 
 # An incumbent or a proposal may be read before its problem. If the problem never comes, what waits for it is let go
@@ -54,6 +55,21 @@ class Open:
     record: Any
     incumbents: list[Arrived] = field(default_factory=list)
     proposals: list[Arrived] = field(default_factory=list)
+    interim: Interim | None = None  # what the rounds before came to
+
+    @property
+    def round(self) -> int:
+        """The one that is on."""
+        return 1 if self.interim is None else self.interim.ref.round
+
+    def takes(self, number: int) -> bool:
+        """Whether an event of a round is of use: of this one, or of the next, which may have been seen to begin by a
+        transaction that was aborted."""
+        return number == self.round or (self.ref.rounds != 1 and number == self.round + 1)
+
+    def now(self, arrived: list[Arrived]) -> list[Arrived]:
+        """Those of the round that is on."""
+        return [one for one in arrived if one.event.ref.round == self.round]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +120,14 @@ class Settled(msgspec.Struct, frozen=True):
     position: int
 
 
+@dataclass(frozen=True, eq=False)
+class Began:
+    """A round that began, as the log says: at this position of it."""
+
+    interim: Interim
+    position: int
+
+
 # What is remembered of a settled problem, for as long as the repeat window, so as few bytes as will do: hashes
 # instead of ids and digests (only whether they are equal is ever asked), and values packed together.
 _LOGGED = Struct("<16sqdqB")  # its key, offset, at, position, and the topic's number
@@ -139,14 +163,16 @@ class _Positions:
 class Join:
     """State of one partition. `start`: the committed offsets, where reading begins.
 
-    `settled` is what the terminal topics say from `logs` on, by topic. Nothing is forgotten before the problems
-    up to offset `end` are read: what stood in the topic at the start was in part judged before it.
+    `settled` is what the terminal topics say from `logs` on, by topic, and `began` the rounds that began, in their
+    order. Nothing is forgotten before the problems up to offset `end` are read: what stood in the topic at the start
+    was in part judged before it.
     """
 
     def __init__(
         self,
         start: Mapping[Input, int],
         settled: Iterable[Settled] = (),
+        began: Iterable[Began] = (),
         *,
         logs: Mapping[str, int] | None = None,
         end: int = 0,
@@ -154,6 +180,8 @@ class Join:
         self.positions = dict(start)
         self._end = end
         self._open: dict[int, Open] = {}
+        self._deciding: dict[int, Open] = {}  # those that may have another round
+        self._began: dict[int, Began] = {}  # by problem, the last round that began
         self._reading: dict[int, Any] = {}  # records that somebody is still finding out about
         # By the id that they claim, in the order they came in: these, and those that were found out before them.
         self._lines: dict[bytes, deque[int]] = {}
@@ -178,6 +206,11 @@ class Join:
             self._log_positions.setdefault(entry.topic, _Positions()).add(entry.position)
         for entry in sorted(entries, key=lambda one: one.at):
             self._remember(entry)
+        for one in began:
+            self._log_ends[INTERIM] = max(self._log_ends.get(INTERIM, 0), one.position + 1)
+            offset = one.interim.ref.offset
+            if offset >= self.positions["problems"] and offset not in self._ahead:
+                self._began[offset] = one
 
     @property
     def open(self) -> int:
@@ -248,9 +281,16 @@ class Join:
             return []
         self._ahead.pop(offset, None)  # somebody said it was, of another problem
         orphans = self._orphans.pop(offset, [])
+        began = self._began.get(offset)
+        if began is not None and began.interim.ref.problem_id != ref.problem_id:
+            began = None
+        if began is not None and isinstance(verdict, Refusal):  # it was read before, and has an answer
+            verdict = ref = _first(began.interim)
         if isinstance(verdict, Refusal):
-            self._release(offset)
-            return [self._reject(offset, verdict, record)]
+            found = self._reject(offset, verdict, record)
+            if isinstance(found, Duplicate):
+                self._release(offset)
+            return [found]  # what came for it is needed until that is written: the next owner may be able to read it
         assert isinstance(ref, Ref)
         problem_id, digest = ref.problem_id, ref.digest
         key, content = _hash(problem_id), _hash(digest)
@@ -265,6 +305,7 @@ class Join:
         self._ids[key] = _CLAIM.pack(content, offset)
         self._need(offset, "problems", offset)
         one = self._open[offset] = Open(ref, verdict if isinstance(verdict, Admission) else None, record)
+        one.interim = began.interim if began is not None and began.interim.ref.digest == digest else None
         heapq.heappush(self._deadlines, (ref.deadline_at, offset))
         for name, arrived in orphans:
             (one.incumbents if name == "incumbents" else one.proposals).append(arrived)
@@ -305,7 +346,21 @@ class Join:
 
     def close(self, one: Open) -> Decision:
         """Decide an open problem now, with the incumbent there is."""
-        return self._close(one, one.incumbents[-1] if one.incumbents else None, None, None)
+        there = one.now(one.incumbents)
+        return self._close(one, there[-1] if there else None, None, None)
+
+    def went_on(self, one: Open, interim: Interim, position: int) -> list[Decision]:
+        """Another round of a problem has begun, as is in the log now at a position. Its decision, if its events are
+        there already."""
+        offset = one.ref.offset
+        self._deciding.pop(offset, None)
+        self._log_ends[INTERIM] = max(self._log_ends.get(INTERIM, 0), position + 1)
+        self._began[offset] = Began(interim, position)
+        one.interim = interim
+        one.incumbents, one.proposals = one.now(one.incumbents), one.now(one.proposals)
+        self._open[offset] = one
+        heapq.heappush(self._deadlines, (one.ref.deadline_at, offset))
+        return self._decide(one)
 
     def let_go(self, now: float, ahead: range) -> list[Arrived]:
         """Events of a problem that does not come any more: read `ORPHAN_SECONDS` ago, and it is not `ahead`, among the
@@ -344,6 +399,8 @@ class Join:
         self._log.append(_LOGGED.pack(key, entry.offset, entry.at, entry.position, number))
         if entry.offset >= self.positions["problems"]:
             self._ahead[entry.offset] = _hash(entry.problem_id)
+        self._deciding.pop(entry.offset, None)
+        self._began.pop(entry.offset, None)
         self._release(entry.offset)
 
     def forget(self, before: float, most: int) -> None:
@@ -372,11 +429,15 @@ class Join:
         return {name: next(iter(self._pending[name]), self.positions[name]) for name in INPUTS}
 
     def log_starts(self) -> dict[str, int]:
-        """By terminal topic, the first position that a rebuild must read; a topic never seen is left out."""
-        return {
+        """By terminal topic, and that of rounds, the first position that a rebuild must read; a topic never seen is
+        left out."""
+        out = {
             topic: self._log_positions[topic].first(end) if topic in self._log_positions else end
             for topic, end in self._log_ends.items()
         }
+        if self._began:
+            out[INTERIM] = min(one.position for one in self._began.values())
+        return out
 
     def _reject(self, offset: int, refusal: Refusal, record: Any) -> Reject | Duplicate:
         first = self._rejections.setdefault(_hash(refusal.problem_id, refusal.digest), offset)
@@ -391,8 +452,11 @@ class Join:
 
     def _arrived(self, name: Input, offset: int, ref: Ref, arrived: Arrived, now: float) -> list[Decision]:
         self.positions[name] = offset + 1
-        one = self._open.get(ref.offset)
+        one = self._open.get(ref.offset) or self._deciding.get(ref.offset)
         if one is None:
+            began = self._began.get(ref.offset)
+            if began is not None and ref.round < began.interim.ref.round:
+                return []  # it was decided about
             if self._is_expected(ref.offset) and len(self._orphans) < MOST_ORPHANS:
                 if ref.offset not in self._orphans:
                     self._orphaned.append((now, ref.offset))
@@ -402,11 +466,12 @@ class Join:
                     self._need(ref.offset, name, offset)
             return []  # else it is settled already, or about to be
         there = one.incumbents if name == "incumbents" else one.proposals
-        if len(there) >= MOST_ARRIVED:
+        same = sum(other.event.ref.round == ref.round for other in there)
+        if not one.takes(ref.round) or same >= MOST_ARRIVED:
             return []
         self._need(ref.offset, name, offset)
         there.append(arrived)
-        return self._decide(one)
+        return self._decide(one) if ref.offset in self._open else []
 
     def _is_expected(self, offset: int) -> bool:
         """Whether the problem at an offset is yet to be read, or found out about."""
@@ -415,15 +480,16 @@ class Join:
 
     def _decide(self, one: Open) -> list[Decision]:
         """The decision, as soon as what is there suffices for one."""
-        last = one.incumbents[-1] if one.incumbents else None
-        for proposal in one.proposals:
+        incumbents = one.now(one.incumbents)
+        last = incumbents[-1] if incumbents else None
+        for proposal in one.now(one.proposals):
             event: Proposal = proposal.event
             if event.failure is not None and (last is not None or event.failure.stage in ("encode", "reduce")):
                 return [self._close(one, last, proposal, proposal)]
-            matching = [i for i in one.incumbents if i.event.kernel_digest == event.kernel_digest]
+            matching = [i for i in incumbents if i.event.kernel_digest == event.kernel_digest]
             if event.answer is not None and matching:
                 return [self._close(one, matching[-1], proposal, proposal)]
-        for incumbent in one.incumbents:
+        for incumbent in incumbents:
             if incumbent.event.kernel_digest is None:
                 return [self._close(one, incumbent, None, incumbent)]
         return []
@@ -431,6 +497,8 @@ class Join:
     def _close(self, one: Open, incumbent: Arrived | None, proposal: Arrived | None, cause: Arrived | None) -> Decision:
         # Out of `_open`, so that it is decided once; its records are needed until the outcome is in the log.
         self._open.pop(one.ref.offset, None)
+        if one.ref.rounds != 1:
+            self._deciding[one.ref.offset] = one
         return Decision(one, incumbent, proposal, cause)
 
     def _need(self, source: int, name: Input, offset: int) -> None:
@@ -445,6 +513,11 @@ class Join:
 
 def _ref(verdict: Admission | Ref | Refusal) -> Ref | Refusal:
     return verdict.ref if isinstance(verdict, Admission) else verdict
+
+
+def _first(interim: Interim) -> Ref:
+    """What a problem is, by a later round of it."""
+    return msgspec.structs.replace(interim.ref, round=1, seed=interim.best.seed)
 
 
 def _conflict(ref: Ref, labels: dict[str, Any], first: int) -> Refusal:

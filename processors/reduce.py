@@ -11,6 +11,7 @@ from qmosaic.codecs.models.kernel import pack_kernel, size_of
 from qmosaic.codecs.models.polynomial import PackedPolynomial, unpack_polynomial
 from qmosaic.processors.families.base import Family, Model, Reduction, Task
 from qmosaic.processors.families.registry import known
+from qmosaic.processors.rounds import share_of
 
 Pair = tuple[Incumbent, Reduced | None]
 
@@ -41,11 +42,14 @@ def reduce_events(
             Task(
                 model=_model(event),
                 seed=_seed(event.ref.digest, event.ref.seed),
-                seconds=min(max_seconds, max(0.05, share * (event.ref.deadline_at - now))),
+                seconds=share_of(event.ref) * min(max_seconds, max(0.05, share * (event.ref.deadline_at - now))),
                 shots=event.ref.shots,
                 target=event.ref.target,
                 max_qubits=max_kernel_qubits,
                 layers=layers,
+                round=event.ref.round if event.ref.rounds != 1 else None,
+                start=event.start,
+                memory=event.memory,
                 clock=clock,
             )
             for event in (batch[k] for k in members)
@@ -73,6 +77,7 @@ def _events(event: Encoded, reduction: Reduction) -> Pair:
         seconds=reduction.seconds,
         kernel_digest=kernel.digest if kernel is not None else None,
         lift=reduction.lift if kernel is not None else None,
+        memory=reduction.memory if kernel is not None else None,
     )
     if kernel is None:
         return incumbent, None

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 from qmosaic.codecs.errors import RejectCode
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, Evidence, Run
-from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
+from qmosaic.codecs.events.hops import Encoded, Incumbent, Interim, Proposal, Ref
 from qmosaic.codecs.events.public import Attempt, Outcome, Rejection
 from qmosaic.codecs.events.reasons import OutcomeReason
+from qmosaic.processors import rounds
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.join import Duplicate
+from qmosaic.processors.join import INTERIM, Duplicate
 from qmosaic.processors.verify import QUICK_ANSWER, gain, settle_safely
 
 ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"
@@ -34,8 +35,17 @@ ORIGINAL_BYTES = 1024 * 1024
 """The most of a rejected record that its rejection keeps; the whole of it lies where `source` says."""
 
 
+class Onward(msgspec.Struct, frozen=True):
+    """Another round: what it begins with, and the problem's way to reduce, as bytes; `size` is for reduce's lanes."""
+
+    interim: Interim
+    encoded: bytes
+    size: int
+
+
 class Verdict(msgspec.Struct, frozen=True):
-    """A problem's end, ready to be written: the event's bytes, and what log, audit and spans say of it."""
+    """A problem's end, ready to be written: the event's bytes, and what log, audit and spans say of it. Or, `onward`,
+    that of a round."""
 
     topic: str
     value: bytes
@@ -45,6 +55,7 @@ class Verdict(msgspec.Struct, frozen=True):
     error: str = ""  # what a family raised while it was judged
     evidence: Evidence | None = None
     summary: Outcome | None = None  # the outcome, less what may be large
+    onward: Onward | None = None
 
 
 def outcome_verdict(
@@ -54,8 +65,17 @@ def outcome_verdict(
     labels: bytes | None = None,
     proposal: Proposal | None = None,
     error: str = "",
+    own: Outcome | None = None,
 ) -> Verdict:
-    """The verdict that an outcome is, in at most `most` bytes. `labels`: as they were written, instead of its own."""
+    """The verdict that an outcome is, in at most `most` bytes. `labels`: as they were written, instead of its own.
+    `own`: that of the last round, which the `proposal` is of, where there were several."""
+    topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
+    value = _fitting(outcome, most, labels)
+    detail, evidence = _detail(outcome, proposal), evidence_of(own or outcome, proposal)
+    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence, _summary(outcome))
+
+
+def _detail(outcome: Outcome, proposal: Proposal | None) -> dict[str, Any]:
     failure = proposal.failure.message if proposal is not None and proposal.failure else None
     detail: dict[str, Any] = {
         "objective": outcome.objective,
@@ -71,10 +91,7 @@ def outcome_verdict(
         detail["weighed"] = proposal.weighed
     if proposal is not None and proposal.route is not None and proposal.route.explores is not None:
         detail["explores"] = proposal.route.explores
-    topic = ACCEPTED if outcome.status == "accepted" else FALLBACK
-    value = _fitting(outcome, most, labels)
-    evidence = evidence_of(outcome, proposal)
-    return Verdict(topic, value, outcome.status, outcome.reason, detail, error, evidence, _summary(outcome))
+    return detail
 
 
 def _summary(outcome: Outcome) -> Outcome:
@@ -192,6 +209,11 @@ def settled_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
     return replace(entry, slack=round(ref.deadline_at - at, 6), family=ref.family)
 
 
+def round_entry(verdict: Verdict, ref: Ref, at: float) -> AuditEntry:
+    """The audit entry of a round that another one follows."""
+    return _entry("round", ref.problem_id, ref.tenant, ref.partition, ref.offset, at, verdict)
+
+
 def rejected_entry(verdict: Verdict, refusal: Refusal, partition: int, offset: int, at: float) -> AuditEntry:
     """The audit entry of a rejection."""
     return _entry("rejected", refusal.problem_id, refusal.tenant, partition, offset, at, verdict)
@@ -228,7 +250,7 @@ def aside_entry(record: Record, why: str, at: float) -> AuditEntry:
 
 
 def _entry(
-    event: Literal["settled", "rejected"],
+    event: Literal["settled", "rejected", "round"],
     problem_id: str,
     tenant: str,
     partition: int,
@@ -257,12 +279,32 @@ def judge(
     most: int,
     *,
     labels: bytes | None = None,
+    interim: Interim | None = None,
+    until: float = 0.0,
     **known: Any,
 ) -> Verdict:
-    """The end of an admitted problem, with what is known of it. Never raises for what a family raises."""
-    outcome, errors = settle_safely(admission, incumbent, proposal, **known)
+    """The end of an admitted problem, with what is known of it; or of a round of it, if another one can end before
+    `until`. `interim`: what the rounds before came to. Never raises for what a family raises."""
+    own, errors = settle_safely(admission, incumbent, proposal, **known)
     error = "; ".join(f"{type(error).__name__}: {error}"[:200] for error in errors)
-    return outcome_verdict(outcome, most, labels=labels, proposal=proposal, error=error)
+    if admission.ref.rounds == 1:
+        return outcome_verdict(own, most, labels=labels, proposal=proposal, error=error)
+    now = known["now"]
+    outcome = rounds.joined(admission.ref, interim, own, now)
+    if not errors:
+        begins = rounds.another(admission, interim, own, outcome, incumbent, proposal, now, until)
+        if begins is not None and incumbent is not None and proposal is not None:
+            verdict = _round_verdict(own, begins, rounds.again(admission, begins, incumbent), proposal)
+            if verdict.onward is not None and max(len(verdict.value), len(verdict.onward.encoded)) <= most:
+                return verdict
+    return outcome_verdict(outcome, most, labels=labels, proposal=proposal, error=error, own=own)
+
+
+def _round_verdict(own: Outcome, begins: Interim, encoded: Encoded, proposal: Proposal) -> Verdict:
+    onward = Onward(begins, wire.encode(encoded), encoded.size)
+    detail = {"round": begins.ref.round - 1, **_detail(own, proposal)}
+    evidence = evidence_of(own, proposal)
+    return Verdict(INTERIM, wire.encode(begins), own.status, own.reason, detail, "", evidence, _summary(own), onward)
 
 
 def admit_record(record: Record, limits: Limits, defaults: Defaults) -> Ref | Refusal:
@@ -279,6 +321,7 @@ def judge_record(
     proposal: bytes | None,
     most: int,
     known: dict[str, Any],
+    interim: bytes | None = None,
 ) -> Verdict:
     """`judge` for another process, which is given bytes. The record was admitted before."""
     admission = admit(record, limits, defaults)
@@ -290,5 +333,6 @@ def judge_record(
         None if proposal is None else wire.decode(proposal, Proposal),
         most,
         labels=wire.labels_of(record.value),
+        interim=None if interim is None else wire.decode(interim, Interim),
         **known,
     )

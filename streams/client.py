@@ -108,6 +108,7 @@ class Client:
         priority: Literal["high", "normal", "low"] | None = None,
         max_cost_usd: float | None = None,
         cache: Literal["replay", "fresh", "only"] | None = None,
+        rounds: int | Literal["deadline", "converged"] | None = None,
         labels: dict[str, Any] | None = None,
     ) -> str:
         """Publish a problem; its id. `problem` is a value of a family, or a whole event (a dict goes as it is).
@@ -124,6 +125,7 @@ class Client:
             "priority": priority,
             "max_cost_usd": max_cost_usd,
             "cache": cache,
+            "rounds": rounds,
             "labels": labels,
         }
         event = _event(problem) | {key: value for key, value in given.items() if value is not None}

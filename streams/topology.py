@@ -55,6 +55,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("audit", "problem id", control.AuditEntry.schema, joined=True),
     # Between the hops.
     Topic("problems.encoded", "problem id", hops.Encoded.schema),
+    Topic("problems.interim", "problem id", hops.Interim.schema, joined=True),
     Topic("incumbents", "problem id", hops.Incumbent.schema, joined=True),
     Topic("problems.reduced", "problem id", hops.Reduced.schema),
     Topic("jobs.classical", "kernel digest", hops.JobEvent.schema),
@@ -109,6 +110,10 @@ LIVES_IN = {"control": "route"}
 """A light stage, and the one whose process it shares where both are started."""
 
 
+AGAIN = ("problems.encoded",)
+"""Where another round of a problem begins."""
+
+
 def _execute(target: Target, batch: int) -> Stage:
     writes = (*JOBS, "proposals", "backends.status")  # a job that failed goes to the next candidate
     return Stage(f"execute.{target}", (f"jobs.{target}",), writes, execute.Execute, batch, lanes=execute.LANES)
@@ -159,7 +164,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "verify",
             ("problems", "incumbents", "proposals"),
-            ("outcomes.accepted", "outcomes.fallback", "problems.rejected", "audit"),
+            ("outcomes.accepted", "outcomes.fallback", "problems.rejected", "audit", "problems.interim", *AGAIN),
             None,
         ),
         Stage(

@@ -70,13 +70,23 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `put_aside`: a record of an internal topic that fits no problem or nothing at all. Of the control service: `refused`
     a grant, `command` carried out or refused, `soft_limit` of a budget reached, `overrun`: a job cost more than was
-    reserved for it, `breaker` of a backend opened or closed. `detail` is for readers. `evidence`: of a settled problem,
-    for what learns from it; `slack`: the seconds it had left to its deadline; `family`: its own.
+    reserved for it, `breaker` of a backend opened or closed. `round`: one is over, and another has begun. `detail` is
+    for readers. `evidence`: of a round or a settled problem, for what learns from it; `slack`: the seconds it had left
+    to its deadline; `family`: its own.
     """
 
     schema: ClassVar[str] = "qmosaic.auditentry/1"
     event: Literal[
-        "settled", "rejected", "duplicate", "put_aside", "refused", "command", "soft_limit", "overrun", "breaker"
+        "settled",
+        "rejected",
+        "duplicate",
+        "put_aside",
+        "refused",
+        "command",
+        "soft_limit",
+        "overrun",
+        "breaker",
+        "round",
     ]
     problem_id: str
     tenant: str

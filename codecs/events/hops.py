@@ -7,15 +7,16 @@ from typing import ClassVar, Literal
 import msgspec
 
 from qmosaic.codecs.events.ledger import Amounts
-from qmosaic.codecs.events.public import Attempt, CircuitInfo, Expected, Timing, UsageInfo
-from qmosaic.codecs.events.reasons import CacheMode, CandidateReason, Priority, RouteReason, Target
+from qmosaic.codecs.events.public import Attempt, CircuitInfo, Expected, Outcome, Timing, UsageInfo
+from qmosaic.codecs.events.reasons import CacheMode, CandidateReason, Priority, Rounds, RouteReason, Target
 from qmosaic.codecs.models.arrays import Packed
 from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.codecs.models.kernel import Kind, PackedKernel
 
 
 class Ref(msgspec.Struct, frozen=True, kw_only=True):
-    """What every internal event says about its problem: whose it is, where it arrived, until when."""
+    """What every internal event says about its problem: whose it is, where it arrived, until when; and of which of the
+    `rounds` that it asked for the event is."""
 
     problem_id: str
     partition: int
@@ -31,6 +32,8 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: float
     max_cost: int | None = None  # micro-dollars that all its attempts may cost
     cache: CacheMode = "fresh"
+    rounds: Rounds = 1
+    round: int = 1
     sent_at: float = 0.0  # when this event was sent, by the sender's clock
     timings: dict[str, Timing] = {}
 
@@ -38,19 +41,23 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
 class Encoded(msgspec.Struct, frozen=True, kw_only=True):
     """encode → reduce: the compact model; a `Bundle` where only the family knows what it is.
 
-    `size`: how much work reduce has with it, in variables of a max-cut.
+    `size`: how much work reduce has with it, in variables of a max-cut. Verify sends it anew for another round: with
+    the best state that was verified (`start`), and what reduce remembers of the rounds before (`memory`).
     """
 
     schema: ClassVar[str] = "qmosaic.encoded/1"
     ref: Ref
     model: PackedKernel | Bundle
     size: int
+    start: Bundle | None = None
+    memory: Bundle | None = None
 
 
 class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
     """reduce → verify: the best classical solution, and how to lift a kernel's answer, in the family's terms.
 
-    `kernel_digest` None: there is no kernel, the incumbent is proven optimal.
+    `kernel_digest` None: there is no kernel, the incumbent is proven optimal. `memory`: what the next round is to
+    remember, where there may be one.
     """
 
     schema: ClassVar[str] = "qmosaic.incumbent/1"
@@ -60,6 +67,19 @@ class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     kernel_digest: str | None
     lift: Bundle | None
+    memory: Bundle | None = None
+
+
+class Interim(msgspec.Struct, frozen=True, kw_only=True):
+    """verify → itself: a round is over, and the one that `ref` names has begun.
+
+    `best`: the outcome if this were the end, less its labels; `state`: that of its solution.
+    """
+
+    schema: ClassVar[str] = "qmosaic.interim/1"
+    ref: Ref
+    best: Outcome
+    state: Bundle
 
 
 class Reduced(msgspec.Struct, frozen=True, kw_only=True):

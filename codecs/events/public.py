@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from qmosaic.codecs.events.reasons import CacheMode, OutcomeReason, Priority, RouteReason, Sense, Status, Target
+from qmosaic.codecs.events.reasons import CacheMode, OutcomeReason, Priority, Rounds, RouteReason, Sense, Status, Target
 
 PROBLEM_SCHEMA: Final = "qmosaic.problem/1"
 OUTCOME_SCHEMA: Final = "qmosaic.outcome/1"
@@ -18,8 +18,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     `deadline` is seconds after the record's timestamp, or an RFC 3339 time. `sense` is the way the
     objective is meant where it is not the family's own. `max_cost_usd`: US dollars that it may cost at most, all
-    attempts together. `cache`: whether a result that was had before will do. `labels` come back unchanged on the
-    outcome.
+    attempts together. `cache`: whether a result that was had before will do. `rounds`: how often it is improved.
+    `labels` come back unchanged on the outcome.
     """
 
     family: str
@@ -35,6 +35,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     sense: Sense | None = None
     max_cost_usd: float | msgspec.UnsetType | None = msgspec.UNSET
     cache: CacheMode | msgspec.UnsetType = msgspec.UNSET
+    rounds: Rounds | msgspec.UnsetType = msgspec.UNSET
     labels: dict[str, Any] = {}
 
 
@@ -109,6 +110,24 @@ class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
+class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One round of a problem that has several: its kernel's answer, judged as if it were the only one.
+
+    `objective`: the best that was verified up to its end; `improvement`: how much better its answer was than the
+    incumbent of this round; `seconds`: from its beginning to its end; `cost_usd`: of its attempts, where it is known.
+    """
+
+    number: int
+    status: Status
+    reason: OutcomeReason
+    objective: int | float | None
+    improvement: int | float | None
+    target: Target | None
+    backend: str | None
+    seconds: float
+    cost_usd: float | None = None
+
+
 class Timings(msgspec.Struct, frozen=True):
     """Seconds by hop, and from the problem's arrival to its outcome."""
 
@@ -124,7 +143,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     there is none, nobody could run it. `proposed` is the backend's answer, judged, also where it was not accepted.
     `usage` is what that answer, or the attempt at one, took of a vendor; None where nothing is known of any.
     Objective and improvement are None where there is nothing to compare. `tried`: the candidates that had the kernel,
-    in their order; `policy`: the version of the policy that chose them. Both are left out where there were none.
+    in their order; `policy`: the version of the policy that chose them. Both are left out where there were none. Where
+    the problem asked for `rounds`, they stand here, and the outcome is that of the round whose answer is the best;
+    `tried` and `attempts` are of all.
     """
 
     problem_id: str
@@ -146,6 +167,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     tried: list[Attempt] | msgspec.UnsetType = msgspec.UNSET
     policy: str | msgspec.UnsetType = msgspec.UNSET
+    rounds: list[Round] | msgspec.UnsetType = msgspec.UNSET
     seed: int
     digest: str
     versions: dict[str, str]

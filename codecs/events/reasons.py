@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+MOST_ROUNDS: Final = 100
+"""Of a problem."""
 
 Sense = Literal["min", "max"]
 Target = Literal["classical", "gpu", "quantum"]
 Priority = Literal["high", "normal", "low"]
+Rounds = Annotated[int, msgspec.Meta(ge=1, le=MOST_ROUNDS)] | Literal["deadline", "converged"]
 CacheMode = Literal["replay", "fresh", "only"]
 Status = Literal["accepted", "fallback"]
 

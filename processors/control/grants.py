@@ -44,9 +44,10 @@ class Booked(NamedTuple):
 
 
 def reservation_of(namespace: str, event: JobEvent) -> str:
-    """The name of a job's reservation: of the problem where it arrived, and the attempt. Equal whenever it is made."""
-    ref = event.ref
-    of = (namespace, ref.problem_id, ref.digest, ref.partition, ref.offset, ref.received_at, event.attempt)
+    """The name of a job's reservation: of the problem where it arrived, the attempt and the round. Equal whenever it is
+    made."""
+    ref, of_round = event.ref, (event.ref.round,) if event.ref.round > 1 else ()
+    of = (namespace, ref.problem_id, ref.digest, ref.partition, ref.offset, ref.received_at, event.attempt, *of_round)
     return f"qm-{sha256(repr(of).encode()).hexdigest()[:40]}"
 
 

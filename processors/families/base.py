@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -117,11 +117,22 @@ class Instance(Protocol):
         ...
 
 
+@runtime_checkable
+class HasRounds(Protocol):
+    """What an instance has besides whose answers are improved by one kernel after the other."""
+
+    def lifted(self, state: Bundle, lift: Bundle, answer: Answer) -> Bundle:
+        """What `answered` gives as a state, where the next round begins. May raise as that does."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """One problem to reduce. `seconds` by `clock`: what it may take; a step that has begun is finished.
 
-    `max_qubits`: the largest kernel wanted; `layers`: of the QAOA circuit.
+    `max_qubits`: the largest kernel wanted; `layers`: of the QAOA circuit. `round`: which one this is; None where there
+    are none, and nothing need be remembered. From the second on, `start` is the best state known, and `memory` what the
+    last `Reduction` remembers.
     """
 
     model: Model
@@ -131,6 +142,9 @@ class Task:
     target: Literal["auto", "classical", "gpu", "quantum"] = "auto"
     max_qubits: int = 16
     layers: int = 2
+    round: int | None = None
+    start: Bundle | None = None
+    memory: Bundle | None = None
     clock: Callable[[], float] = field(kw_only=True)
 
 
@@ -139,6 +153,7 @@ class Reduction:
     """What is known of a problem when it leaves reduce: the incumbent's `state`, and the kernel.
 
     `kernel` None: the incumbent is proven optimal. Else `lift` is what makes a solution of the kernel's answer.
+    `memory`: where there are rounds, what was tried, and where the search stands; bounded.
     """
 
     state: Bundle
@@ -148,6 +163,7 @@ class Reduction:
     lift: Bundle = field(default_factory=Bundle)
     gammas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
     betas: Float64[np.ndarray, " p"] = field(default_factory=lambda: np.zeros(0))
+    memory: Bundle | None = None
 
 
 class Family(Protocol):

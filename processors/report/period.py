@@ -140,6 +140,8 @@ class Periods:
                     late=state.late + (event.slack is not None and event.slack < 0),
                 )
                 return self._ran(state, event, event.evidence) if event.evidence is not None else state
+            case "round" if event.evidence is not None:
+                return self._ran(state, event, event.evidence)
             case "duplicate":
                 return state._replace(duplicates=state.duplicates + 1)
             case "refused":

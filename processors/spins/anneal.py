@@ -32,6 +32,8 @@ REHEAT = 0.5
 """Where, on the way from hot to cold, a member is annealed again from."""
 SWEEPS = 30, 300
 """Fewest and most sweeps of the first population; each next one takes twice as many."""
+DOUBLED = 10
+"""Populations, from which on a search that goes on has as many sweeps."""
 WORK = 4_000_000
 """Couplings of all replicas to visit in a sweep, within the bounds on them."""
 SPEED = 200_000_000
@@ -61,6 +63,7 @@ def search(state: Pool, seconds: float, clock: Callable[[], float]) -> None:
     annealer = Annealer(state)
     few, many = SWEEPS
     sweeps = min(many, max(few, int(SPEED * seconds) // (visits(model) * state.replicas)))
+    sweeps <<= max(0, min(state.populations, DOUBLED) - 1)  # where an earlier search was
     loose = 2 * len(model.J) <= LOOSE * model.n
     while not state.done and not (state.rounds and over()):
         if state.settled:

@@ -17,11 +17,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from qmosaic.codecs.models.bundle import Bundle
+from qmosaic.codecs.models.memory import Memory, remembered
 from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of, spins_of
 from qmosaic.processors.families.base import Task
 from qmosaic.processors.spins import angles, anneal, tabu, tabu_higher
 from qmosaic.processors.spins.kernel import choose, restricted
-from qmosaic.processors.spins.lift import Lift, apply
+from qmosaic.processors.spins.lift import Lift, apply, bits_of_state
 from qmosaic.processors.spins.population import Pool, descended
 from qmosaic.processors.spins.presolve import Presolved, presolve
 
@@ -48,6 +50,7 @@ class Reduced:
     lift: Lift
     gammas: Float64[np.ndarray, " p"]
     betas: Float64[np.ndarray, " p"]
+    memory: Bundle | None = None
 
 
 def reduce(
@@ -62,10 +65,10 @@ def reduce(
     clock = tasks[0].clock
     found = _found([_begun(task, clock) for task in tasks], clock)
     kernels = [_kernel(work, max_kernel_qubits) for work in found]
-    tuned = iter(angles.tune([kernel for kernel, _ in kernels if kernel is not None], layers))
+    tuned = iter(angles.tune([kernel for kernel, *_ in kernels if kernel is not None], layers))
     return [
-        _reduced(work, kernel, lift, *(next(tuned) if kernel is not None else (np.zeros(0), np.zeros(0))))
-        for work, (kernel, lift) in zip(found, kernels, strict=True)
+        _reduced(work, kernel, lift, memory, *(next(tuned) if kernel is not None else (np.zeros(0), np.zeros(0))))
+        for work, (kernel, lift, memory) in zip(found, kernels, strict=True)
     ]
 
 
@@ -77,6 +80,7 @@ class _Work:
     presolved: Presolved
     solver: Solver
     pool: Pool
+    memory: Memory
     seconds: float
 
 
@@ -85,7 +89,11 @@ def _begun(task: Task, clock: Callable[[], float]) -> _Work:
     presolved = presolve(model_of(task))
     solver = _solver(presolved.core)
     pool = (anneal if solver == "anneal" else tabu).pool(presolved.core, task.seed)
-    return _Work(task, presolved, solver, pool, clock() - start)
+    memory = remembered(task.memory, pool.model.n)
+    if task.start is not None and pool.model.n:
+        known = spins_of(bits_of_state(task.start)[presolved.lift.variables])
+        pool.resume(spins_of(memory.samples), known, memory.counts)
+    return _Work(task, presolved, solver, pool, memory, clock() - start)
 
 
 def model_of(task: Task) -> SpinPolynomial:
@@ -126,14 +134,17 @@ def _found(works: Sequence[_Work], clock: Callable[[], float]) -> list[_Work]:
     return out
 
 
-def _kernel(work: _Work, most: int) -> tuple[SpinPolynomial | None, Lift]:
-    """The kernel around the champion, and the lift from its samples."""
+def _kernel(work: _Work, most: int) -> tuple[SpinPolynomial | None, Lift, Bundle | None]:
+    """The kernel around the champion, the lift from its samples, and what the next round is to remember."""
     pool, lift = work.pool, work.presolved.lift
     if work.solver == "presolve":
-        return (None, lift) if work.presolved.proven else _unproven(work, most)
+        return (None, lift, None) if work.presolved.proven else (*_unproven(work, most), None)
     pool.champion = descended(pool, pool.champion)
-    chosen = choose(pool, most)
-    return restricted(pool.model, pool.champion, chosen), replace(lift, variables=lift.variables[chosen])
+    chosen = choose(pool, most, work.memory.stale())
+    memory = None
+    if work.task.round is not None:
+        memory = Memory(work.memory.tried, pool.spins < 0, pool.counts).packed(chosen, work.task.round)
+    return restricted(pool.model, pool.champion, chosen), replace(lift, variables=lift.variables[chosen]), memory
 
 
 def _unproven(work: _Work, most: int) -> tuple[SpinPolynomial, Lift]:
@@ -149,12 +160,13 @@ def _reduced(
     work: _Work,
     kernel: SpinPolynomial | None,
     lift: Lift,
+    memory: Bundle | None,
     gammas: Float64[np.ndarray, " p"],
     betas: Float64[np.ndarray, " p"],
 ) -> Reduced:
     bits = apply(work.presolved.lift, np.zeros(model_of(work.task).n, np.uint8), bits_of(work.pool.champion))
     energy = float(model_of(work.task).energy(bits))
-    return Reduced(bits, energy, work.solver, work.seconds, work.pool.rounds, kernel, lift, gammas, betas)
+    return Reduced(bits, energy, work.solver, work.seconds, work.pool.rounds, kernel, lift, gammas, betas, memory)
 
 
 def warm_up(*, layers: int, slow: bool) -> None:

@@ -5,29 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
 from qmosaic.codecs.events.hops import Answer
 from qmosaic.codecs.models.arrays import unpack_bits
-from qmosaic.codecs.models.bundle import Bundle, array, bundle
+from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.processors.families.base import Reduction, Task
-from qmosaic.processors.spins.lift import apply, pack_lift, unpack_lift
+from qmosaic.processors.spins.lift import apply, bits_of_state, pack_lift, state_of, unpack_lift
 
 _warm: set[tuple[int, bool]] = set()
-
-
-def state_of(bits: UInt8[np.ndarray, " n"]) -> Bundle:
-    """A sample as an incumbent's state."""
-    return bundle({"bits": np.asarray(bits, dtype=np.uint8)})
-
-
-def bits_of_state(state: Bundle) -> Any:
-    """The sample again (uint8). Raises LookupError or ValueError where there is none."""
-    bits = array(state, "bits")
-    if bits.dtype != np.uint8 or bits.ndim != 1 or bits.max(initial=0) > 1:
-        raise ValueError("expected a sample of bits")
-    return bits
 
 
 def lifted_bits(state: Bundle, lift: Bundle, answer: Answer) -> Any:
@@ -55,6 +39,7 @@ def reduce(tasks: Sequence[Task]) -> list[Reduction]:
             lift=pack_lift(one.lift),
             gammas=one.gammas,
             betas=one.betas,
+            memory=one.memory,
         )
         for one in found
     ]

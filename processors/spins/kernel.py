@@ -14,16 +14,19 @@ from jaxtyping import Bool, Float64, Int8, Int32
 from qmosaic.codecs.models.polynomial import Linear, SpinPolynomial
 from qmosaic.processors.spins.population import Pool
 
+TIRED = 4.0
+"""What the last round's variables count less: more than all else together."""
 ROOM = 1e-3
 """What a variable without a coupling into the cluster counts, against one with the strongest."""
 
 
-def choose(pool: Pool, most: int) -> Int32[np.ndarray, " q"]:
+def choose(pool: Pool, most: int, stale: Float64[np.ndarray, " n"] | float = 0.0) -> Int32[np.ndarray, " q"]:
     """At most `most` variables, ascending: all, if there are no more, else a cluster of the most contested.
 
     Grown from the most contested variable: next comes the one that is contested most and coupled most
     strongly to those chosen. Where too few are contested, those held most weakly (lowest cost of a flip) and
-    coupled most strongly follow.
+    coupled most strongly follow. `stale`: from 0 for those that no kernel had yet to 1 for those that the last one had:
+    they come last.
     """
     n = pool.model.n
     if n <= most:
@@ -33,7 +36,8 @@ def choose(pool: Pool, most: int) -> Int32[np.ndarray, " q"]:
     bonds, chosen = np.zeros(n), np.zeros(n, bool)
     for _ in range(most):
         strongest = bonds.max() or 1.0
-        v = int(np.where(chosen, -1.0, 2.0 * contested + worth * (ROOM + bonds / strongest)).argmax())
+        wanted = 2.0 * contested + worth * (ROOM + bonds / strongest) - TIRED * stale
+        v = int(np.where(chosen, -np.inf, wanted).argmax())
         chosen[v] = True
         a, b = matrix.indptr[v], matrix.indptr[v + 1]
         bonds[matrix.indices[a:b]] += matrix.data[a:b]

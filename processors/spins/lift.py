@@ -8,6 +8,7 @@ they have in the incumbent.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int32, UInt8
@@ -64,3 +65,16 @@ def unpack_lift(packed: Bundle) -> Lift:
     if any(each.dtype != np.int32 for each in (lift.variables, lift.eliminated, lift.neighbours)):
         raise ValueError("no lift: its variables are no indices")
     return lift
+
+
+def state_of(bits: UInt8[np.ndarray, " n"]) -> Bundle:
+    """A sample as an incumbent's state."""
+    return bundle({"bits": np.asarray(bits, dtype=np.uint8)})
+
+
+def bits_of_state(state: Bundle) -> Any:
+    """The sample again (uint8). Raises LookupError or ValueError where there is none."""
+    bits = array(state, "bits")
+    if bits.dtype != np.uint8 or bits.ndim != 1 or bits.max(initial=0) > 1:
+        raise ValueError("expected a sample of bits")
+    return bits

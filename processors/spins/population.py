@@ -8,6 +8,7 @@ at it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -87,6 +88,28 @@ class Pool:
         inside = np.flatnonzero(free[label])
         columns = (np.cumsum(free) - 1)[label[inside]]
         return csr_array((np.ones(len(inside)), (inside, columns)), shape=(m.n, int(free.sum())))
+
+    def resume(self, spins: Spins, start: Int8[np.ndarray, " n"], counts: Mapping[str, int]) -> None:
+        """Go on where an earlier search ended: with its population, in which `start`, the best that is known, takes the
+        place of the best there was. What that gained was not agreed upon."""
+        energies, energy = self.energies_of(spins), float(self.energies_of(start[None])[0])
+        close = TOLERANCE * self.scale
+        self.champion, self.energy = start, energy
+        if not len(spins):
+            return
+        if energy >= energies.min() - close:
+            self.agreed = counts.get("agreed", 0)
+        best = int(energies.argmin())
+        self.spins, self.energies = np.array(spins), energies
+        self.spins[best], self.energies[best] = start, energy
+        self.populations, self._stalled = max(1, counts.get("populations", 1)), counts.get("stalled", 0)
+        self.settled = bool(np.ptp(self.energies) <= close) or self._stalled >= self.stall
+        self.done = self.agreed >= self.agree
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How far the search is, for `resume`."""
+        return {"populations": self.populations, "agreed": self.agreed, "stalled": self._stalled}
 
     def energies_of(self, spins: Spins) -> Float64[np.ndarray, " r"]:
         """E of each row, offset included."""

@@ -51,7 +51,7 @@ def pool(model: SpinPolynomial, seed: int) -> Pool:
 def search(pools: Sequence[Pool], seconds: Sequence[float], clock: Callable[[], float]) -> None:
     """Run rounds on problems of one `size`, each until it is done or its seconds are over (one round at least)."""
     start = clock()
-    live = [(each, pad(each.model), limit) for each, limit in zip(pools, seconds, strict=True)]
+    live = [(each, pad(each.model), limit) for each, limit in zip(pools, seconds, strict=True) if not each.done]
     while live:
         width = BATCH if len(live) > 1 else 1
         for first in range(0, len(live), width):

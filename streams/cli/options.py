@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from qmosaic.codecs.events.reasons import MOST_ROUNDS
 from qmosaic.codecs.formats.registry import FORMATS
+from qmosaic.codecs.text import shown
 
 Target = Literal["auto", "classical", "gpu", "quantum"]
 FilesArgument = Annotated[
@@ -45,6 +47,26 @@ CostOption = Annotated[
 CacheOption = Annotated[
     Literal["replay", "fresh", "only"],
     typer.Option("--cache", help="Whether a result that was had before will do: if there is one, never, nothing else."),
+]
+
+
+def rounds_of(text: str) -> int | str:
+    """A number of rounds, or until when there are some."""
+    if text in ("deadline", "converged"):
+        return text
+    if text.isdecimal() and 1 <= int(text) <= MOST_ROUNDS:
+        return int(text)
+    raise typer.BadParameter(f"{shown(text, 40)!r} is neither a number from 1 to {MOST_ROUNDS}, deadline nor converged")
+
+
+RoundsOption = Annotated[
+    int | str | None,
+    typer.Option(
+        "--rounds",
+        parser=rounds_of,
+        metavar="N|deadline|converged",
+        help="How often the answer is improved, kernel after kernel.",
+    ),
 ]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Who asks.")]
 PriorityOption = Annotated[Literal["high", "normal", "low"], typer.Option("--priority", help="Within a hop.")]

@@ -44,6 +44,7 @@ from qmosaic.streams.cli.options import (
     FormatOption,
     PlotOption,
     PriorityOption,
+    RoundsOption,
     SeedOption,
     SenseOption,
     SetOption,
@@ -190,6 +191,7 @@ def submit(
     tenant: TenantOption = None,
     max_cost: CostOption = None,
     cache: CacheOption = "fresh",
+    rounds: RoundsOption = None,
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
@@ -206,9 +208,8 @@ def submit(
         fail(SettingsError("--wait and --detach are opposites", remedy="Give one of them."), USAGE)
     if plot is not None and not wait:
         fail(SettingsError("--plot without --wait", remedy="Add --wait: a picture needs the outcome."), USAGE)
-    problems = read_files(
-        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache)
-    )
+    options = options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache, rounds)
+    problems = read_files(files, family, fmt, sense, given, options)
     pictures = plot_of(plot, len(problems))
     settings = connected(broker)
 
@@ -260,6 +261,7 @@ def solve(
     tenant: TenantOption = None,
     max_cost: CostOption = None,
     cache: CacheOption = "fresh",
+    rounds: RoundsOption = None,
     priority: PriorityOption = "normal",
     sense: SenseOption = None,
     given: SetOption = None,
@@ -269,9 +271,8 @@ def solve(
 ) -> None:
     """Solve the problems of files without a running pipeline: up, submit --wait, down."""
     settings = load_settings(broker)
-    problems = read_files(
-        files, family, fmt, sense, given, options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache)
-    )
+    options = options_of(deadline, target, shots, seed, tenant, priority, max_cost, cache, rounds)
+    problems = read_files(files, family, fmt, sense, given, options)
     pictures = plot_of(plot, len(problems))
 
     run(
@@ -374,6 +375,7 @@ def options_of(
     priority: str,
     max_cost: float | None,
     cache: str = "fresh",
+    rounds: int | str | None = None,
 ) -> dict[str, Any]:
     return {
         "deadline": deadline,
@@ -384,4 +386,5 @@ def options_of(
         "priority": None if priority == "normal" else priority,
         "max_cost_usd": max_cost,
         "cache": None if cache == "fresh" else cache,
+        "rounds": rounds,
     }

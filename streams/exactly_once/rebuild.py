@@ -1,14 +1,18 @@
-"""What a partition's terminal events say was settled: read from the logs when its owner changes."""
+"""What a partition's terminal events say was settled, and which rounds began: read from the logs when its owner
+changes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from qmosaic.processors.join import Settled
+from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.hops import Interim
+from qmosaic.processors.join import INTERIM, Began, Settled
 from qmosaic.processors.terminal import TERMINAL
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import to_end
@@ -17,25 +21,47 @@ from qmosaic.streams.settings import Settings
 log = logging.getLogger("qmosaic.verify")
 
 
-async def settled_of(
+LOGS = (*TERMINAL, INTERIM)
+
+
+class Known(NamedTuple):
+    """Of a partition."""
+
+    settled: list[Settled]
+    began: list[Began]
+
+
+async def known_of(
     reader: AIOKafkaConsumer, settings: Settings, logs: Mapping[int, Mapping[str, int]]
-) -> dict[int, list[Settled]]:
-    """What is settled, by partition. `logs`: for each and by terminal topic, where to read from; what is missing there,
-    from the beginning: nothing of it was within the window at the last commit, or there was none."""
-    names = {topic_name(settings, topic): topic for topic in TERMINAL}
+) -> dict[int, Known]:
+    """What is settled and which rounds began, by partition. `logs`: for each and by topic, where to read from; what is
+    missing there, from the beginning: nothing of it was within the window at the last commit, or there was none."""
+    names = {topic_name(settings, topic): topic for topic in LOGS}
     places = [TopicPartition(topic, number) for topic in names for number in logs]
     reader.assign(places)
     ends, begins = await reader.end_offsets(places), await reader.beginning_offsets(places)
     for place in places:
         known = logs[place.partition].get(names[place.topic], begins[place])
         reader.seek(place, max(begins[place], known))
-    out: dict[int, list[Settled]] = {number: [] for number in logs}
+    out = {number: Known([], []) for number in logs}
     async for record in to_end(reader, ends):
-        entry = _settled(record, names[record.topic])
-        if entry is not None:
-            out[record.partition].append(entry)
+        known = out[record.partition]
+        if names[record.topic] == INTERIM:
+            known.began.extend(_began(record))
+        elif (entry := _settled(record, names[record.topic])) is not None:
+            known.settled.append(entry)
     reader.unsubscribe()
     return out
+
+
+def _began(record: ConsumerRecord) -> list[Began]:
+    """The round that began with a record; none where it does not fit."""
+    try:
+        interim = wire.decode(record.value or b"", Interim)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        log.error("%s %s:%s was not written by a verifier", record.topic, record.partition, record.offset)
+        return []
+    return [Began(interim, record.offset)] if interim.ref.partition == record.partition else []
 
 
 def _settled(record: ConsumerRecord, topic: str) -> Settled | None:
@@ -65,4 +91,4 @@ def log_starts(metadata: str) -> dict[str, int]:
     except msgspec.MsgspecError:
         log.error("the metadata of the committed offset is not of a verifier: %.100r", metadata)
         return {}
-    return {topic: position for topic, position in found.items() if topic in TERMINAL and position >= 0}
+    return {topic: position for topic, position in found.items() if topic in LOGS and position >= 0}

@@ -19,6 +19,7 @@ from qmosaic.codecs.events.reasons import OutcomeReason
 from qmosaic.processors.admit import Admission, Refusal, admit_safely, is_light, refuse
 from qmosaic.processors.families.base import QUICK
 from qmosaic.processors.join import Decision, Input
+from qmosaic.processors.rounds import joined
 from qmosaic.processors.terminal import Verdict, admit_record, judge, judge_record, outcome_verdict
 from qmosaic.processors.verify import unjudged
 from qmosaic.streams.hops import crashes
@@ -146,6 +147,7 @@ class Judge:
             decision.incumbent.event if decision.incumbent else None,
             decision.proposal.event if decision.proposal else None,
             self._most,
+            interim=decision.open.interim,
             **self._known(decision, overloaded),
         )
         if verdict.error:
@@ -158,8 +160,10 @@ class Judge:
         incumbent = decision.incumbent.record.value if decision.incumbent else None
         proposal = decision.proposal.record.value if decision.proposal else None
         known, verdict = self._known(decision, overloaded), None
+        known["until"] -= early(ref.deadline_at, record)
+        interim = None if decision.open.interim is None else wire.encode(decision.open.interim)
         for answer in dict.fromkeys((proposal, None)):
-            why, note, verdict = await self._tried(ref, record, incumbent, answer, known)
+            why, note, verdict = await self._tried(ref, record, incumbent, answer, known, interim)
             if verdict is not None:
                 break
             _say(record, "judging", note)
@@ -171,10 +175,16 @@ class Judge:
         return verdict
 
     async def _tried(
-        self, ref: Ref, record: Received, incumbent: bytes | None, proposal: bytes | None, known: dict[str, Any]
+        self,
+        ref: Ref,
+        record: Received,
+        incumbent: bytes | None,
+        proposal: bytes | None,
+        known: dict[str, Any],
+        interim: bytes | None,
     ) -> tuple[OutcomeReason, str, Verdict | None]:
         """The verdict, or why there is none: an outcome's reason, and a note."""
-        given = (record, self.limits, self.defaults, incumbent, proposal, self._most, known)
+        given = (record, self.limits, self.defaults, incumbent, proposal, self._most, known, interim)
         try:
             return "deadline", "", await self._beside.run(ref.deadline_at, judge_record, *given)
         except BesideError as error:
@@ -184,13 +194,17 @@ class Judge:
             return "stage_failed", f"judging it raised {str(error).partition(':')[0]}", None
 
     def unjudged(self, decision: Decision, reason: OutcomeReason, note: str) -> Verdict:
-        """The verdict where nothing could be judged."""
-        outcome = unjudged(decision.open.ref, reason, notes=[note], **self._known(decision, False))
+        """The verdict where nothing could be judged, or nothing of the round that is on."""
+        ref, known = decision.open.ref, self._known(decision, False)
+        del known["until"]
+        outcome = unjudged(ref, reason, notes=[note], **known)
+        if ref.rounds != 1:
+            outcome = joined(ref, decision.open.interim, outcome, known["now"])
         labels = wire.labels_of(whole(decision.open.record).value or b"{}")
         return outcome_verdict(outcome, self._most, labels=labels)
 
     def _known(self, decision: Decision, overloaded: bool) -> dict[str, Any]:
-        """What `settle` is told besides the problem."""
+        """What `judge` is told besides the problem."""
         now = self._clock()
         ref = decision.cause.event.ref if decision.cause else None
         known = {
@@ -199,6 +213,7 @@ class Judge:
             "trace_id": f"{trace_of(decision.open.record).trace_id:032x}",
             "versions": VERSIONS,
             "tick": time.perf_counter,
+            "until": decision.open.ref.deadline_at - self._settings.verify.margin_seconds,
         }
         return {**known, "late": "overloaded"} if overloaded else known
 

@@ -1,7 +1,7 @@
 """The hop verify: the only writer of terminal events, exactly once ("Why verify is not Faust", docs/architecture.md).
 
-Outcomes, audit and the offsets of all three inputs are one transaction. A partition is rebuilt from the logs: what is
-settled from the terminal topics, what is open from the inputs.
+Outcomes, rounds that begin, audit and the offsets of all three inputs are one transaction. A partition is rebuilt from
+the logs: what is settled from the terminal topics, which round is on from theirs, what is open from the inputs.
 """
 
 from __future__ import annotations
@@ -19,36 +19,31 @@ from typing import Any, cast
 import msgspec
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from qmosaic.codecs.events import public, wire
+from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Incumbent
 from qmosaic.processors.admit import deadline_claimed
-from qmosaic.processors.join import INPUTS, Decision, Duplicate, Input, Join, Reject, Settled
+from qmosaic.processors.join import INPUTS, Decision, Duplicate, Input, Join, Reject
 from qmosaic.processors.overload import AnswerRate, SettleRate, hopeless
 from qmosaic.processors.terminal import (
-    REJECTED,
     Verdict,
     aside_entry,
     duplicate_entry,
-    rejected_entry,
-    rejection_verdict,
-    settled_entry,
 )
-from qmosaic.streams.exactly_once.rebuild import log_starts, settled_of
+from qmosaic.streams.exactly_once.rebuild import known_of, log_starts
 from qmosaic.streams.exactly_once.service import Committed, ExactlyOnce, Owned
 from qmosaic.streams.hops.beside import Beside
-from qmosaic.streams.hops.judge import Judge, early, end_of, refusal
+from qmosaic.streams.hops.ends import Ends, Write
+from qmosaic.streams.hops.judge import Judge, early, refusal
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import Clients
-from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.names import topic_name
-from qmosaic.streams.kafka.reading import Unreadable
-from qmosaic.streams.kafka.records import Received, received_of, whole, whose
+from qmosaic.streams.kafka.records import Received, received_of, whole
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.logs import about
-from qmosaic.streams.watch.sensor import End, Ended, Sensor
+from qmosaic.streams.watch.sensor import Sensor
 
 log = logging.getLogger("qmosaic.verify")
 
@@ -90,16 +85,6 @@ class PutAside:
 Found = Decision | Reject | Duplicate | Judged | PutAside
 
 
-@dataclass(frozen=True, eq=False)
-class _Write:
-    """One terminal event of a transaction."""
-
-    verdict: Verdict
-    entry: Settled
-    audit: AuditEntry
-    end: End
-
-
 class Verifier(ExactlyOnce[Partition]):
     """Joins, judges, settles. One a process."""
 
@@ -117,7 +102,7 @@ class Verifier(ExactlyOnce[Partition]):
         beside: Callable[[int, float], Beside] = Beside,
     ) -> None:
         super().__init__(settings, "verify", INPUTS, instance, on_ready, clients=clients, clock=clock)
-        self._sensor = sensor
+        self._sensor, self._ends = sensor, Ends(settings, sensor, clock)
         self._judge = Judge(settings, instance, clock, beside)
         self.crashes = self._judge.crashes
         self._store = Store(settings.verify.held_bytes, Path(settings.data_dir))
@@ -140,14 +125,15 @@ class Verifier(ExactlyOnce[Partition]):
     async def rebuild(
         self, fenced: Mapping[int, AIOKafkaProducer], committed: Mapping[int, Committed]
     ) -> dict[int, Partition]:
-        """What is settled, from the terminal topics; what is open, the inputs will say again."""
+        """What is settled and which round is on, from the logs; what is open, the inputs will say again."""
         logs = {number: log_starts(of.notes["problems"]) for number, of in committed.items()}
-        settled = await settled_of(self.reader, self.settings, logs)
+        logged = await known_of(self.reader, self.settings, logs)
         out = {}
         for number, producer in fenced.items():
             starts, end = committed[number].starts, committed[number].ends["problems"]
-            known = [entry for entry in settled[number] if entry.offset < end]
-            join = Join({name: starts[name] for name in INPUTS}, known, logs=logs[number], end=end)
+            known = [entry for entry in logged[number].settled if entry.offset < end]
+            at = {name: starts[name] for name in INPUTS}
+            join = Join(at, known, logged[number].began, logs=logs[number], end=end)
             out[number] = Partition(join=join, producer=producer, committed=dict(starts))
             log.info("partition %s rebuilt: %s settled, reading from %s", number, len(known), starts)
         return out
@@ -310,8 +296,8 @@ class Verifier(ExactlyOnce[Partition]):
             return
         for batch in self.crashes.groups(here, lambda item: item.open.record):
             judged += zip(batch, await self._judge.judged(batch, overloaded), strict=True)
-        writes = [self._outcome(number, decision, verdict) for decision, verdict in judged]
-        writes += [self._rejection(number, item) for item in rejects]
+        writes = [self._ends.outcome(number, decision, verdict) for decision, verdict in judged]
+        writes += [self._ends.rejection(number, item) for item in rejects]
         for item in others:
             if isinstance(item, PutAside):
                 said = item.record
@@ -335,17 +321,16 @@ class Verifier(ExactlyOnce[Partition]):
             owned.found.append(Judged(decision, verdict))
 
     async def _transact(
-        self, number: int, owned: Partition, writes: Sequence[_Write], audits: Sequence[AuditEntry]
+        self, number: int, owned: Partition, writes: Sequence[Write], audits: Sequence[AuditEntry]
     ) -> None:
         join = owned.join
         async with self.transaction(owned) as producer:
-            sent = [await self._send(producer, number, write) for write in writes]
+            sent = [await self._send(producer, write) for write in writes]
             for audit in [*(write.audit for write in writes), *audits]:
                 await self.send(producer, number, "audit", wire.encode(audit), audit.problem_id, audit.schema)
             await producer.flush()
             for write, future in zip(writes, sent, strict=True):
-                entry = msgspec.structs.replace(write.entry, position=(await future).offset)
-                join.remember(entry)
+                owned.found += write.step.told(join, (await future).offset)
             join.forget(
                 self.clock() - self.settings.verify.repeat_window_seconds, self.settings.verify.repeat_window_ids
             )
@@ -354,42 +339,19 @@ class Verifier(ExactlyOnce[Partition]):
             await self.commit(number, owned, floors, {"problems": metadata})
         owned.committed, owned.committed_at = floors, self.clock()
         problems = topic_name(self.settings, "problems")
-        self.crashes.done((problems, number, write.entry.offset) for write in writes)
+        self.crashes.done((problems, number, write.offset) for write in writes)
         if writes:
-            pacing.ring({topic_name(self.settings, write.verdict.topic) for write in writes})
-        for write in writes:
-            write.end.written()
+            pacing.ring({topic_name(self.settings, line.topic) for write in writes for line in write.lines})
+        for end in (end for write in writes for end in write.ends):
+            end.written()
 
-    async def _send(self, producer: AIOKafkaProducer, number: int, write: _Write) -> asyncio.Future[Any]:
-        entry, topic = write.entry, write.verdict.topic
-        kind = public.REJECTION_SCHEMA if topic == REJECTED else public.OUTCOME_SCHEMA
-        trace = write.end.headers()
-        extra = {"ce_digest": entry.digest, "ce_sourceoffset": str(entry.offset)}
-        return await self.send(producer, number, topic, write.verdict.value, entry.problem_id, kind, trace, extra)
-
-    # -- what is written --------------------------------------------------------------------------------------
-
-    def _outcome(self, number: int, decision: Decision, verdict: Verdict) -> _Write:
-        ref = decision.open.ref
-        entry = Settled(ref.problem_id, ref.digest, ref.offset, self.clock(), verdict.topic, -1)
-        arrived = [a.record for a in (decision.incumbent, decision.proposal) if a is not None]
-        said = {**end_of(verdict), **whose(ref)}
-        topic = topic_name(self.settings, verdict.topic)
-        end = self._sensor.settled(
-            Ended(decision.open.record, arrived, topic, ref.problem_id, said, ref, verdict.summary)
-        )
-        return _Write(verdict, entry, settled_entry(verdict, ref, entry.at), end)
-
-    def _rejection(self, number: int, item: Reject) -> _Write:
-        record, refusal = whole(item.record), item.refusal
-        first = record.value.first if isinstance(record.value, Unreadable) else record.offset
-        verdict = rejection_verdict(record, refusal, f"{trace_of(record).trace_id:032x}", first=first)
-        entry = Settled(refusal.problem_id, refusal.digest, item.offset, self.clock(), REJECTED, -1)
-        audit = rejected_entry(verdict, refusal, number, item.offset, entry.at)
-        said = {**end_of(verdict), "qmosaic.problem.id": refusal.problem_id, "qmosaic.tenant": refusal.tenant}
-        topic = topic_name(self.settings, REJECTED)
-        end = self._sensor.settled(Ended(item.record, [], topic, entry.problem_id, said))
-        return _Write(verdict, entry, audit, end)
+    async def _send(self, producer: AIOKafkaProducer, write: Write) -> asyncio.Future[Any]:
+        trace = write.ends[0].headers()
+        sent = [
+            await self.send(producer, one.partition, one.topic, one.value, one.key, one.kind, trace, one.extra)
+            for one in write.lines
+        ]
+        return sent[0]
 
 
 def _claimed(received: Received, said: wire.Envelope | None = None) -> str:

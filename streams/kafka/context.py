@@ -63,6 +63,13 @@ def root_of(record: Received) -> tuple[SpanContext, SpanContext | None]:
     return SpanContext(sender.trace_id, span_id, True, sender.trace_flags, sender.trace_state), sender
 
 
+def round_of(problem: SpanContext, number: int) -> SpanContext:
+    """The span that stands for a round of a problem, whose own span is known: it follows from that."""
+    digest = sha256(f"{problem.trace_id:032x}{problem.span_id:016x}-{number}".encode()).digest()
+    span_id = int.from_bytes(digest[:8]) or 1
+    return SpanContext(problem.trace_id, span_id, True, problem.trace_flags, problem.trace_state)
+
+
 def trace_of(record: Received) -> SpanContext:
     """Where a record belongs: to its sender's span, or to the one that stands for a problem that came without any."""
     return extract(record.headers) or root_of(record)[0]

@@ -13,6 +13,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from qmosaic.codecs.events import hops, public
+from qmosaic.codecs.events.reasons import MOST_ROUNDS
 from qmosaic.processors.admit import Record
 from qmosaic.streams.kafka.store import Kept
 from qmosaic.streams.settings import Settings
@@ -54,6 +55,8 @@ def fits(ref: hops.Ref, record: Received, settings: Settings, partition: int | N
         return f"it is about partition {ref.partition}"
     if not 0 <= ref.offset < 2**63 or (end and ref.offset > end + AHEAD):
         return f"there is no problem at offset {ref.offset} yet"
+    if not 1 <= ref.round <= MOST_ROUNDS:
+        return f"there is no round {ref.round}"
     if not 0 <= ref.shots <= settings.limits.shots or not 0 <= ref.seed < 2**31:
         return "shots or seed are out of range"
     now = record.received_at + CLOCK_SECONDS

@@ -12,6 +12,7 @@ MOST_ITEMS = 40
 """Of one list; `--json` has all of them."""
 MOST_IN_A_NAME = 40
 MOST_LINES = 12
+MOST_ROUNDS_TOLD = 10
 
 
 def answer_of(outcome: Outcome) -> list[str]:
@@ -24,7 +25,14 @@ def answer_of(outcome: Outcome) -> list[str]:
         lines = _other(outcome.solution, outcome)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"… and {len(lines) - MOST_LINES + 1} more"]
-    return [shown(line) for line in lines]
+    return [shown(line) for line in [*lines, *_rounds(outcome)]]
+
+
+def _rounds(outcome: Outcome) -> list[str]:
+    """What each round came to: `rounds  1 564 (exact, equal), 2 566 (tabu, improved)`."""
+    found = {one.number: "nothing" if one.objective is None else f"{one.objective:g}" for one in outcome.rounds or []}
+    told = [f"{one.number} {found[one.number]} ({one.backend or 'none'}, {one.reason})" for one in outcome.rounds or []]
+    return [f"rounds {_list(told[-MOST_ROUNDS_TOLD:])}"] if told else []
 
 
 def _named(solution: Any) -> Iterator[tuple[str, Any]]:

@@ -95,6 +95,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "counter", "qmosaic.outcomes", "{problem}", (FAMILY, STATUS, REASON), "problems that ended, and why as they did"
     ),
     Instrument(
+        "counter",
+        "qmosaic.rounds",
+        "{round}",
+        (FAMILY, REASON),
+        "rounds of problems that asked for some",
+    ),
+    Instrument(
         "histogram",
         "qmosaic.problem.duration",
         "s",

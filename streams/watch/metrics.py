@@ -41,6 +41,8 @@ EXPORT_SECONDS = 5.0
 NONE = "none"
 """The value of an attribute that a problem does not have: no backend worked on it."""
 ENDINGS = frozenset({"answered", *get_args(FailureReason)})
+NEXT = ("problems.interim", "problems.encoded")
+"""What another round of a problem writes."""
 QUEUE = "qmosaic.hop.queue_seconds"
 """The attribute by which a hop says how long an event had waited."""
 
@@ -136,6 +138,7 @@ class Measuring:
             counters["qmosaic.cache.hits"],
             counters["qmosaic.cost"],
         )
+        self.rounds = counters["qmosaic.rounds"]
         self.outcomes, self.misses = counters["qmosaic.outcomes"], counters["qmosaic.deadline.misses"]
         self.work, self.queue = histograms["messaging.process.duration"], histograms["qmosaic.hop.queue.duration"]
         self.batch = histograms["qmosaic.hop.batch.size"]
@@ -167,6 +170,17 @@ class Measuring:
     def settled(self, ended: Ended) -> MeasuredEnd:
         """When it is written."""
         return MeasuredEnd(self, ended)
+
+    def rounded(
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        attributes: Mapping[str, Any],
+        number: int,
+        began: float,
+    ) -> MeasuredRound:
+        """When it is written."""
+        return MeasuredRound(self, [record.topic for record in arrived], attributes)
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """The audit counts it."""
@@ -204,6 +218,27 @@ class MeasuredBatch:
         """They are there."""
         for topic, count in self._sends.items():
             self._to.sends.add((self._to.stage, self._to.topic(topic)), count)
+
+
+class MeasuredRound:
+    """The end of a round under way. `arrived`: the topics of the records that decided it."""
+
+    def __init__(self, to: Measuring, arrived: Sequence[str], attributes: Mapping[str, Any]) -> None:
+        self._to, self._arrived, self._said, self._sent = to, arrived, attributes, tuple[str, ...]()
+
+    def headers(self) -> Headers:
+        """Nothing of ours; only where another round follows is anything sent."""
+        self._sent = NEXT
+        return []
+
+    def written(self) -> None:
+        """One more."""
+        to, said = self._to, self._said
+        for topic in self._arrived:
+            to.consumed.add((to.stage, to.topic(topic)))
+        for topic in self._sent:
+            to.sends.add((to.stage, topic))
+        to.rounds.add((family_of(said), said.get(OUTCOME_REASON, OTHER)))
 
 
 class MeasuredEnd:

@@ -70,6 +70,19 @@ class Sensor(Protocol):
         """A problem ends."""
         ...
 
+    def rounded(
+        self,
+        problem: Received,
+        arrived: Sequence[Received],
+        attributes: Mapping[str, Any],
+        number: int,
+        began: float,
+    ) -> End:
+        """A round of a problem is over, by the records that `arrived` for it; at the problem's end `settled` is told of
+        these. It `began` at that time (seconds since the epoch). Its headers are those of the next round, if there is
+        one."""
+        ...
+
     def repeated(self, problem: Received, problem_id: str) -> None:
         """A problem was sent again, and dropped."""
         ...
@@ -88,6 +101,18 @@ class Several:
     def settled(self, ended: Ended) -> End:
         """All of them hear it."""
         return _Ends([each.settled(ended) for each in self._listeners])
+
+    def rounded(
+        self,
+        problem: Received,
+        arrived: Sequence[Received],
+        attributes: Mapping[str, Any],
+        number: int,
+        began: float,
+    ) -> End:
+        """All of them hear it."""
+        told = (problem, list(arrived), attributes, number, began)
+        return _Ends([each.rounded(*told) for each in self._listeners])
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """All of them hear it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from qmosaic.streams.kafka.context import extract, inject, root_of
+from qmosaic.streams.kafka.context import extract, inject, root_of, round_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Headers, Received, Step, place_of
 from qmosaic.streams.watch.sensor import Ended
@@ -40,6 +40,23 @@ class Tracing:
         parent, said = spans[-1].context, _unfailed(ended.attributes)
         spans.append(self._telemetry.span("send", ended.topic, parent=parent, kind=SpanKind.PRODUCER, attributes=said))
         return TracedEnd(spans)
+
+    def rounded(
+        self,
+        problem: Received,
+        arrived: Iterable[Received],
+        attributes: Mapping[str, Any],
+        number: int,
+        began: float,
+    ) -> TracedRound:
+        """The span of the round, one for each message read."""
+        root, _ = self._root(problem)
+        own = round_of(root, number)
+        name = f"round {number}: {attributes.get('qmosaic.outcome.reason', 'ended')}"
+        spans = [self._telemetry.whole(name, own, root, min(began, time.time()), dict(attributes))]
+        said = {"qmosaic.problem.id": attributes.get("qmosaic.problem.id", "")}
+        spans += [self._process(record, extract(record.headers), record.received_at, said) for record in arrived]
+        return TracedRound(spans, round_of(root, number + 1))
 
     def repeated(self, problem: Received, problem_id: str) -> None:
         """The same, without a send."""
@@ -144,6 +161,23 @@ class TracedBatch:
                     "messaging.consumer.group.name": self._spans[0].attributes["messaging.consumer.group.name"],
                 },
             ).end(now)
+
+
+class TracedRound:
+    """The spans of a round that is over; what follows belongs to the next one."""
+
+    def __init__(self, spans: Sequence[Span], following: SpanContext) -> None:
+        self._spans, self._following = spans, following
+
+    def headers(self) -> Headers:
+        """The context of the next round's span, which is written when that is over, whoever does it."""
+        return inject(self._following)
+
+    def written(self) -> None:
+        """They end."""
+        now = time.time_ns()
+        for span in self._spans:
+            span.end(now)
 
 
 class TracedEnd:

@@ -24,6 +24,8 @@ PUBLIC: dict[str, Any] = {
     "outcome-1": Outcome,
     "outcome-1-paid": Outcome,
     "outcome-1-chain": Outcome,
+    "problem-1-rounds": Problem,
+    "outcome-1-rounds": Outcome,
     "rejection-1": Rejection,
 }
 MAX_BYTES = 10_000
@@ -200,7 +202,7 @@ def test_the_documentation_names_every_field_and_every_word_of_the_closed_enums(
 
 INTERNAL: list[Any] = [hops.Encoded, hops.Incumbent, hops.Reduced, hops.JobEvent, hops.Proposal, hops.PaidResult]
 INTERNAL += [control.Submitted, control.AuditEntry, control.BackendStatus, control.WorkersStatus, control.DeadLetter]
-INTERNAL += [control.ControlState, ledger.LedgerEntry, ledger.JobEnded]
+INTERNAL += [hops.Interim, control.ControlState, ledger.LedgerEntry, ledger.JobEnded]
 FILES = sorted((GOLDEN / "internal").glob("*.json"))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.spins.family import state_of
+from qmosaic.processors.spins.lift import state_of
 
 LIMITS = Limits(variables=50, couplings=60, event_bytes=20_000, deadline_seconds=3600.0, shots=5000)
 DEFAULTS = Defaults(deadline_seconds=30.0, shots=100)

@@ -138,11 +138,20 @@ def test_what_comes_before_its_problem_waits_for_it() -> None:
     assert decision.proposal is not None
 
 
-@pytest.mark.parametrize("verdict", [refusal(), admission(2)])
-def test_what_waits_for_a_problem_that_is_none_is_let_go(verdict: Any) -> None:
+def test_what_waits_for_a_problem_that_is_a_repeat_is_let_go() -> None:
     join = Join(START, [settled(0)])
     join.incumbent(3, incumbent(2), "i")
-    join.problem(2, verdict, "record")
+    join.problem(2, admission(2), "record")
+    assert join.floors()["incumbents"] == 4
+
+
+def test_what_waits_for_a_problem_that_is_none_is_let_go_when_that_is_written() -> None:
+    """Until then somebody else may find that it is one: who read it may have died at it."""
+    join = Join(START, [settled(0)])
+    join.incumbent(3, incumbent(2), "i")
+    join.problem(2, refusal(), "record")
+    assert join.floors()["incumbents"] == 3
+    join.remember(settled(2, position=1, topic=REJECTED))
     assert join.floors()["incumbents"] == 4
 
 

@@ -21,8 +21,8 @@ from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.admit import Admission
 from qmosaic.processors.families.base import Evaluation
-from qmosaic.processors.spins.family import bits_of_state, lifted_bits, state_of
-from qmosaic.processors.spins.lift import Lift, pack_lift
+from qmosaic.processors.spins.family import lifted_bits
+from qmosaic.processors.spins.lift import Lift, bits_of_state, pack_lift, state_of
 from qmosaic.processors.verify import TOLERANCE, gain, settle
 from tests.processors.problems import Case, admitted, cases
 

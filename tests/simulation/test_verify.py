@@ -12,9 +12,11 @@ import pytest
 
 from qmosaic.processors import join
 from qmosaic.streams.exactly_once import service
+from qmosaic.streams.exactly_once.rebuild import Known
 from qmosaic.streams.hops import verify
 from qmosaic.streams.hops.verify import Verifier
-from tests.simulation.world import Replayed, World
+from tests.simulation.replayed import Replayed
+from tests.simulation.world import World
 
 SEEDS = int(os.environ.get("QMOSAIC_SEEDS", "2000"))
 AT_ONCE = 500
@@ -80,11 +82,11 @@ class ForgetsWhatWasSettled(Verifier):
     """A new owner does not read the terminal topics."""
 
     async def rebuild(self, fenced: Any, committed: Any) -> Any:
-        async def nothing(*_: Any) -> dict[int, list[Any]]:
-            return {number: [] for number in fenced}
+        async def nothing(*_: Any) -> dict[int, Known]:
+            return {number: Known([], []) for number in fenced}
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(verify, "settled_of", nothing)
+            patch.setattr(verify, "known_of", nothing)
             return await super().rebuild(fenced, committed)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -39,7 +39,7 @@ SECONDS = 6.0
 QUIET = 16.0
 """After that, without faults: every deadline is over, and every session, and every rebalance."""
 INPUTS = ("problems", "incumbents", "proposals")
-TOPICS = dict.fromkeys((*INPUTS, *TERMINAL, "audit"), PARTITIONS)
+TOPICS = dict.fromkeys((*INPUTS, *TERMINAL, "audit", "problems.interim", "problems.encoded"), PARTITIONS)
 GROUP = "qmosaic.verify"
 PETERSEN = [pair for k in range(5) for pair in ((k, (k + 1) % 5), (k + 5, (k + 2) % 5 + 5), (k, k + 5))]
 
@@ -243,6 +243,7 @@ class World(Faults):
         name = f"p{len(self.sent)}" if self.chance.random() < 0.9 else "again"
         event: dict[str, Any] = {"id": name, "family": "maxcut", "problem": {"edges": PETERSEN}}
         event["deadline"] = self.chance.uniform(1.0, 5.0) if not self.patient else 9.0
+        event |= self.asked()
         if self.chance.random() < 0.3:
             event["labels"] = {"padding": "x" * 20_000}  # it is not light
         value = wire.dumps(event) if self.chance.random() < 0.9 else b"nonsense"
@@ -256,9 +257,17 @@ class World(Faults):
         if ref is not None:
             await self._answer(sent, ref)
 
+    def asked(self) -> dict[str, Any]:
+        """What a problem asks for besides."""
+        return {}
+
+    def incumbent(self) -> Incumbent:
+        """What reduce finds."""
+        return answers()[0]
+
     async def _answer(self, sent: Sent, ref: Ref) -> None:
         """Each hop runs at least once, in whatever order it is read."""
-        incumbent, _, proposal = answers()
+        incumbent, proposal = self.incumbent(), answers()[2]
         answer: Proposal = msgspec.structs.replace(proposal, ref=ref)
         kind = self.chance.random()
         if kind < 0.1:
@@ -288,9 +297,13 @@ class World(Faults):
             offset = self.broker.append(place, Entry(None, wire.encode(event), (), self.loop.time(), None))
             # What is needed: the first of each that comes before anybody may decide.
             if self.loop.time() < ref.deadline_at - 0.4 - 0.2 * (ref.deadline_at - ref.received_at):
-                self.about.setdefault((place, ref.offset), offset)
+                self.needed(place, ref, offset)
         if 0.1 <= kind < 0.8 and sent.small and self.loop.time() < ref.deadline_at - 0.5:
             sent.answered_at = self.loop.time()
+
+    def needed(self, place: TopicPartition, ref: Ref, offset: int) -> None:
+        """A record of a problem that nobody may commit beyond."""
+        self.about.setdefault((place, ref.offset), offset)
 
     # -- what must hold ------------------------------------------------------------------------------------------
 
@@ -367,25 +380,3 @@ class World(Faults):
             kept = {key: value for key, value in said.items() if key not in ("timings", "trace_id")}
             found[(place.partition, source)] = topic, kept
         return found
-
-
-class Replayed(World):
-    """The inputs of a run once more, each record when it came, in another order of everything else."""
-
-    def __init__(self, seed: int, recorded: World) -> None:
-        super().__init__(seed)
-        self.dies, self._recorded = 0.0, recorded
-
-    async def begin(self) -> None:
-        for k in range(2):
-            self.loop.spawn(None, self.supervise(f"verify-{k}"))
-        for place, log in self._recorded.broker.logs.items():
-            if place.topic in INPUTS:
-                self.loop.spawn(None, self._record(place, log.entries))
-
-    async def _record(self, place: TopicPartition, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            await asyncio.sleep(max(0.0, entry.at - self.loop.time()))
-            self.broker.append(place, entry)
-
-    async def _fault(self, after: float) -> None: ...

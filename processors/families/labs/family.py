@@ -30,7 +30,8 @@ from qmosaic.codecs.models.polynomial import SpinPolynomial, spins_of
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.labs.sequences import descended, legendre, polynomial, run_lengths, terms
 from qmosaic.processors.families.payload import shown, unknown_field
-from qmosaic.processors.spins.family import bits_of_state, lifted_bits
+from qmosaic.processors.spins.family import lifted_bits
+from qmosaic.processors.spins.lift import bits_of_state, state_of
 
 LEAST, MOST = 3, 128
 """Lengths: the terms grow with n^3, and 170,000 of them are what an event between the hops should hold."""
@@ -67,6 +68,9 @@ class LabsInstance:
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
         return _solution(self._spins(lifted_bits(state, lift, answer)))
+
+    def lifted(self, state: Bundle, lift: Bundle, answer: Answer) -> Bundle:
+        return state_of(lifted_bits(state, lift, answer))
 
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         if not isinstance(solution, dict) or solution.keys() != {"sequence", "run_lengths"}:

@@ -19,16 +19,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int8, Int32
+from jaxtyping import Array, Float32, Int8, Int32, UInt8
 
 from qmosaic.backends.programs import program
-from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of
+from qmosaic.codecs.models.bundle import Bundle
+from qmosaic.codecs.models.memory import remembered
+from qmosaic.codecs.models.polynomial import SpinPolynomial, bits_of, spins_of
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.labs.sequences import energy, flips
 from qmosaic.processors.spins import angles
-from qmosaic.processors.spins.family import state_of
 from qmosaic.processors.spins.kernel import restricted
-from qmosaic.processors.spins.lift import Lift, pack_lift
+from qmosaic.processors.spins.lift import Lift, bits_of_state, pack_lift, state_of
 
 SIZES = (16, 32, 48, 64, 96, 128)
 """Elements of the compiled programs, multiples of `CHUNK`; a sequence is padded to the next."""
@@ -52,40 +53,55 @@ Sequences = Int8[np.ndarray, "r n"]
 def reduce(tasks: Sequence[Task]) -> list[Reduction]:
     """One for each task, in their order, one after the other."""
     found = [_searched(task) for task in tasks]
-    kernels = [kernel for *_, kernel, _ in found]
+    kernels = [kernel for _, _, kernel, *_ in found]
     tuned = angles.tune(kernels, tasks[0].layers)
     return [
-        Reduction(state_of(bits_of(champion)), "tabu", seconds, kernel, pack_lift(lift), *pair)
-        for (champion, seconds, kernel, lift), pair in zip(found, tuned, strict=True)
+        Reduction(state_of(bits_of(champion)), "tabu", seconds, kernel, pack_lift(lift), *pair, memory)
+        for (champion, seconds, kernel, lift, memory), pair in zip(found, tuned, strict=True)
     ]
 
 
-def _searched(task: Task) -> tuple[Int8[np.ndarray, " n"], float, SpinPolynomial, Lift]:
-    """The best sequence, the seconds it took, and the kernel around it with its lift."""
+def _searched(task: Task) -> tuple[Int8[np.ndarray, " n"], float, SpinPolynomial, Lift, Bundle | None]:
+    """The best sequence, the seconds it took, the kernel around it with its lift, and what is to be remembered."""
     assert isinstance(task.model, SpinPolynomial)
-    clock = task.clock
-    start = clock()
-    champion = search(task.model.n, task.seed, task.seconds, clock)
-    seconds = clock() - start
-    variables = weakest(champion, task.max_qubits)
+    clock, n = task.clock, task.model.n
+    began = clock()
+    known = None if task.start is None else spins_of(bits_of_state(task.start))
+    champion = search(n, task.seed, task.seconds, clock, known)
+    seconds = clock() - began
+    before = remembered(task.memory, n)
+    variables = weakest(champion, task.max_qubits, before.tried)
+    memory = before.packed(variables, task.round) if task.round is not None else None
     nothing = np.zeros(0, np.int32)
     lift = Lift(variables, nothing, np.zeros((0, 2), np.int32), np.zeros((0, 3)))
-    return champion, seconds, restricted(task.model, champion, variables), lift
+    return champion, seconds, restricted(task.model, champion, variables), lift, memory
 
 
-def weakest(champion: Int8[np.ndarray, " n"], most: int) -> Int32[np.ndarray, " q"]:
-    """At most `most` elements, ascending: those whose flips cost least.
+def weakest(
+    champion: Int8[np.ndarray, " n"], most: int, tried: UInt8[np.ndarray, " n"] | None = None
+) -> Int32[np.ndarray, " q"]:
+    """At most `most` elements, ascending: those whose flips cost least, of those that were `tried` least recently.
 
     Good sequences have nothing in common, so there is no agreement among them to go by.
     """
     cost = flips(champion[None].astype(np.int64))[0]
-    return np.sort(np.argsort(cost, kind="stable")[:most]).astype(np.int32)
+    order = np.lexsort((cost, np.zeros(len(cost)) if tried is None else tried))
+    return np.sort(order[:most]).astype(np.int32)
 
 
-def search(n: int, seed: int, seconds: float, clock: Callable[[], float]) -> Int8[np.ndarray, " n"]:
-    """Rounds of walks until enough agree on the lowest energy, or the seconds are over; one at least."""
+def search(
+    n: int,
+    seed: int,
+    seconds: float,
+    clock: Callable[[], float],
+    known: Int8[np.ndarray, " n"] | None = None,
+) -> Int8[np.ndarray, " n"]:
+    """Rounds of walks until enough agree on the lowest energy, or the seconds are over; one at least. What is `known`
+    is to be beaten."""
     start, rng = clock(), np.random.default_rng(seed)
     champion, lowest, agreed = np.ones(n, np.int8), np.inf, 0
+    if known is not None:
+        champion, lowest = known, int(energy(known[None].astype(np.int64))[0])
     steps, enough = 0.0, EFFORT * GROWTH ** (n - 40)
     while agreed < AGREE or steps < enough:
         first, seed = (1 - 2 * rng.integers(0, 2, (WALKS, n))).astype(np.int8), int(rng.integers(2**32))

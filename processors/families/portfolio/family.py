@@ -32,7 +32,7 @@ from qmosaic.processors.families.portfolio.market import Market
 from qmosaic.processors.families.portfolio.reading import read
 from qmosaic.processors.families.portfolio.risk import historical, simulated
 from qmosaic.processors.families.portfolio.rules import Rules
-from qmosaic.processors.families.portfolio.universe import Selection, pack_universe
+from qmosaic.processors.families.portfolio.universe import Selection, pack_universe, state_of
 from qmosaic.processors.families.portfolio.weights import Program, best, gap
 
 CLOSE = 1e-9
@@ -86,6 +86,9 @@ class PortfolioInstance:
         return self._solution(self._chosen(state))
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return self.solution(self.lifted(state, lift, answer))
+
+    def lifted(self, state: Bundle, lift: Bundle, answer: Answer) -> Bundle:
         if answer.bits is None:
             raise ValueError("expected a sample")
         variables, bits = array(lift, "variables"), unpack_bits(answer.bits)
@@ -93,7 +96,7 @@ class PortfolioInstance:
             raise ValueError(f"expected {variables.size} bits, got {bits.size}")
         chosen = self._chosen(state).copy()
         chosen[variables] = bits != 0
-        return self._solution(chosen)
+        return state_of(chosen)
 
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         assets, weights, misread = self._read(solution)

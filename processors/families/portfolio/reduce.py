@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float64, Int32
 
-from qmosaic.codecs.models.bundle import Bundle, bundle
+from qmosaic.codecs.models.bundle import Bundle, array, bundle
+from qmosaic.codecs.models.memory import remembered
 from qmosaic.codecs.models.polynomial import Linear, SpinPolynomial
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.portfolio import search as searching
 from qmosaic.processors.families.portfolio.search import Pool
-from qmosaic.processors.families.portfolio.universe import Selection, Universe, unpack_universe
+from qmosaic.processors.families.portfolio.universe import Selection, Universe, state_of, unpack_universe
 from qmosaic.processors.spins import angles
 
 
 def reduce(tasks: Sequence[Task]) -> list[Reduction]:
     """One for each task, in their order; universes of about one size are searched together."""
     pools = [Pool(unpack_universe(_bundle(task)), task.seed) for task in tasks]
+    memories = [remembered(task.memory, pool.universe.m) for pool, task in zip(pools, tasks, strict=True)]
+    for pool, task, memory in zip(pools, tasks, memories, strict=True):
+        if task.start is not None:
+            pool.resume(array(task.start, "chosen") != 0, memory.samples)
     seconds = _searched(pools, tasks)
     champions = [pool.universe.descended(pool.champion) for pool in pools]
-    chosen = [contested(pool, one, task.max_qubits) for pool, one, task in zip(pools, champions, tasks, strict=True)]
+    chosen = [
+        contested(pool, one, task.max_qubits, memory.stale())
+        for pool, one, task, memory in zip(pools, champions, tasks, memories, strict=True)
+    ]
     kernels = [
         kernel_of(pool.universe, one, variables) if len(variables) else None
         for pool, one, variables in zip(pools, champions, chosen, strict=True)
     ]
     tuned = iter(angles.tune([kernel for kernel in kernels if kernel is not None], tasks[0].layers))
     out = []
-    for one, variables, kernel, spent in zip(champions, chosen, kernels, seconds, strict=True):
+    for k, (one, variables, kernel, spent) in enumerate(zip(champions, chosen, kernels, seconds, strict=True)):
         gammas, betas = next(tuned) if kernel is not None else (np.zeros(0), np.zeros(0))
-        state, lift = bundle({"chosen": one.astype(np.uint8)}), bundle({"variables": variables})
-        out.append(Reduction(state, "tabu", spent, kernel, lift, gammas, betas))
+        lift, keeps, number = bundle({"variables": variables}), None, tasks[k].round
+        if number is not None:
+            keeps = replace(memories[k], samples=pools[k].elite).packed(variables, number)
+        out.append(Reduction(state_of(one), "tabu", spent, kernel, lift, gammas, betas, keeps))
     return out
 
 
@@ -55,11 +66,14 @@ def _searched(pools: Sequence[Pool], tasks: Sequence[Task]) -> list[float]:
     return seconds
 
 
-def contested(pool: Pool, champion: Selection, most: int) -> Int32[np.ndarray, " q"]:
+def contested(
+    pool: Pool, champion: Selection, most: int, stale: Float64[np.ndarray, " m"] | float = 0.0
+) -> Int32[np.ndarray, " q"]:
     """At most `most` assets, ascending, that good selections of the champion's size do not agree on.
 
     Sample persistence (Karimi and Rosenberg 2017). Where too few are contested, those follow whose exchange costs
-    least. None at all where there is only one selection; where there is none besides of this size, one asset.
+    least. None at all where there is only one selection; where there is none besides of this size, one asset. `stale`:
+    from 0 for those that no kernel had yet to 1 for those that the last one had: they come last.
     """
     universe, k = pool.universe, int(champion.sum())
     out, into, change = universe.swaps(champion)
@@ -70,7 +84,7 @@ def contested(pool: Pool, champion: Selection, most: int) -> Int32[np.ndarray, "
     cost = np.full(universe.m, np.inf)
     cost[out], cost[into] = change.min(axis=1), change.min(axis=0)
     typical = cost[np.isfinite(cost)].mean() or 1.0
-    worth = 4 * against * (1 - against) + 0.01 / (1 + np.maximum(cost, 0) / typical)
+    worth = 4 * against * (1 - against) + 0.01 / (1 + np.maximum(cost, 0) / typical) - 4 * stale
     worth[universe.held] = -np.inf
     best = np.unravel_index(change.argmin(), change.shape)  # with this pair in it, the kernel has a choice
     worth[[out[best[0]], into[best[1]]]] = np.inf

@@ -84,6 +84,18 @@ class Pool:
         best: Selection = self.elite[0]
         return best
 
+    def resume(self, start: Selection, elite: Selections) -> None:
+        """Go on from the best selection that is known, and other good ones of an earlier search. Raises ValueError for
+        one that does not fit."""
+        if start.shape != (self.universe.m,) or not start.any():
+            raise ValueError(f"expected a selection of {self.universe.m} assets")
+        every = np.unique(np.concatenate([start[None], elite[elite.any(axis=1)]]), axis=0)
+        worth = self.universe.objective(every)
+        np.minimum.at(self.best_of_size, every.sum(axis=1), worth)
+        keep = np.argsort(worth, kind="stable")[:ELITE]
+        self.elite, self.values = every[keep], worth[keep]
+        self.population, self.lowest = self.elite[np.resize(np.arange(len(keep)), REPLICAS)], float(self.values[0])
+
     def starts(self) -> Selections:
         """Where the replicas of the next round begin."""
         sizes = self.universe.sizes

@@ -162,6 +162,11 @@ class Universe:
         return out
 
 
+def state_of(chosen: Selection) -> Bundle:
+    """A selection as an incumbent's state."""
+    return bundle({"chosen": chosen.astype(np.uint8)})
+
+
 def pack_universe(universe: Universe) -> Bundle:
     """To the wire."""
     u = universe

@@ -24,7 +24,8 @@ from qmosaic.codecs.models.polynomial import SpinPolynomial, spins_of
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.quadratic.terms import Terms, greedy, light, read_terms
 from qmosaic.processors.spins import family
-from qmosaic.processors.spins.family import bits_of_state, lifted_bits
+from qmosaic.processors.spins.family import lifted_bits
+from qmosaic.processors.spins.lift import bits_of_state, state_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,9 @@ class IsingInstance:
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
         return self.decode(lifted_bits(state, lift, answer))
+
+    def lifted(self, state: Bundle, lift: Bundle, answer: Answer) -> Bundle:
+        return state_of(lifted_bits(state, lift, answer))
 
     def decode(self, bits: UInt8[np.ndarray, " n"]) -> Any:
         return self.terms.named(spins_of(bits).tolist())

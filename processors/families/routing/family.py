@@ -71,9 +71,12 @@ class RouteInstance:
         return self._told(self._order(state).tolist())
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
+        return self.solution(self.lifted(state, lift, answer))
+
+    def lifted(self, state: Bundle, lift: Bundle, answer: Answer) -> Bundle:
         if answer.bits is None:
             raise ValueError("expected a sample")
-        return self._told(moved(self._order(state), lift, unpack_bits(answer.bits)).tolist())
+        return bundle({"order": moved(self._order(state), lift, unpack_bits(answer.bits))})
 
     def _order(self, state: Bundle) -> Int64[np.ndarray, " p"]:
         order: Int64[np.ndarray, " p"] = array(state, "order")

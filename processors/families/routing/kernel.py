@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 
 from qmosaic.codecs.models.bundle import Bundle, bundle
 from qmosaic.codecs.models.polynomial import SpinPolynomial
@@ -32,6 +32,8 @@ from qmosaic.processors.families.routing.moves import Moves, candidates, loads_o
 from qmosaic.processors.families.routing.search import full_routes
 from qmosaic.processors.families.routing.tours import Ask, fits
 
+CHOICE = 4
+"""Moves for each variable of the kernel, at least, that there is a choice from when there are rounds."""
 LOADED = 4
 """The most moves that may change the load of a route that they could overfill: the order of its indicator."""
 
@@ -42,8 +44,8 @@ LOADED = 4
 # --- the moves -----------------------------------------------------------------------------------------------------
 
 
-def _chosen(ask: Ask, order: Any, moves: Moves, pairs: Any, most: int) -> list[int]:
-    """At most `most` moves, grown from the two that are best together.
+def _chosen(ask: Ask, order: Any, moves: Moves, pairs: Any, most: int, tried: Any) -> list[int]:
+    """At most `most` moves, grown from the two that are best together; of nodes that were `tried` least recently.
 
     Next comes the move that could gain most: by itself, and with those that are there already. Where not even two
     moves gain anything, only many could: then those that touch few places leave room for others.
@@ -57,6 +59,10 @@ def _chosen(ask: Ask, order: Any, moves: Moves, pairs: Any, most: int) -> list[i
     small = cover.sum(axis=1) <= max(2, len(order) / most)
     if min(together.min(), worth.min()) >= 0 and small.any():
         worth[~small] = together[~small] = together[:, ~small] = np.inf
+    if tried.any():
+        last = np.array([tried[nodes].max() for nodes in moves.nodes])
+        recent = last > np.partition(last, min(len(last) - 1, CHOICE * most))[min(len(last) - 1, CHOICE * most)]
+        worth[recent] = together[recent] = together[:, recent] = np.inf
     best = divmod(int(together.argmin()), len(together))
     queue = list(best) if most > 1 and together[best] < np.inf else []
     room = _Room(ask, order, moves)
@@ -105,10 +111,13 @@ class _Room:
 # --- the kernel ----------------------------------------------------------------------------------------------------
 
 
-def kernel_of(ask: Ask, order: Int64[np.ndarray, " p"], most: int) -> tuple[SpinPolynomial, Bundle]:
-    """The kernel around an order, at most `most` variables, and the lift for `route.moved`."""
+def kernel_of(
+    ask: Ask, order: Int64[np.ndarray, " p"], most: int, tried: UInt8[np.ndarray, " n"] | None = None
+) -> tuple[SpinPolynomial, Bundle]:
+    """The kernel around an order, at most `most` variables, and the lift for `route.moved`. `tried`: by node, the round
+    whose kernel it was in last."""
     moves, pairs = candidates(ask, order)
-    chosen = _chosen(ask, order, moves, pairs, most)
+    chosen = _chosen(ask, order, moves, pairs, most, np.zeros(ask.distances.n) if tried is None else tried)
     places, nodes = [moves.places[k] for k in chosen], [moves.nodes[k] for k in chosen]
     bounds = np.cumsum([0, *(len(p) for p in places)])
     lift = bundle({"places": np.concatenate(places), "nodes": np.concatenate(nodes), "bounds": bounds})

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from qmosaic.codecs.models.bundle import bundle
+from qmosaic.codecs.models.bundle import array, bundle
+from qmosaic.codecs.models.memory import remembered
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.processors.families.base import Reduction, Task
 from qmosaic.processors.families.routing.kernel import kernel_of
@@ -35,15 +36,18 @@ def _reduced(task: Task, share: float, clock: Callable[[], float]) -> Reduction:
     """Without angles yet."""
     began = clock()
     ask = Ask.of(task.model)
-    order, solver = incumbent(ask, task.seed, PYVRP * share, clock)
+    known = None if task.start is None else array(task.start, "order")
+    order, solver = incumbent(ask, task.seed, PYVRP * share, clock, known)
     if ask.distances.n <= 2 or (ask.distances.n == 3 and ask.fleet is None and not ask.directed):
         return Reduction(bundle({"order": order}), "enumeration", clock() - began, None)  # there is no other answer
     better = descended(ask, order, began + share, clock)
     if (better != order).any():
         order, solver = better, f"{solver}+moves"
     seconds = clock() - began
-    kernel, lift = kernel_of(ask, order, task.max_qubits)
-    return Reduction(bundle({"order": order}), solver, seconds, kernel, lift)
+    before = remembered(task.memory, ask.distances.n)
+    kernel, lift = kernel_of(ask, order, task.max_qubits, before.tried)
+    memory = before.packed(np.unique(array(lift, "nodes")), task.round) if task.round is not None else None
+    return Reduction(bundle({"order": order}), solver, seconds, kernel, lift, memory=memory)
 
 
 def warm_up(layers: int, slow: bool) -> None:

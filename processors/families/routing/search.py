@@ -23,14 +23,20 @@ WHOLE = 1e9
 """Distances up to this stay as they are where they are whole; PyVRP counts in integers."""
 
 
-def incumbent(ask: Ask, seed: int, seconds: float, clock: Callable[[], float]) -> tuple[Int64[np.ndarray, " p"], str]:
-    """The best order of PyVRP's searches from several seeds, and what found it.
+def incumbent(
+    ask: Ask,
+    seed: int,
+    seconds: float,
+    clock: Callable[[], float],
+    start: Int64[np.ndarray, " p"] | None = None,
+) -> tuple[Int64[np.ndarray, " p"], str]:
+    """The best order of PyVRP's searches from several seeds, and what found it. `start`: the best that is known.
 
     A search ends when it has not improved for a number of rounds that grows with the nodes; the next begins
     until `AGREED` of them ended at the same best, there were `SEARCHES`, or the time is over.
     """
     n, deadline = ask.distances.n, clock() + seconds
-    known = constructed(ask.distances, ask.directed, ask.start, ask.fleet)
+    known = start.tolist() if start is not None else constructed(ask.distances, ask.directed, ask.start, ask.fleet)
     if known is not None and n <= 2:
         return np.array(known), "enumeration"
     data, customers = _posed(ask)

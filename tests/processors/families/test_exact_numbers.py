@@ -17,8 +17,7 @@ from qmosaic.codecs.events.public import Problem
 from qmosaic.codecs.models.polynomial import SpinPolynomial, pack_polynomial, unpack_polynomial
 from qmosaic.processors.families.base import Instance, Limits, Task
 from qmosaic.processors.families.registry import known
-from qmosaic.processors.spins.family import bits_of_state
-from qmosaic.processors.spins.lift import apply
+from qmosaic.processors.spins.lift import apply, bits_of_state
 from qmosaic.processors.spins.presolve import presolve
 from qmosaic.processors.verify import gain
 
@@ -75,7 +74,7 @@ def test_small_numbers_are_not_lost_beside_large_ones(name: str, payload: dict[s
 
 
 def _state(bits: Any) -> Any:
-    from qmosaic.processors.spins.family import state_of
+    from qmosaic.processors.spins.lift import state_of
 
     return state_of(bits)
 

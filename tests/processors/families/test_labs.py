@@ -20,7 +20,7 @@ from qmosaic.processors.families.base import Limits, Task
 from qmosaic.processors.families.labs import family, reduce, sequences
 from qmosaic.processors.families.labs.family import LabsFamily, LabsInstance
 from qmosaic.processors.families.labs.sequences import polynomial
-from qmosaic.processors.spins.family import bits_of_state, state_of
+from qmosaic.processors.spins.lift import bits_of_state, state_of
 from tests.processors.problems import admitted, refused
 
 FAST = settings(deadline=None, max_examples=50)

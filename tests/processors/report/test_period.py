@@ -214,3 +214,10 @@ def test_nothing_has_ended_yet() -> None:
     said = findings(Periods(lambda _: Worth()).start, Spending(), NOON)
     assert (said.since, said.until, said.problems, said.rows, said.calibration) == (None, None, 0, [], [])
     assert rows(folded(settled("s", run_of(SOLVER, 0.0))))[SOLVER,].micros == 0
+
+
+def test_a_rounds_run_counts_and_is_no_end() -> None:
+    first = settled("first", run_of(), event="round")
+    state = folded(first, settled("second", run_of()))
+    assert rows(state)[IONQ,].runs == rows(folded(settled("a", run_of()), settled("b", run_of())))[IONQ,].runs
+    assert sum(state.ends.values()) == 1
