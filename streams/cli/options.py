@@ -60,10 +60,9 @@ def rounds_of(text: str) -> int | str:
 
 
 RoundsOption = Annotated[
-    int | str | None,
+    str | None,
     typer.Option(
         "--rounds",
-        parser=rounds_of,
         metavar="N|deadline|converged",
         help="How often the answer is improved, kernel after kernel.",
     ),

@@ -52,6 +52,7 @@ from qmosaic.streams.cli.options import (
     TargetOption,
     TenantOption,
     WriteOption,
+    rounds_of,
 )
 from qmosaic.streams.cli.parameters import parameters
 from qmosaic.streams.cli.plot import Plot, plot_of, write_pictures
@@ -375,7 +376,7 @@ def options_of(
     priority: str,
     max_cost: float | None,
     cache: str = "fresh",
-    rounds: int | str | None = None,
+    rounds: str | None = None,
 ) -> dict[str, Any]:
     return {
         "deadline": deadline,
@@ -386,5 +387,5 @@ def options_of(
         "priority": None if priority == "normal" else priority,
         "max_cost_usd": max_cost,
         "cache": None if cache == "fresh" else cache,
-        "rounds": rounds,
+        "rounds": None if rounds is None else rounds_of(rounds),
     }

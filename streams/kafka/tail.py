@@ -61,14 +61,17 @@ async def reader(
     settings: Settings,
     places: Iterable[TopicPartition] = (),
     *,
+    topics: Sequence[str] = (),
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of these partitions. Raises KafkaError, OSError or TimeoutError where no broker answers."""
-    consumer = consumer_of(settings, isolation=isolation)
+    """A consumer of these partitions, or of these topics with all that they have. Raises KafkaError, OSError or
+    TimeoutError where no broker answers."""
+    consumer = consumer_of(settings, *topics, isolation=isolation)
     starting = asyncio.ensure_future(consumer.start())
     try:
         await bounded(asyncio.shield(starting), CONNECT_SECONDS, "connecting")
-        consumer.assign(list(places))
+        if not topics:
+            consumer.assign(list(places))
         yield consumer
     finally:
         await closing(_stopped(consumer, starting), 12, "stopping a client")

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from qmosaic.codecs.errors import BrokerError
@@ -21,7 +20,7 @@ from qmosaic.processors.control.fold import Fold
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.repeats import seek_since
-from qmosaic.streams.kafka.tail import missing, reader, to_end
+from qmosaic.streams.kafka.tail import CONNECT_SECONDS, missing, reader, to_end
 from qmosaic.streams.settings import Settings
 
 READ_SECONDS = 60.0
@@ -64,11 +63,11 @@ async def folded(
     BrokerError, where it takes longer than `seconds`, too."""
     name = topic_name(settings, topic)
     try:
-        async with asyncio.timeout(seconds), reader(settings) as consumer:
-            if name not in await consumer.topics():
+        async with asyncio.timeout(CONNECT_SECONDS), reader(settings) as looking:
+            if name not in await looking.topics():  # a broker may make what is subscribed to
                 raise missing(name, settings)
-            places = [TopicPartition(name, number) for number in sorted(consumer.partitions_for_topic(name) or ())]
-            consumer.assign(places)
+        async with asyncio.timeout(seconds), reader(settings, topics=[name]) as consumer:
+            places = sorted(consumer.assignment())
             ends = await consumer.end_offsets(places)
             if since is None:
                 for place, begin in (await consumer.beginning_offsets(places)).items():

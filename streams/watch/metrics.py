@@ -174,7 +174,7 @@ class Measuring:
     def rounded(
         self,
         problem: Received,
-        arrived: Iterable[Received],
+        arrived: Sequence[Received],
         attributes: Mapping[str, Any],
         number: int,
         began: float,

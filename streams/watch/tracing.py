@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,7 @@ class Tracing:
     def rounded(
         self,
         problem: Received,
-        arrived: Iterable[Received],
+        arrived: Sequence[Received],
         attributes: Mapping[str, Any],
         number: int,
         began: float,
@@ -64,7 +64,7 @@ class Tracing:
         TracedEnd(self._ended(problem, [], problem_id, attributes)).written()
 
     def _ended(
-        self, problem: Received, arrived: Iterable[Received], problem_id: str, attributes: Mapping[str, Any]
+        self, problem: Received, arrived: Sequence[Received], problem_id: str, attributes: Mapping[str, Any]
     ) -> list[Span]:
         """Of the problem, then of its record and the others; the last of them is what decided."""
         context, sender = self._root(problem)
