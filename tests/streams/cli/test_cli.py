@@ -100,6 +100,7 @@ def test_other_wrong_usage(tmp_path: Path) -> None:
         (["worker", "--stages", "verify"], "a worker needs a broker"),
         (["outcomes", "--since", "soon", "--broker", "127.0.0.1:1"], "--since"),
         (["submit", "x.rud", "--format", "rudy"], "no pipeline runs in .qmosaic"),
+        (["solve", "x.rud", "--rounds", "0"], "neither a number from 1 to 100, deadline nor"),
     ):
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode in (1, 2)
@@ -175,9 +176,11 @@ def test_a_problem_without_a_file_and_a_solution_in_one(running: Pipeline, tmp_p
     outcome = json.loads(done.stdout)
     assert (outcome["family"], outcome["objective"], outcome["labels"]["name"]) == ("labs", 3, "labs n=7")
     (tmp_path / "square.tsp").write_text(SQUARE_TOUR)
-    done = run("submit", "square.tsp", "--wait", "--json", "--write", "found", cwd=tmp_path, **env)
+    given = ("--rounds", "2", "--write", "found")
+    done = run("submit", "square.tsp", "--wait", "--json", *given, cwd=tmp_path, **env)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["objective"] == 40
+    assert [one["number"] for one in json.loads(done.stdout)["rounds"]] == [1, 2]
     written = (tmp_path / "found" / "square.tour").read_text()
     assert "DIMENSION : 4" in written
     for wrong in (["--family", "labs", "--set", "m=7"], ["--set", "n=7"], ["square.tsp", "--set", "n"]):
