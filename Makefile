@@ -12,9 +12,9 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
-ELSEWHERE := kafka or jaeger or prometheus or page or chaos or cluster or soak
+ELSEWHERE := kafka or jaeger or prometheus or page or chaos or cluster or soak or viewer
 
-.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger test-metrics test-page check lint types imports format kafka jaeger demo bench fuzz lock clean
+.PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger test-metrics test-page test-viewer check lint types imports format kafka jaeger viewer demo bench fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -35,7 +35,7 @@ test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the 
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	$(BIN)/qmosaic compile
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not (jaeger or prometheus or page or cluster or embedded or soak)"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not (jaeger or prometheus or page or cluster or embedded or soak or viewer)"
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
 	$(PYTEST) -s -m cluster
@@ -57,6 +57,9 @@ test-metrics: $(INSTALLED) ## the alerts and the dashboard, with a real Promethe
 test-page: $(INSTALLED) ## the live page in a real browser: what it shows, keyboard, contrast, hostile names; what goes wrong is told (Prometheus, too)
 	@command -v chromium >/dev/null || { echo 'chromium is not there: apt-get install chromium' >&2; exit 1; }
 	$(PYTEST) -m page
+
+test-viewer: $(INSTALLED) $(CACHE)/otelite/built ## the viewer of `make viewer`, with the trace of a problem
+	$(PYTEST) -m viewer
 
 check: test lint types imports ## test, lint, types and imports
 
@@ -84,6 +87,14 @@ jaeger: $(CACHE)/jaeger/built ## Jaeger into .cache/jaeger (needs Go; minutes th
 
 $(CACHE)/jaeger/built: tools/jaeger/build.sh
 	tools/jaeger/build.sh $(CACHE)/jaeger
+	@touch $@
+
+viewer: $(CACHE)/otelite/built ## a page of traces at http://127.0.0.1:3000 that takes OTLP at :4318 (needs Rust; minutes the first time)
+	$(CACHE)/otelite/bin/otelite serve --storage-path $(CACHE)/otelite/data
+
+$(CACHE)/otelite/built:
+	@command -v cargo >/dev/null || { echo 'make viewer needs Rust (https://rustup.rs)' >&2; exit 1; }
+	cargo install otelite --version 0.1.156 --root $(CACHE)/otelite
 	@touch $@
 
 demo: $(INSTALLED) ## the whole pipeline on this machine, with problems to solve

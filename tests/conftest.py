@@ -20,6 +20,7 @@ SUITES = {
     "jaeger": "make test-jaeger",
     "prometheus": "make test-metrics",
     "page": "make test-page",
+    "viewer": "make test-viewer",
 }
 # A machine may be as busy as it likes: no property fails for its time.
 hypothesis.settings.register_profile(

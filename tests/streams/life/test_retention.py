@@ -17,7 +17,7 @@ from qmosaic.streams.topology import STAGES, TOPICS
 def test_only_what_lies_between_two_hops_is_forgotten() -> None:
     for topic, reader in READERS.items():
         assert [stage.name for stage in STAGES.values() if topic in stage.reads] == [reader]
-    written_at_the_end = set(STAGES["verify"].writes)
+    written_at_the_end = set(STAGES["verify"].writes) - set(READERS)  # another round goes to reduce, as the first did
     of_control = set(STAGES["control"].reads) | {"ledger", "control.state"}
     stays = {topic.name for topic in TOPICS} - set(READERS) - of_control
     assert stays == written_at_the_end | {
