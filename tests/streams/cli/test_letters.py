@@ -125,7 +125,9 @@ def test_what_was_put_aside_is_listed_shown_and_put_back_and_ends_once(at_home: 
         assert r"\x1b[31mred[/]" in one
         assert "\x1b" not in one
         assert "traceparent: 00-" in one
-        waits = call("problem", "good")
+        give_up = time.monotonic() + 30
+        while "is under way" not in (waits := call("problem", "good")).stdout and time.monotonic() < give_up:
+            time.sleep(0.2)  # until encode has said how far it is, a problem seems to wait for it
         assert waits.exit_code == 0
         assert "is under way" in waits.stdout
         assert f"qmosaic dead-letters show {there['good']}" in waits.stdout
