@@ -8,6 +8,11 @@ starts four tasks for that and cancels three of them, a fifth of all the time th
 stream's queue nearly always has room, and takes the record at once. So the handing over is begun right here; only
 if it has to wait, it is waited for as Faust does.
 
+Faust (0.15.3) commits past a record that is in work, where a later one is done and the one in work is the next to be
+committed, or lies behind a gap: transactions leave gaps, their markers take an offset each, and Faust counts the record
+behind one as a part of it. Then a worker that is killed would not read it again. So what is in work is known here one
+by one, and what is committed ends before the first of them.
+
 A worker that is killed is back as soon as its process is: a static member takes up its partitions in milliseconds. But
 Faust gives a program a second to declare its tables, at every start; ours has none.
 """
@@ -16,11 +21,13 @@ from __future__ import annotations
 
 import asyncio
 import types
+from collections import defaultdict, deque
 from collections.abc import Coroutine, Generator
 from typing import Any
 
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka
+from faust.types import TP, Message
 from mode.services import WaitResults
 
 
@@ -37,6 +44,35 @@ class Consumer(aiokafka.Consumer):
     """See the head of this file."""
 
     committed = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._taken: defaultdict[TP, deque[int]] = defaultdict(deque)
+
+    def taken(self, message: Message) -> None:
+        """It is in work, until it is acknowledged. To be told in the order of its partition."""
+        self._taken[message.tp].append(message.offset)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Behind the last record before which nothing is in work; None: none more is done."""
+        taken, done = self._taken[tp], self._acked_index[tp]
+        committed, last = self._committed_offset[tp] or 0, None
+        while taken and (taken[0] in done or taken[0] < committed):
+            last = taken.popleft()
+        if last is None:
+            return None
+        self._acked[tp] = [offset for offset in self._acked[tp] if offset > last]
+        self._acked_index[tp] = set(self._acked[tp])
+        return last + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nobody looks at gaps."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """As Faust's; they will be read again from where they are committed."""
+        for tp in revoked:
+            self._taken.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
 
     def _new_consumer_thread(self) -> aiokafka.AIOKafkaConsumerThread:
         kind = Thread if self.committed else aiokafka.AIOKafkaConsumerThread

@@ -178,6 +178,7 @@ class Worker:
                     await self._take(event)
 
     async def _take(self, event: EventT[Any]) -> None:
+        self.app.consumer.taken(event.message)
         await self._pending.acquire()
         while self._pending_bytes > PENDING_BYTES:
             self._room.clear()

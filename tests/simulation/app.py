@@ -95,6 +95,9 @@ class App:
                     )
                     await self._queue.put(SimpleNamespace(message=message))
 
+    def taken(self, message: Any) -> None:
+        """What is in work is known by the window."""
+
     def _ack(self, window: dict[int, bool], offset: int, consumer: Any) -> None:
         window[offset] = True
 

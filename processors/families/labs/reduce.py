@@ -51,8 +51,10 @@ Sequences = Int8[np.ndarray, "r n"]
 
 
 def reduce(tasks: Sequence[Task]) -> list[Reduction]:
-    """One for each task, in their order, one after the other."""
-    found = [_searched(task) for task in tasks]
+    """One after the other in the time of one: each may take its share of what is left."""
+    clock = tasks[0].clock
+    deadline = clock() + min(task.seconds for task in tasks)
+    found = [_searched(task, (deadline - clock()) / (len(tasks) - k)) for k, task in enumerate(tasks)]
     kernels = [kernel for _, _, kernel, *_ in found]
     tuned = angles.tune(kernels, tasks[0].layers)
     return [
@@ -61,13 +63,14 @@ def reduce(tasks: Sequence[Task]) -> list[Reduction]:
     ]
 
 
-def _searched(task: Task) -> tuple[Int8[np.ndarray, " n"], float, SpinPolynomial, Lift, Bundle | None]:
-    """The best sequence, the seconds it took, the kernel around it with its lift, and what is to be remembered."""
+def _searched(task: Task, share: float) -> tuple[Int8[np.ndarray, " n"], float, SpinPolynomial, Lift, Bundle | None]:
+    """The best sequence in a `share` of seconds, those it took, the kernel around it with its lift, and what is to be
+    remembered."""
     assert isinstance(task.model, SpinPolynomial)
     clock, n = task.clock, task.model.n
     began = clock()
     known = None if task.start is None else spins_of(bits_of_state(task.start))
-    champion = search(n, task.seed, task.seconds, clock, known)
+    champion = search(n, task.seed, share, clock, known)
     seconds = clock() - began
     before = remembered(task.memory, n)
     variables = weakest(champion, task.max_qubits, before.tried)

@@ -193,3 +193,10 @@ def test_the_clock_ends_the_search_after_a_round() -> None:
     champion = reduce.search(31, 0, 1.0, lambda: float(next(ticks)))
     assert next(ticks) == 2
     assert objective(champion.tolist()) < 31 * 30 / 2
+
+
+def test_a_batch_takes_the_time_of_one() -> None:
+    ticks = count()
+    tasks = [Task(polynomial(60), seed=k, seconds=12.0, clock=lambda: float(next(ticks))) for k in range(3)]
+    assert len(reduce.reduce(tasks)) == 3
+    assert next(ticks) < 30  # and what each asks the clock besides; it was 36 and more, and nobody's answer in time

@@ -46,6 +46,8 @@ REPLACED: dict[str, tuple[Any, str]] = {
     "Service.wait_first": (mode.Service.wait_first, "feade6a31f8a6789"),
     "Consumer._wait_next_records": (faust_consumer.Consumer._wait_next_records, "6218e1969a636b3f"),
     "Consumer.getmany": (faust_consumer.Consumer.getmany, "4b168d84882a70d6"),
+    "Consumer._add_gap": (faust_consumer.Consumer._add_gap, "4df2573ded7c1c2c"),
+    "Consumer._new_offset": (faust_consumer.Consumer._new_offset, "1d2c7ea89a7ad4f1"),
     "ConsumerThread._create_worker_consumer": (
         faust_aiokafka.AIOKafkaConsumerThread._create_worker_consumer,
         "c2701bfc3e6f6cad",

@@ -7,6 +7,9 @@ from pathlib import Path
 from time import time
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
+
+from faust.types import TP
 
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.streams.hops.hop import Look
@@ -23,9 +26,9 @@ MEBIBYTE = 1024 * 1024
 
 def event(offset: int, value: bytes) -> Any:
     """As Faust hands it to the agent."""
-    message = SimpleNamespace(
-        topic="problems", partition=0, offset=offset, timestamp=1e9, key=None, value=value, headers=[], generation_id=0
-    )
+    place = TP("problems", 0)
+    rest: dict[str, Any] = {"timestamp": 1e9, "key": None, "value": value, "headers": [], "generation_id": 0}
+    message = SimpleNamespace(tp=place, topic=place.topic, partition=place.partition, offset=offset, **rest)
     return SimpleNamespace(message=message)
 
 
@@ -48,6 +51,7 @@ def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
     async def run() -> None:
         settings = Settings(data_dir=str(tmp_path))
         worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
+        worker.app.consumer = Mock()  # Faust would make one, with a client
         worker._lanes = [Lane({}, time) for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
