@@ -138,7 +138,8 @@ def ledger(
         table = Table("at (UTC)", "event", "amounts", "of", "reservation", box=None, pad_edge=False)
         table.header_style = "bold"
         for entry in entries:
-            if tenant is not None and not f"{entry.tenant}/".startswith(f"{tenant}/"):
+            of = entry.budget.scope.removeprefix("tenant:") if entry.budget is not None else entry.tenant
+            if tenant is not None and not f"{of}/".startswith(f"{tenant}/"):
                 continue
             if as_json:
                 emit(entry)

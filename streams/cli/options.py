@@ -37,7 +37,9 @@ SetOption = Annotated[
 ]
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Expect this family; another is an error.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}. Default: detected.")]
-DeadlineOption = Annotated[float | None, typer.Option("--deadline", help="Seconds until the outcome must be there.")]
+DeadlineOption = Annotated[
+    float | None, typer.Option("--deadline", help="Seconds until the outcome must be there.", min=0)
+]
 TargetOption = Annotated[Target, typer.Option("--target", help="Where the kernel runs.")]
 ShotsOption = Annotated[int | None, typer.Option("--shots", help="Samples of a circuit.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
@@ -56,7 +58,8 @@ def rounds_of(text: str) -> int | str:
         return text
     if text.isdecimal() and 1 <= int(text) <= MOST_ROUNDS:
         return int(text)
-    raise typer.BadParameter(f"{shown(text, 40)!r} is neither a number from 1 to {MOST_ROUNDS}, deadline nor converged")
+    wrong = f"{shown(text, 40)!r} is neither a number from 1 to {MOST_ROUNDS}, deadline nor converged"
+    raise typer.BadParameter(wrong, param_hint="--rounds")
 
 
 RoundsOption = Annotated[

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from qmosaic.codecs.errors import BrokerError, RefusedError
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import COMMAND_SCHEMA, AuditEntry, Command, Order
+from qmosaic.codecs.text import shown
 from qmosaic.streams.cli.common import OK, connected, emit, run
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import producing
@@ -40,7 +41,7 @@ def ordered(broker: str | None, as_json: bool, why: str, *orders: Order) -> NoRe
             if as_json:
                 emit({"done": True, **answer.detail})
             else:
-                typer.echo(answer.detail["said"])
+                typer.echo(shown(answer.detail["said"]))
         return OK
 
     run(work())

@@ -69,6 +69,9 @@ from qmosaic.streams.cli.times import given_moment
 from qmosaic.streams.observe.words import label_of
 from qmosaic.streams.settings import EMBEDDED, Settings
 
+MOST_NAMED = 10
+"""Ids in a sentence."""
+
 
 def read_files(
     files: list[Path] | None,
@@ -161,10 +164,14 @@ async def submit_all(
                     say(f"  {len(results)}/{len(problems)}  {one.status:9} {label_of(one)}")
     if len(results) < len(waiting):
         late = sorted(set(waiting) - {one.problem_id for one in results})
-        more = f" and {len(late) - 10} more" if len(late) > 10 else ""
-        say(f"error: no outcome for {', '.join(one[:100] for one in late[:10])}{more}. Are all stages up?")
+        say(f"error: no outcome for {_named(late)}. Are all stages up?")
         return LATE, results
     return (REJECTED if any(isinstance(one, Rejection) for one in results) else OK), results
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return ", ".join(one[:100] for one in ids[:MOST_NAMED]) + more
 
 
 def show(results: list[Outcome | Rejection]) -> None:
@@ -294,7 +301,12 @@ async def _answered(
     pictures: Plot | None,
 ) -> int:
     """Submit; with `wait`, tell what came of it, in every form that was asked for."""
-    code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
+    try:
+        code, results = await submit_all(settings, problems, wait, as_json, progress=wait)
+    except asyncio.CancelledError:  # Ctrl-C ends the waiting, and nothing else
+        named = _named([one["id"] for one in problems])
+        say(f"not waited for any longer, `qmosaic problem ID` says how it is: {named}")
+        raise
     write_solutions(write, problems, results)
     if wait and not as_json:
         show(results)

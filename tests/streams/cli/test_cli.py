@@ -100,7 +100,7 @@ def test_other_wrong_usage(tmp_path: Path) -> None:
         (["worker", "--stages", "verify"], "a worker needs a broker"),
         (["outcomes", "--since", "soon", "--broker", "127.0.0.1:1"], "--since"),
         (["submit", "x.rud", "--format", "rudy"], "no pipeline runs in .qmosaic"),
-        (["solve", "x.rud", "--rounds", "0"], "neither a number from 1 to 100, deadline nor"),
+        (["solve", "x.rud", "--rounds", "0"], "Invalid value for --rounds: '0' is neither"),
     ):
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode in (1, 2)
@@ -187,6 +187,20 @@ def test_a_problem_without_a_file_and_a_solution_in_one(running: Pipeline, tmp_p
         done = run("submit", *wrong, cwd=tmp_path, **env)
         assert done.returncode == 2
         assert done.stderr.startswith("error: invalid_settings")
+
+
+@pytest.mark.broker
+def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(running: Pipeline, tmp_path: Path) -> None:
+    env = {**os.environ, **environment(running)}
+    command = [*QMOSAIC, "submit", "--family", "labs", "--set", "n=120", "--deadline", "30", "--wait"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=env, text=True, cwd=tmp_path) as waiting:
+        assert waiting.stderr is not None
+        while not (line := waiting.stderr.readline()).startswith("  sent  "):
+            assert line
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert said == f"not waited for any longer, `qmosaic problem ID` says how it is: {line.split()[1]}\n"
 
 
 @pytest.mark.broker
