@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -75,3 +75,28 @@ PriorityOption = Annotated[Literal["high", "normal", "low"], typer.Option("--pri
 SenseOption = Annotated[
     Literal["min", "max"] | None, typer.Option("--sense", help="How the file's values are meant, if the other way.")
 ]
+
+
+def options_of(
+    deadline: float | None,
+    target: str,
+    shots: int | None,
+    seed: int | None,
+    tenant: str | None,
+    priority: str,
+    max_cost: float | None,
+    cache: str = "fresh",
+    rounds: str | None = None,
+) -> dict[str, Any]:
+    """What they say, as fields of an event; None: nothing."""
+    return {
+        "deadline": deadline,
+        "target": None if target == "auto" else target,
+        "shots": shots,
+        "seed": seed,
+        "tenant": tenant,
+        "priority": None if priority == "normal" else priority,
+        "max_cost_usd": max_cost,
+        "cache": None if cache == "fresh" else cache,
+        "rounds": None if rounds is None else rounds_of(rounds),
+    }

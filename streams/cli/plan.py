@@ -52,9 +52,10 @@ from qmosaic.streams.cli.options import (
     ShotsOption,
     TargetOption,
     TenantOption,
+    options_of,
 )
 from qmosaic.streams.cli.render import console
-from qmosaic.streams.cli.submit import options_of, read_files
+from qmosaic.streams.cli.submit import read_files
 from qmosaic.streams.hops.route import policy_of
 from qmosaic.streams.settings import Settings
 

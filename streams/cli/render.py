@@ -132,10 +132,10 @@ def _wide(results: Sequence[Outcome | Rejection]) -> Table:
 
 def _narrow(results: Sequence[Outcome | Rejection]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("problem", max_width=15, overflow="fold")
+    table.add_column("problem", max_width=14, overflow="fold")
     table.add_column("status", min_width=19, overflow="fold")
-    table.add_column("objective", justify="right", min_width=9, max_width=15)
-    table.add_column("ran on", max_width=20, overflow="fold")
+    table.add_column("objective", justify="right", min_width=9, max_width=13, overflow="fold")
+    table.add_column("ran on", max_width=17, overflow="fold")
     table.add_column("time", justify="right", min_width=7, no_wrap=True)
     for one in results:
         if isinstance(one, Rejection):

@@ -52,7 +52,7 @@ from qmosaic.streams.cli.options import (
     TargetOption,
     TenantOption,
     WriteOption,
-    rounds_of,
+    options_of,
 )
 from qmosaic.streams.cli.parameters import parameters
 from qmosaic.streams.cli.plot import Plot, plot_of, write_pictures
@@ -377,27 +377,3 @@ def demo() -> None:
                 return code
 
         run(_with_pipeline(settings, list(STAGES), work))
-
-
-def options_of(
-    deadline: float | None,
-    target: str,
-    shots: int | None,
-    seed: int | None,
-    tenant: str | None,
-    priority: str,
-    max_cost: float | None,
-    cache: str = "fresh",
-    rounds: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "deadline": deadline,
-        "target": None if target == "auto" else target,
-        "shots": shots,
-        "seed": seed,
-        "tenant": tenant,
-        "priority": None if priority == "normal" else priority,
-        "max_cost_usd": max_cost,
-        "cache": None if cache == "fresh" else cache,
-        "rounds": None if rounds is None else rounds_of(rounds),
-    }
