@@ -14,7 +14,7 @@ from qmosaic.codecs.events.public import Expected
 from qmosaic.processors.control.policy import Policy, Special
 from qmosaic.processors.control.worth import Worth
 from qmosaic.processors.report import period
-from qmosaic.processors.report.findings import BY, Row, findings
+from qmosaic.processors.report.findings import BY, By, Row, findings
 from qmosaic.processors.report.period import OTHER, Detail, Entry, Period, Periods
 from qmosaic.processors.report.spending import Spending
 from tests.processors.report.fixtures import (
@@ -33,9 +33,9 @@ from tests.processors.report.fixtures import (
 from tests.servers import ROOT
 
 
-def rows(state: Period, *by: str) -> dict[tuple[str, ...], Row]:
-    names = by or ("backend",)
-    said = findings(state, Spending(), NOON, names)  # type: ignore[arg-type]
+def rows(state: Period, *by: By) -> dict[tuple[str, ...], Row]:
+    names: tuple[By, ...] = by or ("backend",)
+    said = findings(state, Spending(), NOON, names)
     return {tuple(row.by[name] for name in names): row for row in said.rows}
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import ControlState, PolicySet
 from qmosaic.processors.control.worth import Worth
-from qmosaic.processors.report.findings import Findings, findings
+from qmosaic.processors.report.findings import By, Findings, findings
 from qmosaic.processors.report.focus import focus_csv
 from qmosaic.processors.report.period import Periods
 from qmosaic.processors.report.spending import Spending, spending
@@ -69,8 +69,8 @@ def test_the_golden_report(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("by", [("family", "backend"), ("tenant", "family", "kind", "size", "target", "backend")])
-def test_it_fits_80_columns(by: tuple[str, ...]) -> None:
-    assert max(len(line) for line in text_of(found(by)).splitlines()) <= 80  # type: ignore[arg-type]
+def test_it_fits_80_columns(by: tuple[By, ...]) -> None:
+    assert max(len(line) for line in text_of(found(by)).splitlines()) <= 80
 
 
 def test_what_others_wrote_is_text_and_nothing_is_loaded_or_run() -> None:

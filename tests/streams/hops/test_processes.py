@@ -20,7 +20,7 @@ import pytest
 
 from qmosaic.backends.conformance.fake import Fake
 from qmosaic.codecs.events import wire
-from qmosaic.codecs.events.hops import JobEvent, Ref, Route
+from qmosaic.codecs.events.hops import JobEvent, Proposal, Ref, Route
 from qmosaic.codecs.models.kernel import pack_kernel
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from qmosaic.streams.hops import processes
@@ -178,7 +178,9 @@ async def test_a_run_that_hangs_is_given_up_and_the_next_one_runs(
     await execute.start()
     monkeypatch.setattr(Fake, "run", lambda self, batch: hang.submit(time.sleep, 2).result() or run(self, batch))
     (late,) = await execute.handle([Received("jobs", 0, 0, 0.0, job(0, time.time() + deadline), {})], 0)
-    failure = late.event.failure  # type: ignore[attr-defined]
+    assert isinstance(late.event, Proposal)
+    failure = late.event.failure
+    assert failure is not None
     assert "no answer after" in failure.message
     assert failure.reason == reason
     assert sum(tally.failed for tally in execute.status().tallies.values()) == failed
