@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from itertools import pairwise
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from faust.transport import consumer as fausts
@@ -100,10 +100,14 @@ async def test_in_any_order_it_ends_before_the_first_in_work(data: st.DataObject
             break
 
 
-async def test_what_was_revoked_is_forgotten() -> None:
+async def test_what_was_revoked_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    fausts_own = AsyncMock()
+    monkeypatch.setattr(fausts.Consumer, "on_partitions_revoked", fausts_own)
     books = Books(10)
     await books.read(10, 11)
-    books._taken.pop(PLACE)  # as on_partitions_revoked, without Faust around it
-    await books.read(10, 11)
+    await books.on_partitions_revoked({PLACE})
+    fausts_own.assert_awaited_once_with({PLACE})
+    await books.read(10, 11)  # as after a restart; what was taken before is nobody's
+    assert books._taken[PLACE] == deque([10, 11])
     assert books.done(11) is None
     assert books.done(10) == 12
