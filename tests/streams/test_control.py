@@ -453,7 +453,10 @@ def test_the_command_line(at_home: Settings, tmp_path: Path) -> None:
     assert call("budget", "remove", "tenant:cli", "--per", "day", "--why", "a test").exit_code == 0
     assert "tenant:cli day" not in call("budget", "show").stdout
     entries = [json.loads(line) for line in call("ledger", "--tenant", "acme", "--json").stdout.splitlines()]
-    assert {entry["tenant"] for entry in entries} == {"acme/chem/ada"}
+    assert {entry["tenant"] for entry in entries if "budget" not in entry} == {"acme/chem/ada"}
+    scopes = {entry["budget"]["scope"] for entry in entries if "budget" in entry}
+    assert scopes
+    assert all(f"{scope}/".startswith("tenant:acme/") for scope in scopes)
     assert "reserved" in call("ledger").stdout
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)
