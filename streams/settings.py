@@ -48,11 +48,12 @@ class Security(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How topics are made. `partitions` bounds how many workers of a stage can share the work."""
+    """How topics are made, and written. `partitions` bounds how many workers of a stage can share the work."""
 
     partitions: int = 4
     replication: int = 1
     retention_seconds: int = 7 * 86_400
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
 
 
 class ReduceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,13 +38,14 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 def producing(settings: Settings) -> dict[str, Any]:
-    """Options of every producer: idempotent, acknowledged by all replicas, big enough for the limits."""
+    """Options of every producer: idempotent, acknowledged by all replicas, big enough for the limits, compressed."""
     return {
         **connection(settings),
         "acks": "all",
         "enable_idempotence": True,
         "max_request_size": record_bytes(settings),
         "request_timeout_ms": 20_000,
+        "compression_type": None if settings.topics.compression == "none" else settings.topics.compression,
     }
 
 
