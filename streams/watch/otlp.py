@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2 as pb
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Link
 
 KEPT = 4096
 """Attributes, encoded."""
 _OF_REQUEST, _OF_RESOURCE, _OF_SCOPE = b"\x0a", b"\x12", b"\x12"  # the tags of what lies in them, trace_service.proto
-_REMOTE = pb.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | pb.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+_FLAGS, _DOUBLE = Struct("<I"), Struct("<d")
+_IDS, _TIMES = Struct("2s16s2s8s"), Struct("<BBBQBQ")
+_LOCAL = _FLAGS.pack(pb.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK)
+_REMOTE = _FLAGS.pack(pb.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | pb.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
+_BYTES = [bytes([value]) for value in range(128)]
 
 
 class Encoded(bytes):
@@ -55,58 +61,76 @@ def _of_one_resource(spans: Sequence[ReadableSpan]) -> bytes:
 
 
 def _span(span: ReadableSpan) -> bytes:
-    context, parent = span.context, span.parent
-    ids = pb.Span(
-        trace_id=context.trace_id.to_bytes(16),
-        span_id=context.span_id.to_bytes(8),
-        parent_span_id=parent.span_id.to_bytes(8) if parent else b"",
-        trace_state=context.trace_state.to_header() if context.trace_state else "",
-        name=span.name,
-        kind=span.kind.value + 1,  # type: ignore[arg-type]  # 0 is for unspecified
-        start_time_unix_nano=span.start_time or 0,
-        end_time_unix_nano=span.end_time or 0,
-        status=pb.Status(code=span.status.status_code.value, message=span.status.description),  # type: ignore[arg-type]
-        links=[
-            pb.Span.Link(
-                trace_id=link.context.trace_id.to_bytes(16),
-                span_id=link.context.span_id.to_bytes(8),
-                flags=_flags(link.context.is_remote),
-            )
-            for link in span.links
-        ],
-        flags=_flags(parent is not None and parent.is_remote),
-    )
+    """A Span of trace.proto, field by field."""
+    context, parent, status, kind = span.context, span.parent, span.status, span.kind.value + 1  # 0 is for unspecified
     said: Mapping[str, Any] = span.attributes or {}
-    written: bytes = ids.SerializeToString()
-    return written + b"".join([_attribute(key, value) for key, value in said.items()])
+    return b"".join(
+        [
+            _IDS.pack(b"\x0a\x10", context.trace_id.to_bytes(16), b"\x12\x08", context.span_id.to_bytes(8)),
+            _within(b"\x1a", context.trace_state.to_header().encode()) if context.trace_state else b"",
+            b"\x22\x08" + parent.span_id.to_bytes(8) if parent else b"",
+            _within(b"\x2a", span.name.encode()),
+            _TIMES.pack(0x30, kind, 0x39, span.start_time or 0, 0x41, span.end_time or 0),
+            *[_attribute(key, value) for key, value in said.items()],
+            *[_within(b"\x6a", _link(link)) for link in span.links],
+            _status(status.status_code.value, status.description) if status.status_code.value else b"\x7a\x00",
+            b"\x85\x01" + _flags(parent is not None and parent.is_remote),
+        ]
+    )
 
 
-def _flags(is_remote: bool) -> int:
-    return _REMOTE if is_remote else pb.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+def _link(link: Link) -> bytes:
+    context = link.context
+    ids = _IDS.pack(b"\x0a\x10", context.trace_id.to_bytes(16), b"\x12\x08", context.span_id.to_bytes(8))
+    return ids + b"\x35" + _flags(context.is_remote)
+
+
+def _status(code: int, message: str | None) -> bytes:
+    written: bytes = pb.Span(status=pb.Status(code=code, message=message)).SerializeToString()  # type: ignore[arg-type]
+    return written
+
+
+def _flags(is_remote: bool) -> bytes:
+    return _REMOTE if is_remote else _LOCAL
 
 
 @lru_cache(KEPT, typed=True)  # True and 1 are equal
 def _attribute(key: str, value: Any) -> bytes:
-    """As the only one of a span."""
-    written: bytes = pb.Span(attributes=[_key_value(key, value)]).SerializeToString()
-    return written
+    """One of a span: a KeyValue of common.proto, and the AnyValue in it."""
+    if isinstance(value, bool):
+        said = b"\x10\x01" if value else b"\x10\x00"
+    elif isinstance(value, int):
+        said = b"\x18" + _varint(value % 2**64)  # negative ones as two's complement
+    elif isinstance(value, float):
+        said = b"\x21" + _DOUBLE.pack(value)
+    else:
+        said = _within(b"\x0a", str(value).encode())
+    return _within(b"\x4a", _key(key) + _within(b"\x12", said))
+
+
+@lru_cache(KEPT)
+def _key(key: str) -> bytes:
+    return _within(b"\x0a", key.encode())
 
 
 def _key_value(key: str, value: Any) -> KeyValue:
-    if isinstance(value, bool):
-        return KeyValue(key=key, value=AnyValue(bool_value=value))
-    if isinstance(value, int):
-        return KeyValue(key=key, value=AnyValue(int_value=value))
-    if isinstance(value, float):
-        return KeyValue(key=key, value=AnyValue(double_value=value))
-    return KeyValue(key=key, value=AnyValue(string_value=str(value)))
+    """The same, of a resource."""
+    of_a_span: list[KeyValue] = list(pb.Span.FromString(_attribute(key, value)).attributes)
+    return of_a_span[0]
 
 
 def _within(tag: bytes, body: bytes) -> bytes:
-    """A message in another: its tag, its length as a varint, itself."""
-    length, out = len(body), bytearray(tag)
-    while length > 127:
-        out.append(length & 127 | 128)
-        length >>= 7
-    out.append(length)
-    return bytes(out) + body
+    """A message in another, or a text: its tag, its length, itself."""
+    return tag + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first."""
+    if value < 128:
+        return _BYTES[value]
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
