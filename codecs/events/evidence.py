@@ -38,14 +38,29 @@ class Calibration(msgspec.Struct, frozen=True, array_like=True):
     gain: Sums = Sums()
 
 
+class Observed(msgspec.Struct, frozen=True, array_like=True):
+    """What runs of one problem on one backend came to: how many, their gains, seconds and dollars; and how wrong what
+    was expected of them was, as in `Calibration`."""
+
+    runs: int = 0
+    gain: Sums = Sums()
+    seconds: Sums = Sums()
+    usd: Sums = Sums()
+    off_seconds: Sums = Sums()
+    off_usd: Sums = Sums()
+    off_gain: Sums = Sums()
+
+
 class Learned(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that was learned, up to `offsets` of the audit's partitions, by number: the next entries, not in it.
 
     `cells` by family, kind, size class and backend, `calibrations` by size class and backend, each with line feeds
-    between them. `latest`: runs that would be nothing new.
+    between them. `latest`: runs that would be nothing new. `open`: of problems that have rounds and have not ended, by
+    the place of their record and by cell, what these came to.
     """
 
     offsets: tuple[int, ...] = ()
     cells: dict[str, Cell] = {}
     calibrations: dict[str, Calibration] = {}
     latest: tuple[str, ...] = ()
+    open: dict[str, dict[str, Observed]] = {}
