@@ -92,12 +92,17 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it."""
+    """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it.
+
+    `best_known`: the best objective that classical computation is known to reach, where the family tells one, though
+    the incumbent may be worse: whether a backend gained anything is counted from there.
+    """
 
     objective: int | float | None
     solver: str
     seconds: float
     details: dict[str, Any] = {}
+    best_known: int | float | None = None
 
 
 class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):

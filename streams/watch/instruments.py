@@ -131,7 +131,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "qmosaic.answer.gain",
         "1",
         (FAMILY, BACKEND),
-        "improvement of an accepted answer over its baseline, as a share of that",
+        "gain of an accepted answer over the best that is known by classical computation, as a share of that",
         SHARES,
     ),
     Instrument(
