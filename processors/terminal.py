@@ -132,6 +132,7 @@ def _run(attempt: Attempt, outcome: Outcome) -> Run:
         seconds=attempt.seconds,
         cost_usd=attempt.cost_usd,
         gain=_gain(outcome, answered),
+        fidelity=attempt.fidelity if attempt.fidelity is not None else _judged_fidelity(outcome, answered),
         expected=attempt.expected,
     )
 
@@ -142,6 +143,12 @@ def _gain(outcome: Outcome, answered: bool) -> float | None:
     is_valid = answered and proposed is not None and proposed.feasible
     objective = proposed.objective if is_valid and proposed is not None else base.objective if base else None
     return None if objective is None else relative_gain(outcome, objective)
+
+
+def _judged_fidelity(outcome: Outcome, answered: bool) -> float | None:
+    """That of the counts of a circuit, where its family compares them with a reference."""
+    told = outcome.proposed.details.get("fidelity") if answered and outcome.proposed is not None else None
+    return float(told) if isinstance(told, int | float) and 0.0 <= told <= 1.0 else None
 
 
 def _fitting(outcome: Outcome, most: int, labels: bytes | None) -> bytes:

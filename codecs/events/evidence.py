@@ -30,12 +30,13 @@ class Cell(msgspec.Struct, frozen=True, array_like=True):
 
 class Calibration(msgspec.Struct, frozen=True, array_like=True):
     """How wrong the estimates about one backend were at kernels of one size: logarithms of what it took over what was
-    estimated, of seconds and dollars; and the gain over what was expected of it."""
+    estimated, of seconds and dollars; and the gain and the fidelity over what was expected of them."""
 
     at: float = 0.0
     seconds: Sums = Sums()
     usd: Sums = Sums()
     gain: Sums = Sums()
+    fidelity: Sums = Sums()
 
 
 class Observed(msgspec.Struct, frozen=True, array_like=True):
@@ -49,6 +50,7 @@ class Observed(msgspec.Struct, frozen=True, array_like=True):
     off_seconds: Sums = Sums()
     off_usd: Sums = Sums()
     off_gain: Sums = Sums()
+    off_fidelity: Sums = Sums()
 
 
 class Learned(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -68,18 +68,19 @@ class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was expected of an attempt: seconds, US dollars, and the gain over the baseline, relative to it. None:
-    nobody knew."""
+    """What was expected of an attempt: seconds, US dollars, the gain over the baseline, relative to it, and the
+    fidelity of its circuit, by the backend's calibration. None: nobody knew."""
 
     seconds: float | None = None
     cost_usd: float | None = None
     gain: float | None = None
+    fidelity: float | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One candidate that had the kernel: the seconds it was worked on, US dollars where they are known, and how it
     ended: `answered`, or the reason of the failure with its message. `cached`: the answer was had before. `expected`:
-    what was known before."""
+    what was known before. `fidelity`: how much of its circuit's signal was left, where the samples tell."""
 
     target: Target
     backend: str
@@ -89,6 +90,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
     cached: bool = False
     expected: Expected | None = None
+    fidelity: float | None = None
 
 
 class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -162,6 +162,7 @@ def _calibrated(known: Calibration, seen: Observed, at: float) -> Calibration:
         joined(faded(known.seconds, fade), faded(seen.off_seconds, weight)),
         joined(faded(known.usd, fade), faded(seen.off_usd, weight)),
         joined(faded(known.gain, fade), faded(seen.off_gain, weight)),
+        joined(faded(known.fidelity, fade), faded(seen.off_fidelity, weight)),
     )
 
 
@@ -218,25 +219,38 @@ def slower(learned: Learned, backend: str, variables: int, at: float) -> float:
 
 class Off(NamedTuple):
     """How good the estimates about a backend are: the factors that its seconds and dollars are of them (geometric
-    means; 1 where nothing is known), and by how much its gains are better; of how many runs with known seconds."""
+    means; 1 where nothing is known), and by how much its gains and its fidelities are better, None where nothing is
+    known of these; of how many runs with known seconds."""
 
     seconds: float
     usd: float
     gain: float
+    fidelity: float | None
     n: float
 
 
 def calibration(learned: Learned) -> dict[str, Off]:
     """By backend, of all sizes."""
-    sums: dict[str, tuple[Sums, Sums, Sums]] = {}
+    found: dict[str, Calibration] = {}
     for key, known in learned.calibrations.items():
         backend = key.partition("\n")[2]
-        before = sums.get(backend, (Sums(), Sums(), Sums()))
-        seconds, usd, gain = map(joined, before, (known.seconds, known.usd, known.gain))
-        sums[backend] = seconds, usd, gain
+        before = found.get(backend, Calibration())
+        found[backend] = Calibration(
+            0.0,
+            joined(before.seconds, known.seconds),
+            joined(before.usd, known.usd),
+            joined(before.gain, known.gain),
+            joined(before.fidelity, known.fidelity),
+        )
     return {
-        backend: Off(_factor(seconds), _factor(usd), mean_of(gain, 0.0).mean, seconds.n)
-        for backend, (seconds, usd, gain) in sums.items()
+        backend: Off(
+            _factor(one.seconds),
+            _factor(one.usd),
+            mean_of(one.gain, 0.0).mean,
+            mean_of(one.fidelity, 0.0).mean if one.fidelity.n > 0 else None,
+            one.seconds.n,
+        )
+        for backend, one in found.items()
     }
 
 

@@ -73,6 +73,7 @@ def _as_one(seen: Observed, share: float) -> Observed:
         mean(seen.off_seconds),
         mean(seen.off_usd),
         mean(seen.off_gain),
+        mean(seen.off_fidelity),
     )
 
 
@@ -86,6 +87,7 @@ def together(one: Observed, other: Observed) -> Observed:
         joined(one.off_seconds, other.off_seconds),
         joined(one.off_usd, other.off_usd),
         joined(one.off_gain, other.off_gain),
+        joined(one.off_fidelity, other.off_fidelity),
     )
 
 
@@ -100,6 +102,7 @@ def observed(run: Run, estimate: float | None) -> Observed:
         off_seconds=counted(Sums(), off.seconds),
         off_usd=counted(Sums(), off.cost_usd),
         off_gain=counted(Sums(), off.gain),
+        off_fidelity=counted(Sums(), off.fidelity),
     )
 
 
@@ -132,14 +135,19 @@ def charged(run: Run) -> float | None:
 
 def off_by(run: Run, seconds: float | None) -> Expected:
     """How wrong what was expected of a run was: logarithms of what it took over what was expected, of seconds
-    (`seconds` were) and dollars, and how much better than expected its answer was. None: one of both is not known."""
+    (`seconds` were) and dollars, and how much better than expected its answer and its fidelity were. None: one of both
+    is not known."""
     expected = run.expected or Expected()
-    better = run.gain - expected.gain if run.answered and run.gain is not None and expected.gain is not None else None
     return Expected(
         seconds=_ratio(run.seconds, seconds) if run.answered else None,
         cost_usd=_ratio(run.cost_usd, expected.cost_usd),
-        gain=_bounded(better, -2.0, 2.0),
+        gain=_more(run.gain, expected.gain) if run.answered else None,
+        fidelity=_more(run.fidelity, expected.fidelity) if run.answered else None,
     )
+
+
+def _more(real: float | None, estimate: float | None) -> float | None:
+    return None if real is None or estimate is None else _bounded(real - estimate, -2.0, 2.0)
 
 
 def _ratio(real: float | None, estimate: float | None) -> float | None:

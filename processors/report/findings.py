@@ -76,8 +76,8 @@ class Refused(msgspec.Struct, frozen=True):
 
 class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
     """How good what was expected of a backend was, over `runs` of it, of so many `problems`: the factors that its
-    seconds and dollars were of what was expected (a geometric mean), and by how much its gains were better. None:
-    nothing was expected."""
+    seconds and dollars were of what was expected (a geometric mean), and by how much its gains and the fidelities of
+    its circuits were better. None: nothing was expected, or measured."""
 
     backend: str
     runs: int
@@ -85,6 +85,7 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Interval | None
     cost: Interval | None
     gain: Interval | None
+    fidelity: Interval | None
 
 
 class Booked(msgspec.Struct, frozen=True):
@@ -287,7 +288,7 @@ def _interval(of: Estimated) -> Interval:
 
 
 def _is_calibrated(ran: Ran) -> bool:
-    return bool(ran.off_seconds.n or ran.off_usd.n or ran.off_gain.n)
+    return bool(ran.off_seconds.n or ran.off_usd.n or ran.off_gain.n or ran.off_fidelity.n)
 
 
 def _calibrated(backend: str, ran: Ran) -> Calibrated:
@@ -298,6 +299,7 @@ def _calibrated(backend: str, ran: Ran) -> Calibrated:
         seconds=_factor(ran.off_seconds),
         cost=_factor(ran.off_usd),
         gain=_interval(mean_of(ran.off_gain, 0.0)) if ran.off_gain.n else None,
+        fidelity=_interval(mean_of(ran.off_fidelity, 0.0)) if ran.off_fidelity.n else None,
     )
 
 

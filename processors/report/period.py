@@ -90,7 +90,7 @@ class Ran(NamedTuple):
     a problem may be in parts. `gain`: over the baseline, relative; where it is known also what the policy makes of it:
     the dollars that gains are worth (`value`), those that seconds and dollars cost (`cost`), and the sum of what a
     percent is worth (`percent`). What was expected: logarithms of the factors by which `off_seconds` and `off_usd` were
-    off, and `off_gain`, the difference.
+    off, and `off_gain` and `off_fidelity`, the differences.
     """
 
     runs: int = 0
@@ -107,6 +107,7 @@ class Ran(NamedTuple):
     off_seconds: Sums = Sums()
     off_usd: Sums = Sums()
     off_gain: Sums = Sums()
+    off_fidelity: Sums = Sums()
 
 
 def both(one: Ran, other: Ran) -> Ran:
@@ -214,7 +215,12 @@ def _counted(table: Map[Key, Ran], told: Iterable[Told[tuple[Key, Worth]]]) -> M
 def _problem(seen: Observed, share: float, weights: Worth) -> Ran:
     """What one tells, or a part of it."""
     one = Ran(
-        problems=share, gain=seen.gain, off_seconds=seen.off_seconds, off_usd=seen.off_usd, off_gain=seen.off_gain
+        problems=share,
+        gain=seen.gain,
+        off_seconds=seen.off_seconds,
+        off_usd=seen.off_usd,
+        off_gain=seen.off_gain,
+        off_fidelity=seen.off_fidelity,
     )
     if not seen.gain.n:
         return one

@@ -222,7 +222,7 @@ def worth_text(of: Interval | None) -> str:
 def _calibration(found: Findings) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("expected of", overflow="fold", max_width=24)
-    for name in ("problems", "seconds ×", "cost ×", "gain off by"):
+    for name in ("problems", "seconds ×", "cost ×", "gain", "fidelity"):
         table.add_column(name, justify="right")
     for one in found.calibration[:MOST_ROWS]:
         table.add_row(
@@ -231,6 +231,7 @@ def _calibration(found: Findings) -> Table:
             factor_text(one.seconds),
             factor_text(one.cost),
             percent(one.gain.mean) if one.gain is not None else "",
+            f"{one.fidelity.mean:+.3f}" if one.fidelity is not None else "",
         )
     return table
 

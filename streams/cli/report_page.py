@@ -124,13 +124,20 @@ def _parts(found: Findings) -> Iterable[str]:
     if found.calibration:
         yield "<h2>How good the estimates were</h2>"
         yield (
-            "<p class=dim>What runs took over what was expected of them: 1 is right, 2 is twice as much. Of gains, by "
-            "how much they were better than expected.</p>"
+            "<p class=dim>What runs took over what was expected of them: 1 is right, 2 is twice as much. Of gains and "
+            "of circuits' fidelities, by how much they were better than expected.</p>"
         )
         yield _table(
-            ("backend", ">problems", ">seconds ×", ">cost ×", ">gain"),
+            ("backend", ">problems", ">seconds ×", ">cost ×", ">gain", ">fidelity"),
             [
-                (one.backend, f"{one.problems:,}", factor_text(one.seconds), factor_text(one.cost), _percent(one.gain))
+                (
+                    one.backend,
+                    f"{one.problems:,}",
+                    factor_text(one.seconds),
+                    factor_text(one.cost),
+                    _percent(one.gain),
+                    _difference(one.fidelity),
+                )
                 for one in found.calibration
             ],
         )
@@ -235,6 +242,10 @@ def _shown(cell: str) -> str:
 
 def _percent(of: Interval | None) -> str:
     return "" if of is None else f"{percent(of.mean)}\n{percent(of.low)} to {percent(of.high)}"
+
+
+def _difference(of: Interval | None) -> str:
+    return "" if of is None else f"{of.mean:+.3f}\n{of.low:+.3f} to {of.high:+.3f}"
 
 
 def _dollars(of: Interval | None) -> str:

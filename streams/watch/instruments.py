@@ -185,6 +185,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         (BACKEND,),
         "gains over the baseline less those that were expected, a mean, as control has learned",
     ),
+    Instrument(
+        "gauge",
+        "qmosaic.estimate.fidelity",
+        "1",
+        (BACKEND,),
+        "fidelities of circuits less those that were expected, a mean, as control has learned; of backends with noise",
+    ),
     # Processes.
     Instrument(
         "counter",

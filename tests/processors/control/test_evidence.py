@@ -53,6 +53,7 @@ def told(job: int, gain: float | None = 0.01, **given: Any) -> Evidence:
         cost_usd=of.get("cost_usd"),
         gain=gain,
         expected=of.get("expected"),
+        fidelity=of.get("fidelity"),
     )
     return Evidence(
         family=of["family"],
@@ -266,6 +267,15 @@ def test_costs_and_gains_are_compared_with_what_was_expected() -> None:
     (off,) = calibration(folded(runs)).values()
     assert off.gain == pytest.approx(-0.02)
     assert off.usd == pytest.approx(2.0)
+
+
+def test_fidelities_are_compared_with_what_the_calibration_said() -> None:
+    expected = Expected(fidelity=0.6)
+    runs = [(Seen(0, k, told(k, expected=expected, fidelity=f)), NOON) for k, f in enumerate((0.5, 0.7, 0.75))]
+    state = folded([*runs, (Seen(0, 3, told(3, fidelity=0.1)), NOON)])  # of the last one nothing was expected
+    (off,) = calibration(state).values()
+    assert off.fidelity == pytest.approx(0.05)
+    assert next(iter(calibration(folded([(Seen(0, 0, told(0)), NOON)])).values())).fidelity is None
 
 
 def test_how_good_estimates_are_is_told_by_backend_over_all_sizes() -> None:

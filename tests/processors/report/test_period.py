@@ -129,8 +129,10 @@ def test_what_a_classical_backend_gains_as_well_did_not_pay() -> None:
 
 
 def test_what_was_expected_against_what_came() -> None:
-    expected = Expected(seconds=1.0, cost_usd=0.6, gain=0.01)
-    runs = [settled(f"{k}", run_of(seconds=s, gain=0.03, expected=expected)) for k, s in enumerate((1.0, 4.0))]
+    expected = Expected(seconds=1.0, cost_usd=0.6, gain=0.01, fidelity=0.5)
+    runs = [
+        settled(f"{k}", run_of(seconds=s, gain=0.03, expected=expected, fidelity=0.4)) for k, s in enumerate((1.0, 4.0))
+    ]
     (one,) = findings(folded(*runs), Spending(), NOON).calibration
     assert one.seconds is not None
     assert one.cost is not None
@@ -139,6 +141,8 @@ def test_what_was_expected_against_what_came() -> None:
     assert 1.0 < one.seconds.low < 2.0 < one.seconds.high < 4.0
     assert one.cost.mean == pytest.approx(0.5)
     assert one.gain.mean == pytest.approx(0.02)
+    assert one.fidelity is not None
+    assert one.fidelity.mean == pytest.approx(-0.1)
 
 
 def test_ends_are_counted_by_what_is_asked_for() -> None:
