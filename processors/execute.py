@@ -8,8 +8,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
+from qmosaic.backends.circuits.fidelity import fidelity_of
 from qmosaic.codecs.errors import BackendError
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal, Ref
+from qmosaic.codecs.events.hops import Answer, Failure, Fidelity, JobEvent, Proposal, Ref
 from qmosaic.codecs.events.ledger import MICROS
 from qmosaic.codecs.events.public import Attempt, CircuitInfo, Expected, UsageInfo
 from qmosaic.codecs.models.arrays import pack, pack_bits
@@ -57,8 +58,8 @@ def _run(backend: Backend, jobs: Sequence[JobEvent], tick: Callable[[], float]) 
     for k, event in enumerate(jobs):
         job, began = job_of(event), tick()
         try:
-            backend.estimate(job)  # refuses what would not fit into this machine's memory
-            prepared.append((k, job.kernel, backend.prepare(job)))
+            estimate = backend.estimate(job)  # refuses what would not fit into this machine's memory
+            prepared.append((k, job, estimate.fidelity, backend.prepare(job)))
         except BackendError as error:
             out[k] = Failure("execute", "execution_failed", str(error), refused=True)
         seconds[k] = tick() - began
@@ -71,8 +72,8 @@ def _run(backend: Backend, jobs: Sequence[JobEvent], tick: Callable[[], float]) 
             for k, *_ in chunk:
                 out[k] = Failure("execute", "execution_failed", str(error))
             continue
-        for (k, kernel, _), result in zip(chunk, results, strict=True):
-            out[k] = answer_of(kernel, result)
+        for (k, job, fidelity, _), result in zip(chunk, results, strict=True):
+            out[k] = replace(answer_of(job.kernel, result), fidelity=_fidelity(job, fidelity, result))
     return [(item, took) for item, took in zip(out, seconds, strict=True) if item is not None]
 
 
@@ -111,6 +112,13 @@ def _best(kernel: SpinPolynomial, result: Result, circuit: CircuitInfo | None, u
         confidence=float(result.counts[close].sum() / result.counts.sum()),
         usage=usage,
     )
+
+
+def _fidelity(job: Job, expected: float, result: Result | Expectations) -> Fidelity | None:
+    """None where no noise was expected: then there is nothing to compare."""
+    if expected >= 1.0 or result.circuit is None:
+        return None
+    return Fidelity(expected=expected, measured=fidelity_of(job, result) if isinstance(result, Result) else None)
 
 
 def _info(circuit: Figures | None) -> CircuitInfo | None:
@@ -160,6 +168,9 @@ def _attempt(job: JobEvent, ended: Answer | Failure, seconds: float | None) -> A
     expected = job.route.expected
     if job.quote is not None and job.quote.micros is not None:  # the vendor's own estimate is the better one
         expected = replace(expected or Expected(), cost_usd=job.quote.micros / MICROS)
+    fidelity = ended.fidelity if isinstance(ended, Answer) else None
+    if fidelity is not None:
+        expected = replace(expected or Expected(), fidelity=round(fidelity.expected, 6))
     return Attempt(
         target=job.route.target,
         backend=job.route.backend,
@@ -168,6 +179,7 @@ def _attempt(job: JobEvent, ended: Answer | Failure, seconds: float | None) -> A
         cost_usd=ended.usage.cost_usd if ended.usage else None,
         message=message[:MOST_OF_A_MESSAGE],
         expected=expected,
+        fidelity=round(fidelity.measured, 6) if fidelity is not None and fidelity.measured is not None else None,
     )
 
 

@@ -24,7 +24,7 @@ from qmosaic.processors import rounds
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.join import INTERIM, Duplicate
-from qmosaic.processors.verify import QUICK_ANSWER, gain, settle_safely
+from qmosaic.processors.verify import relative_gain, settle_safely
 
 ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"
 FALLBACK: Literal["outcomes.fallback"] = "outcomes.fallback"
@@ -131,24 +131,24 @@ def _run(attempt: Attempt, outcome: Outcome) -> Run:
         answered=answered,
         seconds=attempt.seconds,
         cost_usd=attempt.cost_usd,
-        gain=_relative_gain(outcome, answered),
+        gain=_gain(outcome, answered),
+        fidelity=attempt.fidelity if attempt.fidelity is not None else _judged_fidelity(outcome, answered),
         expected=attempt.expected,
     )
 
 
-def _relative_gain(outcome: Outcome, answered: bool) -> float | None:
-    """What the answer, accepted or not, is better than the incumbent, relative to it and within 100 %. Without a valid
-    answer the incumbent itself goes out, and nothing is gained. None: nothing to compare, or with a quick answer alone.
-    """
+def _gain(outcome: Outcome, answered: bool) -> float | None:
+    """Of the answer, accepted or not; without a valid one of the incumbent, which goes out itself."""
     base, proposed = outcome.baseline, outcome.proposed
-    if base is None or base.objective is None or base.solver == QUICK_ANSWER:
-        return None
-    if not answered or proposed is None or not proposed.feasible:
-        return 0.0
-    if proposed.objective is None:
-        return None
-    better = gain(outcome.sense, proposed.objective, base.objective)
-    return max(-1.0, min(1.0, better / abs(base.objective))) if base.objective else float((better > 0) - (better < 0))
+    is_valid = answered and proposed is not None and proposed.feasible
+    objective = proposed.objective if is_valid and proposed is not None else base.objective if base else None
+    return None if objective is None else relative_gain(outcome, objective)
+
+
+def _judged_fidelity(outcome: Outcome, answered: bool) -> float | None:
+    """That of the counts of a circuit, where its family compares them with a reference."""
+    told = outcome.proposed.details.get("fidelity") if answered and outcome.proposed is not None else None
+    return float(told) if isinstance(told, int | float) and 0.0 <= told <= 1.0 else None
 
 
 def _fitting(outcome: Outcome, most: int, labels: bytes | None) -> bytes:

@@ -47,6 +47,19 @@ def gain(sense: Sense, objective: float, baseline: float) -> float:
     return 0.0 if abs(difference) <= max(ROUNDING, TOLERANCE * max(abs(objective), abs(baseline))) else difference
 
 
+def relative_gain(outcome: Outcome, objective: float) -> float | None:
+    """How much better an objective is than the best that is known by classical computation, relative to it and within
+    100 %: the incumbent's, or what the family knows besides. None: nothing to compare, or with a quick answer alone."""
+    base = outcome.baseline
+    if base is None or base.objective is None or base.solver == QUICK_ANSWER:
+        return None
+    known = base.objective
+    if base.best_known is not None and gain(outcome.sense, base.best_known, known) > 0:
+        known = base.best_known
+    better = gain(outcome.sense, objective, known)
+    return max(-1.0, min(1.0, better / abs(known))) if known else float((better > 0) - (better < 0))
+
+
 ACCEPTED = frozenset({"improved", "equal", "verified", "unverified"})
 
 
@@ -259,7 +272,7 @@ def _quick(instance: Instance) -> tuple[_Candidate | None, Baseline | None]:
 
 
 def _baseline(found: Evaluation, solver: str, seconds: float) -> Baseline:
-    return Baseline(_number(found.objective), solver, seconds, found.details)
+    return Baseline(_number(found.objective), solver, seconds, found.details, _number(found.best_known))
 
 
 def _lifted(instance: Instance, incumbent: Incumbent | None, proposal: Proposal) -> _Candidate | None:

@@ -138,7 +138,7 @@ STAGES: dict[str, Stage] = {
             ("problems.encoded",),
             ("incumbents", "problems.reduced"),
             reduce.Reduce,
-            batch=64,
+            batch=(64, 64, 8, 4),  # what takes seconds comes out as it is found, not when all of a batch is
             lanes=reduce.LANES,
             nice=10,
         ),

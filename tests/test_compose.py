@@ -35,9 +35,9 @@ def test_every_stage_has_one_service_and_no_service_an_unknown_stage() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_command_line_takes_the_command(name: str) -> None:
-    from qmosaic.streams.cli import main
+    from qmosaic.streams.cli.app import app
 
-    command, path = get_command(main.app), list(OURS[name]["command"])
+    command, path = get_command(app), list(OURS[name]["command"])
     while hasattr(command, "commands"):
         command = command.commands[path.pop(0)]
     command.make_context(name, path).close()  # raises UsageError

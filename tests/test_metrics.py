@@ -33,6 +33,8 @@ from tests.streams.hops.paying import LIMITS
 from tests.vendors.aqt import AqtServer
 from tests.vendors.ionq import IonqServer
 
+NOISY = "cirq.density/depolarizing=0.01"
+SIMULATORS = ("cirq.statevector", NOISY)
 DEPLOY = ROOT / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "qmosaic.json").read_text())
 RULES = [rule for group in yaml.safe_load((DEPLOY / "rules.yml").read_text())["groups"] for rule in group["rules"]]
@@ -116,13 +118,14 @@ def running(broker: str, promtool: str, tmp_path_factory: pytest.TempPathFactory
             tmp_path_factory.mktemp("metrics"),
             metrics=MetricsSettings(port=free_ports(1)[0]),
             paid=PaidSettings((first, second), LIMITS),
-            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ("cirq.statevector",)}),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": SIMULATORS}),
             route=RouteSettings(
                 rules=(
                     Rule("devices", "quantum", families=("maxcut",), backend=first, then=(second, "classical")),
+                    Rule("with noise", "quantum", families=("labs",), backend=NOISY),
                     Rule("others", "quantum", backend="cirq.statevector"),
                 ),
-                preference={"classical": ("exact",), "quantum": ("cirq.statevector",)},
+                preference={"classical": ("exact",), "quantum": SIMULATORS},
                 attempts=3,
             ),
         )

@@ -39,8 +39,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     than the baseline its answer was.
 
     `gain` is relative to the baseline, in the problem's sense: 0.03 is 3 % better, below 0 is worse. 0 where there was
-    no valid answer, for the incumbent went out; None: nothing to compare. `expected`: what route and the vendor thought
-    before.
+    no valid answer, for the incumbent went out; None: nothing to compare. `fidelity`: of its circuit, where it was
+    measured. `expected`: what route, the vendor and the backend thought before.
     """
 
     target: Target
@@ -50,6 +50,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_usd: float | None = None
     gain: float | None = None
     expected: Expected | None = None
+    fidelity: float | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

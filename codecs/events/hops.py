@@ -154,12 +154,21 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     betas: list[float]
 
 
+class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a run of a circuit: what its backend expected by its calibration, and how much of the signal that the circuit
+    has without noise was measured; None where its samples do not tell."""
+
+    expected: float
+    measured: float | None = None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend says of a kernel, by the kind of the kernel.
 
     A polynomial: `bits`, the best sample (packed bits), its `energy`, and `confidence`, the share of the samples
     whose energy equals it. A circuit: `samples` of its classical bits (uint8, a row each) and their `counts`
-    (int64); or, where it has observables, their expectation `values` and standard `errors` (0: exact).
+    (int64); or, where it has observables, their expectation `values` and standard `errors` (0: exact). `fidelity`: of
+    backends that expect some noise.
     """
 
     circuit: CircuitInfo | None
@@ -171,6 +180,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     values: list[float] = []
     errors: list[float] = []
     usage: UsageInfo | None = None
+    fidelity: Fidelity | None = None
 
 
 FailureReason = Literal[

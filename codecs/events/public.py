@@ -68,18 +68,19 @@ class UsageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was expected of an attempt: seconds, US dollars, and the gain over the baseline, relative to it. None:
-    nobody knew."""
+    """What was expected of an attempt: seconds, US dollars, the gain over the baseline, relative to it, and the
+    fidelity of its circuit, by the backend's calibration. None: nobody knew."""
 
     seconds: float | None = None
     cost_usd: float | None = None
     gain: float | None = None
+    fidelity: float | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One candidate that had the kernel: the seconds it was worked on, US dollars where they are known, and how it
     ended: `answered`, or the reason of the failure with its message. `cached`: the answer was had before. `expected`:
-    what was known before."""
+    what was known before. `fidelity`: how much of its circuit's signal was left, where the samples tell."""
 
     target: Target
     backend: str
@@ -89,15 +90,21 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
     cached: bool = False
     expected: Expected | None = None
+    fidelity: float | None = None
 
 
 class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it."""
+    """The classical incumbent: its objective, what found it, the seconds it took, and the family's details of it.
+
+    `best_known`: the best objective that classical computation is known to reach, where the family tells one, though
+    the incumbent may be worse: whether a backend gained anything is counted from there.
+    """
 
     objective: int | float | None
     solver: str
     seconds: float
     details: dict[str, Any] = {}
+    best_known: int | float | None = None
 
 
 class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):

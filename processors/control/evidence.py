@@ -3,7 +3,8 @@
 A cell is a backend at kernels of one kind and size class of one family. A gain is paired: a backend's answer against
 the incumbent of the same problem, relative to it, judged by the problem's own data. What was measured counts half after
 `HALF_LIFE`, by the time of the audit's entries; and where the latest gains contradict those before them, those count no
-more. Each entry counts once: the state says up to which offsets of the audit it is folded.
+more. Rounds of a problem count as one when it ends. Each entry counts once: the state says up to which offsets of the
+audit it is folded.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from qmosaic.codecs.events.control import Evidence, Run
-from qmosaic.codecs.events.evidence import Calibration, Cell, Learned, Sums
-from qmosaic.codecs.events.public import Expected
+from qmosaic.codecs.events.control import Evidence
+from qmosaic.codecs.events.evidence import Calibration, Cell, Learned, Observed, Sums
 from qmosaic.codecs.models.kernel import Kind
+from qmosaic.processors.control.observed import MOST_OFF, gathered, joined, observed
 
 HALF_LIFE = 86_400.0
 """Seconds after which what was measured counts half."""
@@ -30,20 +31,19 @@ Z = 1.645
 """Standard errors on each side of the interval that holds the mean nine times in ten."""
 MOST_CELLS, MOST_LATEST = 256, 256
 LONGEST_KEY = 200
-MOST_OFF = 64.0
-"""Estimates are corrected by this factor at most, and by its inverse at least."""
 SHRINK = 4.0
 """Runs that it takes to correct an estimate half."""
-MOST_AMOUNT = 1e9
-"""Of seconds and of dollars: beyond, it was not measured."""
 
 
 class Seen(NamedTuple):
-    """An entry of the audit where it stands, or what of it is evidence."""
+    """An entry of the audit where it stands, and what of it is evidence; of which problem, and whether another round of
+    that follows."""
 
     partition: int
     offset: int
     evidence: Evidence | None
+    problem: str = ""
+    goes_on: bool = False
 
 
 class Evidences:
@@ -57,23 +57,31 @@ class Evidences:
         if event.offset < offsets[event.partition]:
             return state
         offsets[event.partition] = event.offset + 1
-        said = event.evidence
-        if said is None or not said.runs:
-            return replace(state, offsets=tuple(offsets))
-        cells, calibrations, latest = dict(state.cells), dict(state.calibrations), state.latest
-        for run in said.runs:
-            key, backend = key_of(said.family, said.kind, said.variables, run.backend), run.backend
-            name = f"{said.job} {backend}"
-            if len(key) > LONGEST_KEY or name in latest:
-                continue
-            latest = (*latest[1 - MOST_LATEST :], name)
-            cells[key] = _measured(cells.get(key, Cell(at)), run, at)
-            key = backend_key(said.variables, backend)
-            calibrations[key] = _calibrated(calibrations.get(key, Calibration(at)), run, said.work_seconds, at)
+        state = replace(state, offsets=tuple(offsets))
+        found, latest = _found(event.evidence, state.latest) if event.evidence is not None else ([], state.latest)
+        if not found and event.problem not in state.open:
+            return state
+        cells, calibrations = dict(state.cells), dict(state.calibrations)
+        still_open, told = gathered(state.open, event.problem, event.goes_on, found, _backend_of)
+        for key, seen, _ in told:
+            cells[key] = _measured(cells.get(key, Cell(at)), seen, at)
+            key = _calibration_of(key)
+            calibrations[key] = _calibrated(calibrations.get(key, Calibration(at)), seen, at)
         for table in (cells, calibrations):
             while len(table) > MOST_CELLS:
                 del table[min(table, key=lambda key: table[key].at)]
-        return Learned(tuple(offsets), cells, calibrations, latest)
+        return Learned(state.offsets, cells, calibrations, latest, still_open)
+
+
+def _found(said: Evidence, latest: tuple[str, ...]) -> tuple[list[tuple[str, Observed]], tuple[str, ...]]:
+    """By cell, what runs tell that are not among the latest; and the latest with them."""
+    found = []
+    for run in said.runs:
+        key, name = key_of(said.family, said.kind, said.variables, run.backend), f"{said.job} {run.backend}"
+        if len(key) <= LONGEST_KEY and name not in latest:
+            latest = (*latest[1 - MOST_LATEST :], name)
+            found.append((key, observed(run, said.work_seconds)))
+    return found, latest
 
 
 def key_of(family: str, kind: Kind, variables: int, backend: str) -> str:
@@ -84,6 +92,14 @@ def key_of(family: str, kind: Kind, variables: int, backend: str) -> str:
 def backend_key(variables: int, backend: str) -> str:
     """Of a calibration."""
     return f"{size_class(variables)}\n{backend}"
+
+
+def _backend_of(key: str) -> str:
+    return key.split("\n", 3)[3]
+
+
+def _calibration_of(key: str) -> str:
+    return key.split("\n", 2)[2]
 
 
 def size_class(variables: int) -> int:
@@ -104,56 +120,25 @@ def faded(sums: Sums, factor: float) -> Sums:
     return Sums(sums.n * factor, sums.total * factor, sums.squares * factor)
 
 
-def joined(one: Sums, other: Sums) -> Sums:
-    """What both counted."""
-    return Sums(one.n + other.n, one.total + other.total, one.squares + other.squares)
-
-
 def age(before: float, at: float) -> float:
     """What something counts when it is as old as from `before` to `at`, seconds since the epoch."""
     return float(0.5 ** min(max(0.0, at - before) / HALF_LIFE, 1000.0))
 
 
-def counted(sums: Sums, value: float | None, weight: float = 1.0) -> Sums:
-    """With one more of them; None: it was not measured."""
-    return sums if value is None else joined(sums, Sums(weight, weight * value, weight * value * value))
-
-
-def _with(sums: Sums, fade: float, value: float | None, weight: float) -> Sums:
-    return counted(faded(sums, fade), value, weight)
-
-
-def _measured(cell: Cell, run: Run, at: float) -> Cell:
+def _measured(cell: Cell, seen: Observed, at: float) -> Cell:
     fade, weight = age(cell.at, at), age(at, cell.at)
     cell = Cell(
         max(cell.at, at),
         faded(cell.gain, fade),
-        _with(cell.fresh, fade, gained(run), weight),
-        cell.count + (run.gain is not None),
-        _with(cell.seconds, fade, took(run), weight),
-        _with(cell.usd, fade, charged(run), weight),
+        joined(faded(cell.fresh, fade), faded(seen.gain, weight)),
+        cell.count + (seen.gain.n > 0.0),
+        joined(faded(cell.seconds, fade), faded(seen.seconds, weight)),
+        joined(faded(cell.usd, fade), faded(seen.usd, weight)),
     )
     if cell.count < FRESH:
         return cell
     kept = cell.fresh if _contradicts(cell.fresh, cell.gain) else joined(cell.gain, cell.fresh)
     return replace(cell, gain=kept, fresh=Sums(), count=0)
-
-
-def gained(run: Run) -> float | None:
-    """The gain of a run, within 100 %; None: there is nothing to compare."""
-    return _bounded(run.gain, -1.0, 1.0)
-
-
-def took(run: Run) -> float | None:
-    """The seconds of a run; None: nobody measured them."""
-    return _amount(run.seconds)
-
-
-def charged(run: Run) -> float | None:
-    """The dollars of a run; None: what is told is no amount. A failed job is booked in full, unless it tells better."""
-    if run.cost_usd is not None:
-        return _amount(run.cost_usd)
-    return _amount(run.expected.cost_usd) if run.expected is not None and run.expected.cost_usd is not None else 0.0
 
 
 def _contradicts(fresh: Sums, before: Sums) -> bool:
@@ -170,41 +155,15 @@ def _variance(sums: Sums) -> float:
     return max(0.0, sums.squares / sums.n - mean * mean)
 
 
-def _calibrated(known: Calibration, run: Run, estimate: float, at: float) -> Calibration:
-    fade, weight, off = age(known.at, at), age(at, known.at), off_by(run, estimate)
+def _calibrated(known: Calibration, seen: Observed, at: float) -> Calibration:
+    fade, weight = age(known.at, at), age(at, known.at)
     return Calibration(
         max(known.at, at),
-        _with(known.seconds, fade, off.seconds, weight),
-        _with(known.usd, fade, off.cost_usd, weight),
-        _with(known.gain, fade, off.gain, weight),
+        joined(faded(known.seconds, fade), faded(seen.off_seconds, weight)),
+        joined(faded(known.usd, fade), faded(seen.off_usd, weight)),
+        joined(faded(known.gain, fade), faded(seen.off_gain, weight)),
+        joined(faded(known.fidelity, fade), faded(seen.off_fidelity, weight)),
     )
-
-
-def off_by(run: Run, seconds: float | None) -> Expected:
-    """How wrong what was expected of a run was: logarithms of what it took over what was expected, of seconds
-    (`seconds` were) and dollars, and how much better than expected its answer was. None: one of both is not known."""
-    expected = run.expected or Expected()
-    better = run.gain - expected.gain if run.answered and run.gain is not None and expected.gain is not None else None
-    return Expected(
-        seconds=_ratio(run.seconds, seconds) if run.answered else None,
-        cost_usd=_ratio(run.cost_usd, expected.cost_usd),
-        gain=_bounded(better, -2.0, 2.0),
-    )
-
-
-def _ratio(real: float | None, estimate: float | None) -> float | None:
-    """Its logarithm, within what a correction may be, twice."""
-    if real is None or estimate is None or not (1e-9 < real < MOST_AMOUNT and 1e-9 < estimate < MOST_AMOUNT):
-        return None
-    return _bounded(log(real / estimate), -2 * log(MOST_OFF), 2 * log(MOST_OFF))
-
-
-def _bounded(value: float | None, least: float, most: float) -> float | None:
-    return None if value is None else min(max(value, least), most)
-
-
-def _amount(value: float | None) -> float | None:
-    return value if value is not None and 0.0 <= value < MOST_AMOUNT else None
 
 
 # -- what is known of a cell -------------------------------------------------------------------------------------------
@@ -260,25 +219,38 @@ def slower(learned: Learned, backend: str, variables: int, at: float) -> float:
 
 class Off(NamedTuple):
     """How good the estimates about a backend are: the factors that its seconds and dollars are of them (geometric
-    means; 1 where nothing is known), and by how much its gains are better; of how many runs with known seconds."""
+    means; 1 where nothing is known), and by how much its gains and its fidelities are better, None where nothing is
+    known of these; of how many runs with known seconds."""
 
     seconds: float
     usd: float
     gain: float
+    fidelity: float | None
     n: float
 
 
 def calibration(learned: Learned) -> dict[str, Off]:
     """By backend, of all sizes."""
-    sums: dict[str, tuple[Sums, Sums, Sums]] = {}
+    found: dict[str, Calibration] = {}
     for key, known in learned.calibrations.items():
         backend = key.partition("\n")[2]
-        before = sums.get(backend, (Sums(), Sums(), Sums()))
-        seconds, usd, gain = map(joined, before, (known.seconds, known.usd, known.gain))
-        sums[backend] = seconds, usd, gain
+        before = found.get(backend, Calibration())
+        found[backend] = Calibration(
+            0.0,
+            joined(before.seconds, known.seconds),
+            joined(before.usd, known.usd),
+            joined(before.gain, known.gain),
+            joined(before.fidelity, known.fidelity),
+        )
     return {
-        backend: Off(_factor(seconds), _factor(usd), mean_of(gain, 0.0).mean, seconds.n)
-        for backend, (seconds, usd, gain) in sums.items()
+        backend: Off(
+            _factor(one.seconds),
+            _factor(one.usd),
+            mean_of(one.gain, 0.0).mean,
+            mean_of(one.fidelity, 0.0).mean if one.fidelity.n > 0 else None,
+            one.seconds.n,
+        )
+        for backend, one in found.items()
     }
 
 

@@ -92,9 +92,16 @@ def weighed_text(one: Weighed) -> str:
     """For people: `gains 2.9 % (1.8 to 4.0 %) by 14.2 runs, takes 0.2 s: worth 2.9, 3.9 at best`."""
     if one.n < MEASURED:
         return f"nothing is known of it: worth {one.value:.3g}, {one.upper:.3g} at best"
-    gains = f"gains {100 * one.gain:.2g} % ({100 * one.low:.2g} to {100 * one.high:.2g} %) by {one.n:.1f} runs"
+    n = runs_text(one.n)
+    runs = f"{n} run" if n == "1" else f"{n} runs"
+    gains = f"gains {100 * one.gain:.2g} % ({100 * one.low:.2g} to {100 * one.high:.2g} %) by {runs}"
     costs = f" and ${one.cost_usd:.4g}" if one.cost_usd else ""
     return f"{gains}, takes {one.seconds:.3g} s{costs}: worth {one.value:.3g}, {one.upper:.3g} at best"
+
+
+def runs_text(n: float) -> str:
+    """How many runs there were, where each counts by its age: `1`, `14.2`, `1,200`."""
+    return f"{n:,.0f}" if n >= 100 or abs(n - round(n)) < MEASURED else f"{n:.1f}"
 
 
 MEASURED = 0.05

@@ -50,7 +50,8 @@ class Evaluation:
     """A solution judged by the problem alone: objective in the producer's sense and scale.
 
     `error`: the objective's standard error, 0 if it is exact. `details` go out with the outcome. `verdict` is for
-    families whose answers cannot be better or worse, only right or wrong.
+    families whose answers cannot be better or worse, only right or wrong. `best_known`: an objective that classical
+    computation reaches, known beside the solution that is judged; None: nothing besides.
     """
 
     objective: float | None
@@ -59,6 +60,7 @@ class Evaluation:
     error: float = 0.0
     details: dict[str, Any] = field(default_factory=dict)
     verdict: Literal["verified", "unverified", "mismatch"] | None = None
+    best_known: float | None = None
 
 
 class Instance(Protocol):

@@ -11,7 +11,7 @@ import msgspec
 
 from qmosaic.codecs.events.evidence import Sums
 from qmosaic.processors.control.evidence import PRIOR_DEVIATION, Estimated, believed, mean_of
-from qmosaic.processors.report.period import Key, Period, Ran, both
+from qmosaic.processors.report.period import Key, Period, Ran, both, closed
 from qmosaic.processors.report.spending import Spending
 
 REPORT_SCHEMA: Final = "qmosaic.report/1"
@@ -33,7 +33,8 @@ class Interval(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What runs came to that have `by` in common. `answered`: of them; `better`: answers that gained over the baseline;
-    `explored`: runs to find out; `compared`: runs whose gain is known.
+    `explored`: runs to find out. They are of so many `problems`, which weigh the same, however many rounds each had;
+    `compared`: problems whose gain is known.
 
     `gain`: over the baseline, relative: 0.01 is a percent. `worth`: of a run, in dollars, by the policy's weights;
     `over_classical`: by how much more than that of classical backends which ran what else is the same in `by`; None:
@@ -46,6 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     answered: int
     better: int
     explored: int
+    problems: int
     compared: int
     gain: Interval | None
     worth: Interval | None
@@ -73,14 +75,17 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
-    """How good what was expected of a backend was, over `runs` of it: the factors that its seconds and dollars were of
-    what was expected (a geometric mean), and by how much its gains were better. None: nothing was expected."""
+    """How good what was expected of a backend was, over `runs` of it, of so many `problems`: the factors that its
+    seconds and dollars were of what was expected (a geometric mean), and by how much its gains and the fidelities of
+    its circuits were better. None: nothing was expected, or measured."""
 
     backend: str
     runs: int
+    problems: int
     seconds: Interval | None
     cost: Interval | None
     gain: Interval | None
+    fidelity: Interval | None
 
 
 class Booked(msgspec.Struct, frozen=True):
@@ -159,7 +164,7 @@ def findings(
     tenant: str | None = None,
 ) -> Findings:
     """What is to be said at a moment, of a period that was folded from `since` until `until`."""
-    ended = _ends(period, by)
+    ended, period = _ends(period, by), closed(period)
     return Findings(
         at=at,
         since=since if since is not None else period.since if isfinite(period.since) else None,
@@ -234,9 +239,9 @@ def _ends(period: Period, by: Iterable[By]) -> list[Ending]:
 
 
 def _row(by: dict[str, str], ran: Ran, solver: Ran | None) -> Row:
-    compared, gain, worth, over = round(ran.gain.n), None, None, None
+    gain, worth, over = None, None, None
     verdict: Verdict = "not_compared"
-    if compared:
+    if ran.gain.n:
         gain, mine = _interval(believed(ran.gain)), _worth(ran)
         worth = _interval(mine)
         if solver is not None and solver.gain.n:
@@ -254,7 +259,8 @@ def _row(by: dict[str, str], ran: Ran, solver: Ran | None) -> Row:
         answered=ran.answered,
         better=ran.better,
         explored=ran.explored,
-        compared=compared,
+        problems=_whole(ran.problems),
+        compared=_whole(ran.gain.n),
         gain=gain,
         worth=worth,
         over_classical=over,
@@ -262,6 +268,11 @@ def _row(by: dict[str, str], ran: Ran, solver: Ran | None) -> Row:
         micros=ran.micros,
         seconds=ran.seconds.total / ran.seconds.n if ran.seconds.n else None,
     )
+
+
+def _whole(problems: float) -> int:
+    """How many they are: of one that other rows have a part of, too, it is one."""
+    return max(round(problems), int(problems > 0))
 
 
 def _worth(ran: Ran) -> Estimated:
@@ -277,16 +288,18 @@ def _interval(of: Estimated) -> Interval:
 
 
 def _is_calibrated(ran: Ran) -> bool:
-    return bool(ran.off_seconds.n or ran.off_usd.n or ran.off_gain.n)
+    return bool(ran.off_seconds.n or ran.off_usd.n or ran.off_gain.n or ran.off_fidelity.n)
 
 
 def _calibrated(backend: str, ran: Ran) -> Calibrated:
     return Calibrated(
         backend=backend,
         runs=ran.runs,
+        problems=_whole(ran.problems),
         seconds=_factor(ran.off_seconds),
         cost=_factor(ran.off_usd),
         gain=_interval(mean_of(ran.off_gain, 0.0)) if ran.off_gain.n else None,
+        fidelity=_interval(mean_of(ran.off_fidelity, 0.0)) if ran.off_fidelity.n else None,
     )
 
 

@@ -1,11 +1,12 @@
 """What ran in a period, and how problems ended: a fold over the audit, in which nothing fades.
 
-What a gain is, what counts as one and what is believed of several is as in evidence: each run of the period counts one.
+What a gain is, what counts as one and what is believed of several is as in evidence: each problem of the period counts
+one, however many rounds it had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Any, NamedTuple
 
@@ -13,15 +14,28 @@ import msgspec
 from immutables import Map
 
 from qmosaic.codecs.events.control import Evidence, Run
-from qmosaic.codecs.events.evidence import Sums
+from qmosaic.codecs.events.evidence import Observed, Sums
 from qmosaic.codecs.events.ledger import MICROS
-from qmosaic.processors.control.evidence import MOST_LATEST, charged, counted, gained, joined, off_by, size_class, took
+from qmosaic.processors.control.evidence import MOST_LATEST, size_class
+from qmosaic.processors.control.observed import (
+    Open,
+    Told,
+    charged,
+    collapsed,
+    counted,
+    gained,
+    gathered,
+    joined,
+    observed,
+    took,
+)
 from qmosaic.processors.control.policy import Whose
 from qmosaic.processors.control.worth import Worth
 
 MOST_KEYS = 4096
 """Cells that are told apart, and as many ways to end; what comes beyond has the name `other`."""
 OTHER = "other"
+NOTHING = Evidence(family="", kind="spins", variables=0)
 LONGEST_NAME = 200
 """Characters of a name; the rest is cut."""
 
@@ -41,6 +55,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     status: str = ""
     reason: str = ""
+    partition: int = 0
+    offset: int = 0
     slack: float | None = None
     detail: Detail = Detail()
     evidence: Evidence | None = None
@@ -68,12 +84,13 @@ class End(NamedTuple):
 
 class Ran(NamedTuple):
     """What runs came to. `better`: answers that gained; `explored`: runs of kernels that went to find out; `micros`:
-    micro-dollars, as the outcomes tell them.
+    micro-dollars, as the outcomes tell them; `seconds`: of all runs.
 
-    `gain`: over the baseline, relative; of runs whose gain is known also what the policy makes of them: the dollars
-    that gains are worth (`value`), those that seconds and dollars cost (`cost`), and the sum of what a percent is worth
-    (`percent`). `seconds`: of all runs. What was expected: logarithms of the factors by which `off_seconds` and
-    `off_usd` were off, and `off_gain`, the difference.
+    The rest is of `problems`, which count one each: the mean of their runs. Where they are told apart by size or kind,
+    a problem may be in parts. `gain`: over the baseline, relative; where it is known also what the policy makes of it:
+    the dollars that gains are worth (`value`), those that seconds and dollars cost (`cost`), and the sum of what a
+    percent is worth (`percent`). What was expected: logarithms of the factors by which `off_seconds` and `off_usd` were
+    off, and `off_gain` and `off_fidelity`, the differences.
     """
 
     runs: int = 0
@@ -81,14 +98,16 @@ class Ran(NamedTuple):
     better: int = 0
     explored: int = 0
     micros: int = 0
+    seconds: Sums = Sums()
+    problems: float = 0.0
     gain: Sums = Sums()
     value: Sums = Sums()
     cost: Sums = Sums()
     percent: float = 0.0
-    seconds: Sums = Sums()
     off_seconds: Sums = Sums()
     off_usd: Sums = Sums()
     off_gain: Sums = Sums()
+    off_fidelity: Sums = Sums()
 
 
 def both(one: Ran, other: Ran) -> Ran:
@@ -99,7 +118,8 @@ def both(one: Ran, other: Ran) -> Ran:
 
 class Period(NamedTuple):
     """The state of the fold. `late`: outcomes after their deadline; `refused`: jobs that got no grant, by backend and
-    reason; `latest`: jobs that would be nothing new; `since` and `until`: of the first and last entry that counted."""
+    reason; `latest`: jobs that would be nothing new; `since` and `until`: of the first and last entry that counted;
+    `open`: of problems that have not ended, what their rounds came to, by cell and the policy's weights for it."""
 
     ran: Map[Key, Ran] = Map()
     ends: Map[End, int] = Map()
@@ -109,6 +129,7 @@ class Period(NamedTuple):
     latest: tuple[str, ...] = ()
     since: float = inf
     until: float = -inf
+    open: Open[tuple[Key, Worth]] = Map()
 
 
 class Periods:
@@ -139,9 +160,9 @@ class Periods:
                     ends=_added(state.ends, end, End(OTHER, OTHER, OTHER, OTHER)),
                     late=state.late + (event.slack is not None and event.slack < 0),
                 )
-                return self._ran(state, event, event.evidence) if event.evidence is not None else state
-            case "round" if event.evidence is not None:
-                return self._ran(state, event, event.evidence)
+                return self._ran(state, event)
+            case "round":
+                return self._ran(state, event)
             case "duplicate":
                 return state._replace(duplicates=state.duplicates + 1)
             case "refused":
@@ -149,10 +170,11 @@ class Periods:
                 return state._replace(refused=_added(state.refused, key, (OTHER, OTHER)))
         return state
 
-    def _ran(self, state: Period, event: Entry, said: Evidence) -> Period:
+    def _ran(self, state: Period, event: Entry) -> Period:
+        said, problem = event.evidence or NOTHING, f"{event.partition}-{event.offset}"
         explores = event.detail.explores
         explored = int(isinstance(explores, int | float) and explores > 0)
-        table, latest = state.ran, state.latest
+        table, latest, found = state.ran, state.latest, list[tuple[tuple[Key, Worth], Observed]]()
         weights = self._worth_of(_Of(event.tenant, said.family))
         for run in said.runs:
             key = Key(
@@ -164,8 +186,50 @@ class Periods:
             is_new = not said.job or name not in latest
             if is_new:
                 latest = (*latest[1 - MOST_LATEST :], name)
-            table = table.set(key, both(table.get(key, Ran()), _one(run, weights, explored, is_new)))
-        return state._replace(ran=table, latest=latest)
+            table = table.set(key, both(table.get(key, Ran()), _one(run, explored, is_new)))
+            # an equal job again costs what it costs, and says nothing new
+            estimate = run.expected.seconds if run.expected is not None else None
+            found.append(((key, weights), observed(run, estimate) if is_new else Observed(runs=1)))
+        if not found and problem not in state.open:
+            return state
+        still_open, told = gathered(state.open, problem, event.event == "round", found, _backend_of)
+        return state._replace(ran=_counted(table, told), latest=latest, open=still_open)
+
+
+def closed(state: Period) -> Period:
+    """With what the rounds came to of problems that have not ended: of more of them the next period tells."""
+    told = [one for cells in state.open.values() for one in collapsed(cells, _backend_of)]
+    return state._replace(ran=_counted(state.ran, told), open=Map())
+
+
+def _backend_of(cell: tuple[Key, Worth]) -> str:
+    return cell[0].backend
+
+
+def _counted(table: Map[Key, Ran], told: Iterable[Told[tuple[Key, Worth]]]) -> Map[Key, Ran]:
+    for (key, weights), seen, share in told:
+        table = table.set(key, both(table.get(key, Ran()), _problem(seen, share, weights)))
+    return table
+
+
+def _problem(seen: Observed, share: float, weights: Worth) -> Ran:
+    """What one tells, or a part of it."""
+    one = Ran(
+        problems=share,
+        gain=seen.gain,
+        off_seconds=seen.off_seconds,
+        off_usd=seen.off_usd,
+        off_gain=seen.off_gain,
+        off_fidelity=seen.off_fidelity,
+    )
+    if not seen.gain.n:
+        return one
+    gain, seconds, usd = (each.total / each.n if each.n else 0.0 for each in (seen.gain, seen.seconds, seen.usd))
+    return one._replace(
+        value=counted(Sums(), weights.of(gain, 0.0, 0.0), share),
+        cost=counted(Sums(), -weights.of(0.0, seconds, usd), share),
+        percent=weights.percent * share,
+    )
 
 
 class _Of(NamedTuple):
@@ -173,25 +237,16 @@ class _Of(NamedTuple):
     family: str
 
 
-def _one(run: Run, weights: Worth, explored: int, is_new: bool) -> Ran:
-    """One run. An equal job again costs what it costs, and says nothing new about its gain."""
-    gain, seconds, usd = gained(run) if is_new else None, took(run), charged(run) or 0.0
-    off = off_by(run, run.expected.seconds if run.expected is not None else None)
-    known = gain is not None
+def _one(run: Run, explored: int, is_new: bool) -> Ran:
+    """One run, less what it tells."""
+    gain = gained(run) if is_new else None
     return Ran(
         runs=1,
         answered=int(run.answered),
         better=int(run.answered and gain is not None and gain > 0),
         explored=explored,
-        micros=round(MICROS * usd),
-        gain=counted(Sums(), gain),
-        value=counted(Sums(), weights.of(gain, 0.0, 0.0) if gain is not None else None),
-        cost=counted(Sums(), -weights.of(0.0, seconds or 0.0, usd) if known else None),
-        percent=weights.percent if known else 0.0,
-        seconds=counted(Sums(), seconds),
-        off_seconds=counted(Sums(), off.seconds),
-        off_usd=counted(Sums(), off.cost_usd),
-        off_gain=counted(Sums(), off.gain),
+        micros=round(MICROS * (charged(run) or 0.0)),
+        seconds=counted(Sums(), took(run)),
     )
 
 

@@ -131,16 +131,27 @@ def waited(work: Coroutine[Any, Any, T]) -> T:
     logging.getLogger("aiokafka").propagate = False  # what it complains of, an error of ours says, once
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
+    interrupted = False
+
     async def main() -> T:
         task = asyncio.ensure_future(work)
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            interrupted = True
+            task.cancel()
+
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
         return await task
 
     try:
-        return asyncio.run(main())
+        found = asyncio.run(main())
     except asyncio.CancelledError:
         raise typer.Exit(INTERRUPTED) from None
     except QmosaicError as error:
         fail(error, USAGE if error.code in ("invalid_file", "invalid_settings", "refused") else FAILED)
+    if interrupted:  # what runs until it is told to end has ended well, and yet by Ctrl-C
+        raise typer.Exit(INTERRUPTED)
+    return found

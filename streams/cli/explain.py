@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
@@ -18,14 +21,22 @@ from rich.text import Text
 
 from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.codecs.events.hops import Weighed
-from qmosaic.codecs.text import shown
+from qmosaic.codecs.text import LONGEST_NAME, shown
 from qmosaic.processors.control.explain import CANDIDATE, ROUTE, weighed_text
-from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run
+from qmosaic.streams.cli.common import FAILED, OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run, say
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.times import seconds_of
+from qmosaic.streams.kafka.names import topic_name
+from qmosaic.streams.kafka.outcomes import TERMINAL
+from qmosaic.streams.kafka.repeats import seek_since
+from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.observe.story import explained
+from qmosaic.streams.settings import Settings
 
 PATIENCE = 60.0
+MOST_IDS = 2000
+"""The latest ids, among which those that are like an unknown one are looked for."""
+MOST_ATTEMPTS_SHOWN = 12
 
 
 def explain(
@@ -43,18 +54,52 @@ def explain(
         try:
             async with asyncio.timeout(PATIENCE):
                 said = await explained(settings, problem_id, time.time() - age)
+                like = await near(settings, problem_id, time.time() - age) if said["state"] == "unknown" else []
         except (KafkaError, OSError, TimeoutError) as error:
             raise BrokerError(f"the broker stopped answering: {error}", place=settings.broker) from None
         if as_json:
             emit(said)
+        elif said["state"] == "unknown":
+            say_unknown(problem_id, like)
         else:
-            _show(said)
+            _show(said, trace_line(settings, said))
         return OK if said["state"] != "unknown" else FAILED
 
     run(work())
 
 
-def _show(said: dict[str, Any]) -> None:
+def trace_line(settings: Settings, said: dict[str, Any]) -> str | None:
+    """How to see its trace; None: none that is kept anywhere is known of here."""
+    trace_id = said.get("trace_id")
+    if not trace_id or not (settings.spans_dir or settings.otlp_endpoint):
+        return None
+    return f"qmosaic trace {trace_id}" + ("" if settings.spans_dir else " --jaeger URL")
+
+
+def say_unknown(problem_id: str, like: list[str]) -> None:
+    """Nothing is known of an id; perhaps it is one of these."""
+    guess = f" Did you mean {', '.join(like)}?" if like else ""
+    remedy = "--since looks further back; `qmosaic outcomes` has the ids."
+    say(f"error: nothing is known of {problem_id[:200]}.{guess} {remedy}")
+
+
+async def near(settings: Settings, problem_id: str, since: float) -> list[str]:
+    """Up to three ids of problems that have ended which are like this one, or hold it."""
+    places = [
+        TopicPartition(topic_name(settings, name), k) for name in TERMINAL for k in range(settings.topics.partitions)
+    ]
+    keys: deque[str] = deque(maxlen=MOST_IDS)
+    async with reader(settings, places) as consumer:
+        ends = await consumer.end_offsets(places)
+        await seek_since(consumer, places, since)
+        async for record in to_end(consumer, ends):
+            keys.append((record.key or b"")[: 4 * LONGEST_NAME].decode(errors="replace"))
+    holding = [key for key in dict.fromkeys(keys) if problem_id in key]
+    like = get_close_matches(problem_id, dict.fromkeys(keys)) if len(problem_id) <= LONGEST_NAME else []
+    return [*holding, *(key for key in like if key not in holding)][:3]
+
+
+def _show(said: dict[str, Any], trace: str | None) -> None:
     out = console()
     show_state(out, said)
     show_why(out, said)
@@ -65,8 +110,8 @@ def _show(said: dict[str, Any]) -> None:
         show_line(out, f"ledger: {one['event']} {one['amounts']}")
     if said.get("message"):
         show_line(out, said["message"])
-    if said.get("trace_id"):
-        show_line(out, f"qmosaic trace {said['trace_id']}")
+    if trace is not None:
+        show_line(out, trace)
 
 
 def show_line(out: Console, text: str) -> None:
@@ -99,7 +144,10 @@ def show_why(out: Console, said: dict[str, Any]) -> None:
         out.print(table)
     if isinstance(said.get("explores"), float):
         show_line(out, f"of the {100 * said['explores']:.3g} % that find out what pays")
-    for number, one in enumerate(said.get("tried", ()), 1):
+    tried = list(enumerate(said.get("tried", ()), 1))
+    if len(tried) > MOST_ATTEMPTS_SHOWN:
+        show_line(out, f"… {len(tried) - MOST_ATTEMPTS_SHOWN} attempts before: --json has them")
+    for number, one in tried[-MOST_ATTEMPTS_SHOWN:]:
         seconds = f", {one['seconds']:.3g} s" if one.get("seconds") is not None else ""
         cost = f", ${one['cost_usd']:g}" if one.get("cost_usd") is not None else ""
         because = f": {one['message']}" if one.get("message") else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import orjson
 import typer
 from rich.table import Table
 
-from qmosaic.codecs.errors import SettingsError
+from qmosaic.codecs.errors import BrokerError, SettingsError
 from qmosaic.codecs.text import choose
 from qmosaic.streams.cli.common import (
     OK,
@@ -30,6 +31,8 @@ from qmosaic.streams.cli.common import (
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.settings import EMBEDDED, Settings
 
+OPEN_SECONDS = 5.0
+"""To find out, before it stops, how many problems are still open."""
 StagesOption = Annotated[str, typer.Option("--stages", help="Comma-separated; `execute` is all its targets.")]
 
 
@@ -55,7 +58,7 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
     def progress(how_far: Progress) -> None:
         emit({"starting": msgspec.to_builtins(how_far)}) if as_json else starting.progress(how_far)
 
-    logs = Path(settings.data_dir) / "logs"
+    logs, left = Path(settings.data_dir) / "logs", 0
     supervisor = Supervisor(settings, stages, scale=scale, logs=logs, tell=starting.tell, progress=progress, alone=True)
     try:
         with held(Path(settings.data_dir), settings.namespace) as place:
@@ -78,10 +81,29 @@ async def _up(settings: Settings, stages: list[str], scale: dict[str, int], as_j
                     if page_address:
                         typer.echo(f"        page   {page_address}")
                     typer.echo("try     qmosaic submit FILE --wait")
-                await asyncio.Event().wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    left = await _still_open(supervisor.settings)
     except asyncio.CancelledError:
-        starting.tell("stopped")
+        starting.tell(f"stopped{_goes_on(left)}")
     return OK
+
+
+async def _still_open(settings: Settings) -> int:
+    """How many problems have not ended; 0 where that is not known in time."""
+    from qmosaic.streams.observe.watching import Watching
+
+    with suppress(BrokerError, TimeoutError):
+        async with asyncio.timeout(OPEN_SECONDS), Watching(settings) as watching:
+            return (await watching.report()).open
+    return 0
+
+
+def _goes_on(left: int) -> str:
+    if not left:
+        return ""
+    return f": {left:,} problem{' is' if left == 1 else 's are'} still open, and will go on at the next `qmosaic up`"
 
 
 def worker(

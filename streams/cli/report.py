@@ -20,7 +20,16 @@ from qmosaic.processors.report.focus import focus_csv
 from qmosaic.streams.cli.common import OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run, say
 from qmosaic.streams.cli.files import new_file, write_new
 from qmosaic.streams.cli.render import console
-from qmosaic.streams.cli.report_words import VERDICTS, counted, dollars_text, factor_text, headline, jobs_text
+from qmosaic.streams.cli.report_words import (
+    STATUSES,
+    VERDICTS,
+    by_group,
+    counted,
+    dollars_text,
+    factor_text,
+    headline,
+    jobs_text,
+)
 from qmosaic.streams.cli.times import given_moment
 from qmosaic.streams.observe.paid import Paid, read_period
 from qmosaic.streams.observe.words import duration, percent
@@ -117,6 +126,9 @@ def parts(found: Findings) -> Iterator[RenderableType]:
     yield Text(headline(found), style="bold")
     for line in ends_lines(found):
         yield Text(line)
+    if found.ends and found.ends[0].by:
+        yield ""
+        yield _endings(found)
     yield ""
     yield _table(found) if found.rows else Text("No backend has run anything.")
     if len(found.rows) > MOST_ROWS:
@@ -124,8 +136,9 @@ def parts(found: Findings) -> Iterator[RenderableType]:
     if found.rows:
         yield Text(
             "gain: over the paired baseline; worth: by the policy's weights; below them what\n"
-            "holds the mean nine times in ten. Paid: all of it is above nothing,\n"
-            "and above what classical backends were worth on the same, where they ran.",
+            "holds the mean nine times in ten; each problem counts one, whatever its runs.\n"
+            "Paid: all of it is above nothing, and above what classical backends were worth\n"
+            "on the same, where they ran.",
             style="dim",
         )
     if found.calibration:
@@ -152,20 +165,43 @@ def ends_lines(found: Findings) -> list[str]:
     return lines + ([f"jobs without a grant: {', '.join(refused)}"] if refused else [])
 
 
+def _endings(found: Findings) -> Table:
+    """By tenant or family, as asked: how many ended how, and what of them that were not accepted mostly said."""
+    names = list(found.ends[0].by)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column(" · ".join(names), overflow="fold", min_width=12, max_width=30)
+    for name in ("ended", *STATUSES):
+        table.add_column(name, justify="right")
+    table.add_column("why not accepted, mostly", overflow="fold")
+    groups = by_group(found)
+    for key, counts in groups[:MOST_ROWS]:
+        sums = [sum(n for (status, _), n in counts.items() if status == name) for name in STATUSES]
+        why = max((one for one in counts if one[0] != "accepted"), key=lambda one: counts[one], default=("", ""))[1]
+        figures = (f"{n:,}" if n else "" for n in (sum(counts.values()), *sums))
+        table.add_row(Text(" · ".join(key)), *figures, Text(why.replace("_", " ")))
+    if len(groups) > MOST_ROWS:
+        table.add_row(Text(f"… and {len(groups) - MOST_ROWS} more: --json", style="dim"))
+    return table
+
+
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} %"
 
 
 def _table(found: Findings) -> Table:
-    """Two lines a row: means, and what holds them."""
+    """Some lines a row: means, and what holds them."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("\n".join(found.by), overflow="fold", min_width=12, max_width=24)
-    for name, width in (("runs\ncost", 7), ("gain\nin percent", 14), ("worth\nof a run, $", 16)):
+    for name, width in (("problems\nruns\ncost", 8), ("gain\nin percent", 14), ("worth\nof a run, $", 16)):
         table.add_column(name, justify="right", min_width=width)
     table.add_column("verdict", min_width=12, no_wrap=True)
     for row in found.rows[:MOST_ROWS]:
         what = Text("\n").join(Text(shown(row.by[name], 60)) for name in found.by)
-        figures = (f"{row.runs:,}\n{dollars_text(row.micros)}", gain_text(row.gain), worth_text(row.worth))
+        figures = (
+            f"{row.problems:,}\n{row.runs:,}\n{dollars_text(row.micros)}",
+            gain_text(row.gain),
+            worth_text(row.worth),
+        )
         failed = row.runs - row.answered
         verdict = Text(VERDICTS[row.verdict], style=STYLES[row.verdict])
         verdict.append(f"\n{failed:,} failed" if failed else "", style="dim")
@@ -186,15 +222,16 @@ def worth_text(of: Interval | None) -> str:
 def _calibration(found: Findings) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("expected of", overflow="fold", max_width=24)
-    for name in ("runs", "seconds ×", "cost ×", "gain off by"):
+    for name in ("problems", "seconds ×", "cost ×", "gain", "fidelity"):
         table.add_column(name, justify="right")
     for one in found.calibration[:MOST_ROWS]:
         table.add_row(
             Text(shown(one.backend, 60)),
-            f"{one.runs:,}",
+            f"{one.problems:,}",
             factor_text(one.seconds),
             factor_text(one.cost),
             percent(one.gain.mean) if one.gain is not None else "",
+            f"{one.fidelity.mean:+.3f}" if one.fidelity is not None else "",
         )
     return table
 

@@ -7,15 +7,16 @@ from html import escape
 
 from qmosaic.codecs.events.ledger import dollars
 from qmosaic.codecs.text import shown
-from qmosaic.processors.report.findings import Findings, Interval
+from qmosaic.processors.report.findings import BY, Findings, Interval
 from qmosaic.streams.cli.plot import POLICY
-from qmosaic.streams.cli.report_words import VERDICTS, counted, dollars_text, factor_text, headline, jobs_text
+from qmosaic.streams.cli.report_words import VERDICTS, by_group, dollars_text, factor_text, headline, jobs_text
 from qmosaic.streams.cli.times import moment
 from qmosaic.streams.observe.words import duration, percent
 from qmosaic.streams.pictures.paid import endings, gains
 
 MOST_ROWS = 500
 MOST_TEXT = 60
+MOST_NAMES = 2
 STYLE = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif;--page:#fff;--text:#1d232c;--muted:#5a6472;
 --line:#d3d9e0;--good:#00694c;--bad:#a84600;--open:#7a5300}
@@ -34,14 +35,25 @@ svg{display:block;width:100%;height:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.4rem .7rem;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child td{border-bottom:0}
-th{color:var(--muted);font-weight:600;white-space:nowrap}
-td.n,th.n{text-align:right;white-space:pre}
-td.w{min-width:7.5rem;max-width:18rem;overflow-wrap:anywhere}
+th{color:var(--muted);font-weight:600}
+td.n,th.n{text-align:right}
+td.n{white-space:pre}
+td.w{min-width:7.5rem;max-width:18rem;overflow-wrap:break-word}
 .paid{color:var(--good);font-weight:600}
 .did_not_pay{color:var(--bad);font-weight:600}
 .unclear{color:var(--open)}
 .not_compared{color:var(--muted)}
 .dark{display:none}
+@media (max-width:46rem){
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+table,tbody{display:block}
+tr{display:grid;grid-template-columns:1fr 1fr;gap:.4rem .8rem;padding:.7rem;border-bottom:1px solid var(--line)}
+tr:last-child{border-bottom:0}
+td,td.n,td.w{display:block;min-width:0;max-width:none;padding:0;border:0;text-align:left;overflow-wrap:break-word}
+td.n{white-space:pre-line}
+td:empty{display:none}
+td::before{content:attr(data-of);display:block;color:var(--muted);font-size:.8rem;font-weight:400}
+}
 @media (prefers-color-scheme:dark){
 :root{--page:#12171e;--text:#e9edf2;--muted:#a5b0bd;--line:#3a4450;--good:#2fc79a;--bad:#ff8a4c;--open:#e6b450}
 .light{display:none}
@@ -74,8 +86,9 @@ def _parts(found: Findings) -> Iterable[str]:
         yield (
             "<p class=dim>A gain is paired: an answer against the classical baseline of the same problem, both judged "
             "from the problem's own data. The interval holds the mean nine times in ten. A run is worth its gain less "
-            "its seconds and dollars, by the policy's weights. It paid where all of that interval is above 0, and all "
-            "of what it is worth more than classical backends, where they ran.</p>"
+            "its seconds and dollars, by the policy's weights. Each problem counts one: of several rounds, their mean. "
+            "It paid where all of that interval is above 0, and all of what it is worth more than classical backends, "
+            "where they ran.</p>"
         )
         yield _rows(found)
     else:
@@ -84,11 +97,12 @@ def _parts(found: Findings) -> Iterable[str]:
     if found.ends:
         yield _picture(*(endings(found, dark=dark) for dark in (False, True)))
         yield _table(
-            ("status", "reason", ">problems"),
+            (*found.ends[0].by, "status", "reason", ">problems"),
             [
-                (status, reason.replace("_", " "), f"{n:,}")
-                for (status, reason), n in counted(found, ("status", "reason"))
-            ],
+                (*key, status, reason.replace("_", " "), f"{n:,}")
+                for key, counts in by_group(found)
+                for (status, reason), n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            ][:MOST_ROWS],
         )
     else:
         yield "<p>None has ended.</p>"
@@ -110,13 +124,20 @@ def _parts(found: Findings) -> Iterable[str]:
     if found.calibration:
         yield "<h2>How good the estimates were</h2>"
         yield (
-            "<p class=dim>What runs took over what was expected of them: 1 is right, 2 is twice as much. Of gains, by "
-            "how much they were better than expected.</p>"
+            "<p class=dim>What runs took over what was expected of them: 1 is right, 2 is twice as much. Of gains and "
+            "of circuits' fidelities, by how much they were better than expected.</p>"
         )
         yield _table(
-            ("backend", ">runs", ">seconds ×", ">cost ×", ">gain"),
+            ("backend", ">problems", ">seconds ×", ">cost ×", ">gain", ">fidelity"),
             [
-                (one.backend, f"{one.runs:,}", factor_text(one.seconds), factor_text(one.cost), _percent(one.gain))
+                (
+                    one.backend,
+                    f"{one.problems:,}",
+                    factor_text(one.seconds),
+                    factor_text(one.cost),
+                    _percent(one.gain),
+                    _difference(one.fidelity),
+                )
                 for one in found.calibration
             ],
         )
@@ -138,32 +159,33 @@ def _figures(found: Findings) -> str:
 
 
 def _rows(found: Findings) -> str:
+    """What more than two names tell apart has one column, else there would be no room for the figures."""
     head = (
-        *found.by,
+        *(found.by if len(found.by) <= MOST_NAMES else [" · ".join(found.by)]),
         "verdict",
         ">gain",
         ">worth of a run",
         ">over classical",
-        ">runs",
-        ">failed",
-        ">cost",
-        ">seconds",
+        ">problems, runs",
+        ">cost, seconds",
     )
     lines = [
         (
-            *(row.by[name] for name in found.by),
+            *(row.by.values() if len(found.by) <= MOST_NAMES else [_joined(row.by.values())]),
             VERDICTS[row.verdict],
             _percent(row.gain),
             _dollars(row.worth),
             _dollars(row.over_classical),
-            f"{row.runs:,}",
-            f"{row.runs - row.answered:,}",
-            dollars_text(row.micros),
-            duration(row.seconds),
+            f"{row.problems:,}\n{row.runs:,}" + (f", {failed:,} failed" if (failed := row.runs - row.answered) else ""),
+            f"{dollars_text(row.micros)}\n{duration(row.seconds)}",
         )
         for row in found.rows[:MOST_ROWS]
     ]
     return _table(head, lines, tones=[row.verdict for row in found.rows[:MOST_ROWS]])
+
+
+def _joined(names: Iterable[str]) -> str:
+    return " ·\n".join(shown(name, MOST_TEXT) for name in names)
 
 
 def _held(found: Findings) -> str:
@@ -204,7 +226,8 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]], tones: Sequence[
         cells = []
         for place, (cell, to_right) in enumerate(zip(line, right, strict=True)):
             kind = "n" if to_right else tones[k] if head[place] == "verdict" else "w"
-            cells.append(f'<td class="{kind}">{escape(_shown(cell))}</td>')
+            of = escape(head[place].removeprefix(">"))
+            cells.append(f'<td class="{kind}" data-of="{of}">{escape(_shown(cell))}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {escape(head[0].removeprefix(">"))}">'
@@ -213,12 +236,16 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]], tones: Sequence[
 
 
 def _shown(cell: str) -> str:
-    """Of one or two lines."""
-    return "\n".join(shown(line, MOST_TEXT) for line in cell.split("\n", 1))
+    """Of a few lines."""
+    return "\n".join(shown(line, MOST_TEXT) for line in cell.split("\n", len(BY) - 1))
 
 
 def _percent(of: Interval | None) -> str:
     return "" if of is None else f"{percent(of.mean)}\n{percent(of.low)} to {percent(of.high)}"
+
+
+def _difference(of: Interval | None) -> str:
+    return "" if of is None else f"{of.mean:+.3f}\n{of.low:+.3f} to {of.high:+.3f}"
 
 
 def _dollars(of: Interval | None) -> str:

@@ -11,6 +11,7 @@ from qmosaic.streams.cli.times import moment
 from qmosaic.streams.observe.words import cost
 
 VERDICTS = {"paid": "paid", "did_not_pay": "did not pay", "unclear": "unclear", "not_compared": "not compared"}
+STATUSES = ("accepted", "fallback", "rejected")
 
 
 def headline(found: Findings) -> str:
@@ -28,6 +29,16 @@ def counted(found: Findings, of: Sequence[str]) -> list[tuple[tuple[str, ...], i
         key = tuple(shown(str(getattr(one, name)), 60) for name in of)
         sums[key] = sums.get(key, 0) + one.count
     return sorted(sums.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def by_group(found: Findings) -> list[tuple[tuple[str, ...], dict[tuple[str, str], int]]]:
+    """How many problems ended by status and reason, by tenant or family as asked; those with most problems first."""
+    groups: dict[tuple[str, ...], dict[tuple[str, str], int]] = {}
+    for one in found.ends:
+        counts = groups.setdefault(tuple(shown(name, 60) or "-" for name in one.by.values()), {})
+        key = shown(one.status, 60), shown(one.reason, 60)
+        counts[key] = counts.get(key, 0) + one.count
+    return sorted(groups.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))
 
 
 def factor_text(of: Interval | None) -> str:

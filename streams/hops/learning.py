@@ -33,8 +33,11 @@ MUCH = 0.02
 
 
 class _Entry(msgspec.Struct):
-    """Of an audit entry, what is evidence."""
+    """Of an audit entry, what is evidence, and of which problem."""
 
+    event: str = ""
+    partition: int = 0
+    offset: int = 0
     evidence: Evidence | None = None
 
 
@@ -49,7 +52,10 @@ class _Audit(Tail[Learned, Seen]):
     """With each entry its place."""
 
     def _event(self, record: ConsumerRecord) -> Seen:
-        return Seen(record.partition, record.offset, wire.decode(record.value or b"", _Entry).evidence)
+        one = wire.decode(record.value or b"", _Entry)
+        is_of = one.event in ("round", "settled")
+        problem = f"{one.partition}-{one.offset}" if is_of else ""
+        return Seen(record.partition, record.offset, one.evidence, problem, goes_on=one.event == "round")
 
 
 class Learning:

@@ -31,6 +31,7 @@ ESTIMATES = {
     "seconds": "qmosaic.estimate.seconds",
     "usd": "qmosaic.estimate.cost",
     "gain": "qmosaic.estimate.gain",
+    "fidelity": "qmosaic.estimate.fidelity",
 }
 """The metric of each of what `Off` says."""
 PHASES = ("closed", "open", "half_open")
@@ -109,4 +110,5 @@ def _breakers(control: Control, known: Known) -> Iterator[tuple[float, tuple[str
 
 def _estimates(control: Control, name: str) -> Observed:
     known = calibration(control.learned)
-    return [(getattr(off, name), (backend,)) for backend, off in known.items() if control.is_known(backend)]
+    said = ((getattr(off, name), (backend,)) for backend, off in known.items() if control.is_known(backend))
+    return [one for one in said if one[0] is not None]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from qmosaic.codecs.text import shown
 from qmosaic.processors.control.evidence import beliefs
-from qmosaic.processors.control.explain import ROUTE
+from qmosaic.processors.control.explain import ROUTE, runs_text
 from qmosaic.processors.overview.ends import Row
 from qmosaic.processors.overview.overview import Overview, routed_by
 from qmosaic.processors.overview.window import SECONDS
@@ -146,7 +146,7 @@ def evidence_rows(known: Overview, now: float) -> list[Cells]:
                 "backend": text(one.backend, 60),
                 "gain": percent(one.gain.mean),
                 "interval": f"{percent(low)} to {percent(high)}",
-                "runs": f"{one.gain.n:.3g}",
+                "runs": runs_text(one.gain.n),
                 "tone": "bad" if high < 0 else "good" if low > 0 else "warn",
             }
         )

@@ -131,7 +131,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "qmosaic.answer.gain",
         "1",
         (FAMILY, BACKEND),
-        "improvement of an accepted answer over its baseline, as a share of that",
+        "gain of an accepted answer over the best that is known by classical computation, as a share of that",
         SHARES,
     ),
     Instrument(
@@ -184,6 +184,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "1",
         (BACKEND,),
         "gains over the baseline less those that were expected, a mean, as control has learned",
+    ),
+    Instrument(
+        "gauge",
+        "qmosaic.estimate.fidelity",
+        "1",
+        (BACKEND,),
+        "fidelities of circuits less those that were expected, a mean, as control has learned; of backends with noise",
     ),
     # Processes.
     Instrument(

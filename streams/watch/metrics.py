@@ -27,6 +27,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from qmosaic.codecs.events.hops import FailureReason
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.codecs.problems import FAMILIES
+from qmosaic.processors.verify import relative_gain
 from qmosaic.streams.kafka.context import trace_of
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.records import Headers, Received, Step
@@ -282,9 +283,11 @@ class MeasuredEnd:
             to.gates.record((backend,), circuit.two_qubit_gates, span)
         if outcome.confidence is not None:
             to.confidence.record((family, backend), outcome.confidence, span)
-        base = outcome.baseline.objective if outcome.baseline is not None else None
-        if outcome.status == "accepted" and outcome.backend is not None and base and outcome.improvement is not None:
-            to.gain.record((family, backend), max(0.0, outcome.improvement / abs(base)), span)
+        is_compared = outcome.status == "accepted" and outcome.backend is not None and outcome.improvement is not None
+        if is_compared and outcome.objective is not None:
+            gained = relative_gain(outcome, outcome.objective)
+            if gained is not None:
+                to.gain.record((family, backend), max(0.0, gained), span)
         for attempt in outcome.tried or ():
             name = to.backend(attempt.backend)
             to.attempts.add((attempt.target, name, attempt.ended if attempt.ended in ENDINGS else OTHER))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Backend, Capabilities, Expectations, Figures, Job, Result, Usage
+from qmosaic.backends.registry import create
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Route
 from qmosaic.codecs.events.public import CircuitInfo, UsageInfo
@@ -243,3 +244,19 @@ def test_a_chain_tells_who_had_it_and_how_that_ended() -> None:
     assert isinstance(last, Proposal)
     assert [one.backend for one in last.tried] == ["a", "b"]
     assert last.failure == failure
+
+
+@pytest.mark.parametrize(("backend", "told"), [("cirq.density/depolarizing=0.01", True), ("cirq.density", False)])
+def test_a_backend_that_expects_noise_says_how_much_and_what_was_left(backend: str, told: bool) -> None:
+    event = msgspec.structs.replace(job(6, shots=5000), gammas=[0.4], betas=[-0.3])
+    route_ = msgspec.structs.replace(event.route, backend=backend, target="quantum")
+    (found,) = execute([msgspec.structs.replace(event, route=route_)], create)
+    assert found.answer is not None
+    (tried,) = found.tried
+    if not told:
+        assert (found.answer.fidelity, tried.fidelity, tried.expected) == (None, None, event.route.expected)
+        return
+    assert tried.expected is not None
+    assert tried.expected.fidelity is not None
+    assert tried.fidelity is not None
+    assert 0.1 < tried.expected.fidelity < tried.fidelity < 1.1

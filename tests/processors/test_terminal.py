@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events.control import Run
-from qmosaic.codecs.events.public import Attempt
+from qmosaic.codecs.events.public import Attempt, Expected
 from qmosaic.codecs.events.reasons import Sense
 from qmosaic.processors.admit import Record, refuse
 from qmosaic.processors.terminal import ORIGINAL_BYTES, evidence_of, outcome_verdict, rejection_verdict
@@ -58,6 +58,13 @@ def test_a_gain_is_paired_relative_and_signed(sense: Sense, answer: Any, gain: f
     (run,) = told(sense, FAIR, answer, ANSWERED)
     assert (run.backend, run.answered, run.seconds, run.cost_usd) == ("b", True, 0.5, 0.3)
     assert run.gain == pytest.approx(gain)
+
+
+def test_the_fidelity_of_a_run_is_told() -> None:
+    (run,) = told("max", FAIR, GOOD, replace(ANSWERED, fidelity=0.8, expected=Expected(fidelity=0.7)))
+    assert (run.fidelity, run.expected) == (0.8, Expected(fidelity=0.7))
+    (run,) = told("max", FAIR, GOOD, ANSWERED)
+    assert run.fidelity is None
 
 
 def test_each_candidate_counts_as_what_it_was() -> None:

@@ -24,7 +24,7 @@ from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.control.books import Books, unbalanced
 from qmosaic.processors.control.breakers import IN_A_ROW
 from qmosaic.processors.control.policy import Rule
-from qmosaic.streams.cli.main import app
+from qmosaic.streams.cli.app import app
 from qmosaic.streams.cli.orders import give
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name

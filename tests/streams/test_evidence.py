@@ -110,5 +110,5 @@ def test_what_is_explained_is_shown(running: Pipeline, monkeypatch: pytest.Monke
     said = asyncio.run(story.explained(running.settings, outcome.problem_id, time.time() - 600))
     console = Console(width=200, record=True, file=StringIO())
     monkeypatch.setattr(explain, "console", lambda: console)
-    explain._show(said)
+    explain._show(said, None)
     assert "; gains " in console.export_text()

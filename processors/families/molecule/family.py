@@ -11,7 +11,8 @@ Payload: a geometry and a basis, or integrals (FCIDUMP), or a Hamiltonian as Pau
 that is, exp(-i angle/2 P) of the rotations, first to last, on the basis state `reference`, on the qubits of the
 Hamiltonian (of the active space, interleaved), the leftmost letter qubit 0. `state_energy` is that state's, `energy`
 what the backend found: measured, with its standard error, or computed. The incumbent is the reference alone:
-the Hartree-Fock determinant, or of a bare Hamiltonian the basis state of least energy.
+the Hartree-Fock determinant, or of a bare Hamiltonian the basis state of least energy. What backends gained is counted
+from the least energy, where that is known: diagonalising finds it, too.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ class MoleculeInstance:
             details["checked_against"] = "the Hamiltonian that reduce made of the geometry"
         if self.electrons is not None:
             details["electrons"] = list(self.electrons)
-        return Evaluation(objective, not violations, violations, error, details)
+        return Evaluation(objective, not violations, violations, error, details, best_known=exact)
 
     def _exact(self, whole: Hamiltonian, evidence: Bundle | None) -> float | None:
         """The least energy; of a large one, that of the state that reduce says is the ground state, if it says so."""

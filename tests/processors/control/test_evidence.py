@@ -22,7 +22,6 @@ from qmosaic.processors.control.evidence import (
     HALF_LIFE,
     MOST_CELLS,
     MOST_LATEST,
-    MOST_OFF,
     PRIOR,
     PRIOR_DEVIATION,
     SHRINK,
@@ -36,6 +35,7 @@ from qmosaic.processors.control.evidence import (
     size_class,
     slower,
 )
+from qmosaic.processors.control.observed import MOST_OFF, MOST_OPEN
 from qmosaic.processors.control.worth import Worth
 from tests.servers import ROOT
 
@@ -53,6 +53,7 @@ def told(job: int, gain: float | None = 0.01, **given: Any) -> Evidence:
         cost_usd=of.get("cost_usd"),
         gain=gain,
         expected=of.get("expected"),
+        fidelity=of.get("fidelity"),
     )
     return Evidence(
         family=of["family"],
@@ -139,6 +140,60 @@ def test_what_is_read_again_counts_nothing(given: Entries) -> None:
     assert folded(equal, state).cells == state.cells
 
 
+def of_problem(number: int, gains: Sequence[float], variables: int = 12, first: int = 0) -> list[tuple[Seen, float]]:
+    """The rounds of one, each an entry."""
+    rounds = [told(1000 * number + k, gain, variables=variables) for k, gain in enumerate(gains)]
+    last = len(rounds) - 1
+    return [(Seen(0, first + k, one, f"0-{number}", k < last), NOON) for k, one in enumerate(rounds)]
+
+
+def test_rounds_of_a_problem_count_as_one_when_it_ends() -> None:
+    first, *rest = of_problem(7, [0.06, 0.0, 0.03])
+    going = folded([first, rest[0]])
+    assert not going.cells
+    state = folded([*rest[1:]], going)
+    (cell,) = state.cells.values()
+    assert not state.open
+    assert (cell.fresh.n, cell.count, cell.seconds.n) == (1.0, 1, 1.0)
+    assert gain_of(cell, NOON) == pytest.approx(gain_of(cell_of([0.03]), NOON))  # as one run with their mean
+    (off,) = calibration(state).values()
+    assert off.n == 1.0
+
+
+def test_few_problems_of_many_rounds_prove_no_more_than_few_problems() -> None:
+    """Fifty rounds of two problems that differ are two observations: the interval holds what lies between the two."""
+    events = [*of_problem(1, [0.05] * 50), *of_problem(2, [0.01] * 50, first=50)]
+    (cell,) = folded(events).cells.values()
+    assert gain_of(cell, NOON) == pytest.approx(gain_of(cell_of([0.05, 0.01]), NOON))
+    assert gain_of(cell, NOON).error > 3 * gain_of(cell_of([0.05, 0.01] * 50), NOON).error
+
+
+def test_a_problem_has_its_weight_once_however_many_sizes_its_kernels_have() -> None:
+    small, large = of_problem(1, [0.04], 8)[0][0], of_problem(1, [0.02] * 4, 12, first=1)[1:]
+    state = folded([(small._replace(goes_on=True), NOON), *large])
+    weights = {key.split("\n")[2]: cell.fresh.n for key, cell in state.cells.items()}
+    assert weights == {"3": 0.25, "4": 0.75}
+
+
+def test_a_problem_that_ends_without_a_last_run_counts_what_it_had() -> None:
+    going = of_problem(1, [0.02, 0.04, 0.0])[:2]
+    ended = folded([*going, (Seen(0, 2, None, "0-1"), NOON)])
+    assert not ended.open
+    (cell,) = ended.cells.values()
+    assert cell.fresh.n == 1.0
+    assert cell.fresh.total == pytest.approx(0.03)
+
+
+def test_what_is_gathered_of_rounds_is_bounded() -> None:
+    events = [(Seen(0, k, told(k), f"0-{k}", goes_on=True), NOON) for k in range(MOST_OPEN + 3)]
+    state = folded(events)
+    assert list(state.open) == [f"0-{k}" for k in range(3, MOST_OPEN + 3)]
+    (cell,) = state.cells.values()
+    assert cell.fresh.n == 3.0
+    # whoever goes on from what was written knows what was gathered
+    assert msgspec.json.decode(msgspec.json.encode(state), type=Learned) == state
+
+
 def test_runs_count_as_what_they_were() -> None:
     failed = told(1, 0.0, answered=False, expected=Expected(cost_usd=0.3), seconds=5.0)
     unmeasured = told(2, None)
@@ -214,6 +269,15 @@ def test_costs_and_gains_are_compared_with_what_was_expected() -> None:
     assert off.usd == pytest.approx(2.0)
 
 
+def test_fidelities_are_compared_with_what_the_calibration_said() -> None:
+    expected = Expected(fidelity=0.6)
+    runs = [(Seen(0, k, told(k, expected=expected, fidelity=f)), NOON) for k, f in enumerate((0.5, 0.7, 0.75))]
+    state = folded([*runs, (Seen(0, 3, told(3, fidelity=0.1)), NOON)])  # of the last one nothing was expected
+    (off,) = calibration(state).values()
+    assert off.fidelity == pytest.approx(0.05)
+    assert next(iter(calibration(folded([(Seen(0, 0, told(0)), NOON)])).values())).fidelity is None
+
+
 def test_how_good_estimates_are_is_told_by_backend_over_all_sizes() -> None:
     runs = [(Seen(0, k, told(k, seconds=s, variables=v)), NOON) for k, (s, v) in enumerate([(0.1, 4), (0.4, 30)])]
     (off,) = calibration(folded(runs)).values()
@@ -275,3 +339,28 @@ def test_the_page_s_example() -> None:
         assert told_value is not None, name
         assert float(told_value[1]) == pytest.approx(value, abs=0.005), name
     assert Z == 1.645
+
+
+def test_the_page_s_example_of_rounds() -> None:
+    """What a problem of several rounds counts: the numbers of the second half of the worked example."""
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    example = page.partition("## A worked example")[2].partition("\n## ")[0]
+    row = r"^\| \d+, round \d \| (\d+) \| (\d+) \| ([-+.\d]+) % \|"
+    runs = [tuple(map(float, found)) for found in re.findall(row, example, re.MULTILINE)]
+    rounds = [gain / 100 for *_, gain in runs]
+    assert 100 * mean(rounds) == pytest.approx(mean(100 * (answer - base) / base for base, answer, _ in runs))
+    six = [gain / 100 for gain in map(float, re.findall(r"^\| \d \| .* \| ([-+.\d]+) % \|$", example, re.MULTILINE))]
+    assert (len(six), len(rounds)) == (6, 3)
+    alone = [(Seen(1, k, told(k, gain)), NOON) for k, gain in enumerate(six)]
+    (cell,) = folded([*alone, *of_problem(7, rounds)]).cells.values()
+    found = gain_of(cell, NOON)
+    assert found.n == 7.0
+    for name, value in (
+        ("what it counts", 100 * mean(rounds)),
+        ("believed mean of seven", 100 * found.mean),
+        ("standard error of seven", 100 * found.error),
+        ("what it would be if each round counted", 100 * gain_of(cell_of([*six, *rounds]), NOON).error),
+    ):
+        said = re.search(rf"^\| {name} \| [^|]* \| ([-+.\d]+)", example, re.MULTILINE)
+        assert said is not None, name
+        assert float(said[1]) == pytest.approx(value, abs=0.005), name

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from qmosaic.codecs.events.reasons import CandidateReason, RouteReason
-from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, turning_points
+from qmosaic.processors.control.explain import CANDIDATE, CHANGE, ROUTE, lines_of, runs_text, turning_points
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Policy, Rule, decide
 from tests.processors.test_route import ALIVE, reduced
@@ -48,3 +48,10 @@ def test_one_whose_time_is_over_says_so(seconds: float) -> None:
     decision = decide(kernel, Facts(0.0, ALIVE), Policy(rule, attempts=2))
     reasons = {line.backend: line.reason for line in lines_of(decision.considered)}
     assert (reasons["cirq.statevector"] == "too_slow_for_deadline") is (seconds < 10)
+
+
+@pytest.mark.parametrize(
+    ("n", "said"), [(0.999, "1"), (1.04, "1"), (14.23, "14.2"), (2.0, "2"), (0.4, "0.4"), (1234.4, "1,234")]
+)
+def test_runs_that_count_by_their_age_are_told_as_people_count(n: float, said: str) -> None:
+    assert runs_text(n) == said

@@ -11,12 +11,16 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from examples import molecule as example
 from qmosaic import Molecule, Outcome
+from qmosaic.codecs.events.hops import Failure, Incumbent, Proposal
+from qmosaic.codecs.events.public import Attempt
 from qmosaic.codecs.formats.registry import read
-from qmosaic.processors.admit import Refusal
+from qmosaic.processors.admit import Admission, Refusal
 from qmosaic.processors.families.base import Task
+from qmosaic.processors.terminal import judge
 from tests.instances import INSTANCES
 from tests.processors.families.molecules import (
     FAMILY,
@@ -111,6 +115,46 @@ def test_from_event_to_outcome() -> None:
     assert outcome.improvement == pytest.approx(H2_HARTREE_FOCK - H2_EXACT, abs=1e-9)
     assert outcome.details["exact_is"] == "FCI in the active space"
     assert outcome.details["electrons"] == [1, 1]
+
+
+ATTEMPT = Attempt(target="quantum", backend="x", ended="answered")
+
+
+@pytest.mark.parametrize(
+    ("energy", "ended", "gain"),
+    [
+        (H2_EXACT, "answered", 0.0),  # all of the correlation: what diagonalising finds as well
+        (None, "execution_failed", (H2_EXACT - H2_HARTREE_FOCK) / -H2_EXACT),  # Hartree-Fock goes out
+        (0.0, "answered", (H2_EXACT - H2_HARTREE_FOCK) / -H2_EXACT),  # no energy of the state: the same
+    ],
+)
+def test_nothing_is_gained_over_the_least_energy(energy: float | None, ended: str, gain: float) -> None:
+    """Though an answer improves Hartree-Fock, which is the incumbent."""
+    admission, found = judged(H2), reduction(H2)
+    assert isinstance(admission, Admission)
+    assert found.kernel is not None
+    ref, digest = admission.ref, found.kernel.digest
+    incumbent = Incumbent(
+        ref=ref, state=found.state, solver=found.solver, seconds=0.0, kernel_digest=digest, lift=found.lift
+    )
+    proposal = Proposal(
+        ref=ref,
+        kernel_digest=digest,
+        route=None,
+        attempt=1,
+        answer=None if energy is None else answer(energy),
+        failure=Failure("execute", "execution_failed", "no") if energy is None else None,
+        kind="variational",
+        tried=[replace(ATTEMPT, ended=ended)],
+    )
+    known: dict[str, Any] = {"now": 1001.0, "queue": 0.0, "trace_id": "0" * 32, "versions": {}, "tick": monotonic}
+    verdict = judge(admission, incumbent, proposal, 10**6, **known)
+    assert verdict.evidence is not None
+    (run,) = verdict.evidence.runs
+    assert run.gain == pytest.approx(gain, abs=1e-9)
+    told = orjson.loads(verdict.value)["baseline"]
+    assert told["best_known"] == pytest.approx(H2_EXACT)
+    assert told["objective"] == pytest.approx(H2_HARTREE_FOCK)
 
 
 def test_the_ground_state_may_have_another_symmetry() -> None:

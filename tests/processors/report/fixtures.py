@@ -98,9 +98,9 @@ HOSTILE = '<img src=x onerror="alert(1)">‮' + "A" * 300
 
 def audit() -> list[AuditEntry]:
     """A device that improves one family, is unclear in a second, and harms a third; what failed, and hostile names."""
-    expected = Expected(seconds=1.0, cost_usd=0.25, gain=0.01)
+    expected = Expected(seconds=1.0, cost_usd=0.25, gain=0.01, fidelity=0.6)
     return [
-        *(settled(f"m{k}", run_of(gain=gain, expected=expected)) for k, gain in enumerate(PAGE)),
+        *(settled(f"m{k}", run_of(gain=gain, expected=expected, fidelity=0.62)) for k, gain in enumerate(PAGE)),
         *(settled(f"s{k}", run_of(SOLVER, 0.0, seconds=0.1), reason="equal") for k in range(40)),
         *(settled(f"l{k}", run_of(gain=0.01 * (-1) ** k), family="labs", tenant="acme/lab") for k in range(4)),
         *(

@@ -129,8 +129,10 @@ def test_what_a_classical_backend_gains_as_well_did_not_pay() -> None:
 
 
 def test_what_was_expected_against_what_came() -> None:
-    expected = Expected(seconds=1.0, cost_usd=0.6, gain=0.01)
-    runs = [settled(f"{k}", run_of(seconds=s, gain=0.03, expected=expected)) for k, s in enumerate((1.0, 4.0))]
+    expected = Expected(seconds=1.0, cost_usd=0.6, gain=0.01, fidelity=0.5)
+    runs = [
+        settled(f"{k}", run_of(seconds=s, gain=0.03, expected=expected, fidelity=0.4)) for k, s in enumerate((1.0, 4.0))
+    ]
     (one,) = findings(folded(*runs), Spending(), NOON).calibration
     assert one.seconds is not None
     assert one.cost is not None
@@ -139,6 +141,8 @@ def test_what_was_expected_against_what_came() -> None:
     assert 1.0 < one.seconds.low < 2.0 < one.seconds.high < 4.0
     assert one.cost.mean == pytest.approx(0.5)
     assert one.gain.mean == pytest.approx(0.02)
+    assert one.fidelity is not None
+    assert one.fidelity.mean == pytest.approx(-0.1)
 
 
 def test_ends_are_counted_by_what_is_asked_for() -> None:
@@ -221,3 +225,22 @@ def test_a_rounds_run_counts_and_is_no_end() -> None:
     state = folded(first, settled("second", run_of()))
     assert rows(state)[IONQ,].runs == rows(folded(settled("a", run_of()), settled("b", run_of())))[IONQ,].runs
     assert sum(state.ends.values()) == 1
+
+
+def test_rounds_of_a_problem_count_as_one_and_cost_what_they_cost() -> None:
+    gains = (0.06, 0.0, 0.03)
+    rounds = [
+        settled(f"r{k}", run_of(gain=gain), event="round" if k < 2 else "settled") for k, gain in enumerate(gains)
+    ]
+    row, alone = rows(folded(*rounds))[IONQ,], rows(folded(settled("a", run_of(gain=0.03))))[IONQ,]
+    assert (row.runs, row.problems, row.compared, row.micros, row.better) == (3, 1, 1, 900_000, 2)
+    assert row.gain is not None
+    assert alone.gain is not None
+    assert msgspec.structs.astuple(row.gain) == pytest.approx(msgspec.structs.astuple(alone.gain))
+    assert row.worth is not None
+    assert alone.worth is not None
+    assert msgspec.structs.astuple(row.worth) == pytest.approx(msgspec.structs.astuple(alone.worth))
+    # one that goes on when the period ends counts what it had, and is not counted twice
+    going = folded(*rounds[:2])
+    assert rows(going)[IONQ,].problems == rows(going)[IONQ,].compared == 1
+    assert rows(going, "size", "backend") == rows(going, "size", "backend")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from shutil import which
 import psutil
 import pytest
 
+from qmosaic.streams.client import Client
 from tests.servers import RealKafka
 from tests.streams.harness import Pipeline, pipeline, settings_for
 
@@ -215,21 +217,47 @@ def test_topics_are_shown_and_created_once(running: Pipeline, tmp_path: Path) ->
     assert "2 partitions" in done.stderr
 
 
+async def sent(broker: str) -> None:
+    """Two problems that nobody reduces."""
+    async with Client(broker) as client:
+        for seed in range(2):
+            await client.submit({"family": "labs", "problem": {"n": 9}, "seed": seed, "deadline": 600})
+
+
+INTERRUPTED_AT = """
+import os, signal, sys
+class Loading:
+    def find_spec(self, name, path=None, target=None):
+        if name == "qmosaic.streams.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Loading())
+from qmosaic.streams.cli.main import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_command_is_loaded_ends_it_quietly(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_AT], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.broker
 def test_a_broker_in_use_by_others_is_untouched_by_ctrl_c(tmp_path: Path) -> None:
-    """`up` on Ctrl-C: drained, stopped, exit code 0, nothing left running."""
+    """`up` on Ctrl-C: drained, stopped, exit code 130 as of every command, nothing left running."""
     command = [*QMOSAIC, "up", "--stages", "encode,verify", "--json"]
     env = {**os.environ, "QMOSAIC_DATA_DIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True) as up:
         assert up.stdout is not None
-        while "broker" not in json.loads(up.stdout.readline()):
+        while "broker" not in (ready := json.loads(up.stdout.readline())):
             pass
+        asyncio.run(sent(ready["broker"]))
         children = [process.pid for process in psutil.Process(up.pid).children(recursive=True)]
         assert len(children) == 4  # the broker, the zygote and two workers
         up.send_signal(signal.SIGINT)
         _, said = up.communicate(timeout=60)
-    assert up.returncode == 0
+    assert up.returncode == 130
     assert "Traceback" not in said
+    assert "stopped: 2 problems are still open, and will go on at the next `qmosaic up`" in said
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
@@ -262,7 +290,7 @@ def test_a_second_up_with_the_same_names_on_a_kafka_is_refused(kafka: RealKafka,
         finally:
             third.send_signal(signal.SIGINT)
             third.communicate(timeout=60)
-    assert third.returncode == 0
+    assert third.returncode == 130
 
 
 @pytest.mark.broker

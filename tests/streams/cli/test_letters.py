@@ -19,8 +19,8 @@ from typer.testing import CliRunner, Result
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import DeadLetter
 from qmosaic.processors.families.base import Limits
+from qmosaic.streams.cli.app import app
 from qmosaic.streams.cli.letters import Letter, read_letters
-from qmosaic.streams.cli.main import app
 from qmosaic.streams.client import Client, read_outcomes
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
@@ -105,7 +105,9 @@ def reducing(settings: Settings, folder: Path, shots: int) -> Iterator[None]:
         yield
 
 
-def test_what_was_put_aside_is_listed_shown_and_put_back_and_ends_once(at_home: Settings, tmp_path: Path) -> None:
+def test_what_was_put_aside_is_listed_shown_and_put_back_and_ends_once(
+    at_home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = at_home
     with pipeline(settings, ["encode", "route", "control", "execute.classical", "verify"]):
         assert "nothing was put aside" in call("dead-letters", "list").stdout
@@ -131,7 +133,14 @@ def test_what_was_put_aside_is_listed_shown_and_put_back_and_ends_once(at_home: 
         assert waits.exit_code == 0
         assert "is under way" in waits.stdout
         assert f"qmosaic dead-letters show {there['good']}" in waits.stdout
-        assert "qmosaic trace " in waits.stdout
+        assert "qmosaic trace " not in waits.stdout  # no spans are kept anywhere
+        monkeypatch.setenv("QMOSAIC_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+        assert "qmosaic trace " in call("problem", "good").stdout
+        assert "qmosaic trace " in call("explain", "good").stdout
+        monkeypatch.delenv("QMOSAIC_OTLP_ENDPOINT")
+        wrong = call("explain", "goof")
+        assert wrong.exit_code == 1
+        assert "nothing is known of goof" in wrong.output
         assert call("dead-letters", "resend", "--all-of", "reduce", "--why", "mended").exit_code == 2  # nobody to ask
         back = call("dead-letters", "resend", "--all-of", "reduce", "--why", "mended", "--yes")
         assert back.exit_code == 0, back.output
@@ -145,6 +154,7 @@ def test_what_was_put_aside_is_listed_shown_and_put_back_and_ends_once(at_home: 
             again = call("dead-letters", "resend", there[HOSTILE], "--why", "once more", "--yes")
             assert again.exit_code == 2
             assert "its problem has ended (fallback): nothing would come of it" in again.output
+            assert "Did you mean good?" in call("explain", "goof").output
             none = call("dead-letters", "resend", "--all-of", "reduce", "--why", "all", "--yes")
             assert none.exit_code == 0
             assert none.output.count("passed over") == 2

@@ -256,4 +256,4 @@ def test_watching_ends_with_ctrl_c(broker: str, tmp_path: Path) -> None:
     rest, said = process.communicate(timeout=60)
     assert [one["health"] for one in seen] == ["unhealthy: no execute worker"] * 3
     assert all(json.loads(line) for line in rest.splitlines())
-    assert (process.returncode, said) == (1, b"")
+    assert (process.returncode, said) == (130, b"")

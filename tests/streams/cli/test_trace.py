@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qmosaic.streams.cli.main import app
+from qmosaic.streams.cli.app import app
 
 TRACE, OTHER = f"{7:032x}", f"{8:032x}"
 

@@ -62,7 +62,7 @@ def serving(settings: Settings, folder: Path, *options: str) -> Iterator[Served]
     said = json.loads(process.stdout.readline())
     yield Served(said["page"], said.get("token", ""), process, settings)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(30) == 130
     process.stdout.close()
     assert not (folder / ".nicegui").exists()
 

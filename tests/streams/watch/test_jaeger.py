@@ -21,8 +21,8 @@ from opentelemetry.trace import SpanKind
 from typer.testing import CliRunner
 
 from qmosaic.codecs.events.public import Outcome, Rejection
+from qmosaic.streams.cli.app import app
 from qmosaic.streams.cli.demo import demo_problems
-from qmosaic.streams.cli.main import app
 from qmosaic.streams.client import Client, read_outcomes
 from qmosaic.streams.life.broker import HOST
 from qmosaic.streams.settings import Settings

@@ -235,15 +235,20 @@ def test_every_instrument_has_its_name_in_the_text() -> None:
     assert {name for each in INSTRUMENTS for name in names_of(each)} <= names
 
 
+OF_ESTIMATES = ("seconds", "cost", "gain", "fidelity")
+
+
 def test_how_good_estimates_are_is_told_by_the_leader_of_known_backends() -> None:
-    off = Calibration(NOW, Sums(2, 2 * log(2), 2 * log(2) ** 2), Sums(2, 0, 0), Sums(2, -0.02, 0.0002))
+    off = Calibration(
+        NOW, Sums(2, 2 * log(2), 2 * log(2) ** 2), Sums(2, 0, 0), Sums(2, -0.02, 0.0002), Sums(2, 0.08, 0.0032)
+    )
     learned = Learned(calibrations={backend_key(size, name): off for size in (4, 40) for name in ("exact", "whose")})
     metrics, _ = listener("control")
     control: Any = SimpleNamespace(owned={}, learned=learned, is_known=lambda name: name == "exact")
     told: Any = SimpleNamespace(state=Known())
     observe_control(metrics, control, told)
-    said = {name: value(samples(metrics), f"qmosaic_estimate_{name}_ratio") for name in ("seconds", "cost", "gain")}
-    assert said == {"seconds": pytest.approx(2.0), "cost": pytest.approx(1.0), "gain": pytest.approx(-0.01)}
+    said = {name: value(samples(metrics), f"qmosaic_estimate_{name}_ratio") for name in OF_ESTIMATES}
+    assert said == dict(zip(OF_ESTIMATES, map(pytest.approx, (2.0, 1.0, -0.01, 0.04)), strict=True))
     assert value(samples(metrics), "qmosaic_estimate_seconds_ratio", qmosaic_backend_name="whose") is None
 
 
