@@ -8,6 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
+from qmosaic.backends.points import at_each, combined, estimated
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, Proposal, Ref
 from qmosaic.codecs.events.ledger import MICROS
@@ -52,32 +53,40 @@ def _identity(job: JobEvent) -> tuple[object, ...]:
 
 def _run(backend: Backend, jobs: Sequence[JobEvent], tick: Callable[[], float]) -> list[tuple[Answer | Failure, float]]:
     """What came of each, and the seconds that it took to compile it."""
-    out: list[Answer | Failure | None] = [None] * len(jobs)
+    failed: dict[int, Failure] = {}
     prepared, seconds = [], [0.0] * len(jobs)
     for k, event in enumerate(jobs):
-        job, began = job_of(event), tick()
+        began = tick()
         try:
-            backend.estimate(job)  # refuses what would not fit into this machine's memory
-            prepared.append((k, job.kernel, backend.prepare(job)))
+            each = jobs_of(event)
+            estimated(backend, each)  # refuses what would not fit into this machine's memory
+            prepared += [(k, backend.prepare(job)) for job in each]
         except BackendError as error:
-            out[k] = Failure("execute", "execution_failed", str(error), refused=True)
+            failed[k] = Failure("execute", "execution_failed", str(error), refused=True)
         seconds[k] = tick() - began
+    found: dict[int, list[Result | Expectations]] = {}
     size = max(1, backend.capabilities.batch)
     for start in range(0, len(prepared), size):
         chunk = prepared[start : start + size]
         try:
-            results = run_sync(backend, [item for *_, item in chunk])
+            results = run_sync(backend, [item for _, item in chunk])
         except BackendError as error:
-            for k, *_ in chunk:
-                out[k] = Failure("execute", "execution_failed", str(error))
+            failed |= {k: Failure("execute", "execution_failed", str(error)) for k, _ in chunk}
             continue
-        for (k, kernel, _), result in zip(chunk, results, strict=True):
-            out[k] = answer_of(kernel, result)
-    return [(item, took) for item, took in zip(out, seconds, strict=True) if item is not None]
+        for (k, _), result in zip(chunk, results, strict=True):
+            found.setdefault(k, []).append(result)
+    return [
+        (failed.get(k) or answer_of(unpack_kernel(event.kernel), combined(found[k])), seconds[k])
+        for k, event in enumerate(jobs)
+    ]
 
 
-def job_of(event: JobEvent) -> Job:
-    """What a backend is given of an event."""
+def jobs_of(event: JobEvent) -> list[Job]:
+    """What a backend is given of an event: a job, or one for each point of its circuit. Raises BackendError."""
+    return at_each(_job_of(event))
+
+
+def _job_of(event: JobEvent) -> Job:
     return Job(
         kernel=unpack_kernel(event.kernel),
         shots=event.ref.shots,
