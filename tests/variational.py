@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from qmosaic.backends.base import Backend, Expectations, Job, run_sync
 from qmosaic.backends.points import at_each, combined
+from qmosaic.codecs.events import wire
 from qmosaic.codecs.models.bundle import Bundle
+from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.execute import answer_of
-from qmosaic.processors.families.base import Task
+from qmosaic.processors.families.base import Limits, Task
 from qmosaic.processors.families.molecule.family import MoleculeFamily, MoleculeInstance
 from qmosaic.processors.families.molecule.optimiser import Optimiser
 
@@ -35,6 +37,15 @@ class Loop(NamedTuple):
 
     turns: list[Turn]
     end: Optimiser
+
+
+def instance_of(molecule: str) -> MoleculeInstance:
+    """One of `MOLECULES`, read."""
+    value = wire.dumps({"family": "molecule", "problem": MOLECULES[molecule]})
+    found = admit(Record("problems", 0, 0, 0.0, value), Limits(), Defaults())
+    assert isinstance(found, Admission)
+    assert isinstance(found.instance, MoleculeInstance)
+    return found.instance
 
 
 def in_process(

@@ -15,17 +15,14 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Interim
 from qmosaic.codecs.events.public import Outcome, Round
-from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.control.policy import Rule
-from qmosaic.processors.families.base import Limits
-from qmosaic.processors.families.molecule.family import MoleculeInstance
 from qmosaic.processors.families.molecule.optimiser import Optimiser
 from qmosaic.processors.rounds import seed_of
 from qmosaic.streams.client import Client, read_outcomes
 from qmosaic.streams.settings import ExecuteSettings, RouteSettings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.test_rounds import all_of, log_of, rounds_in
-from tests.variational import MOLECULES, Loop, in_process
+from tests.variational import MOLECULES, Loop, in_process, instance_of
 
 pytestmark = pytest.mark.broker
 
@@ -53,12 +50,9 @@ def running(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def beside(molecule: str, outcome: Outcome, backend: str, shots: int, turns: int) -> Loop:
     """The loop in this process, with the seeds of the rounds."""
-    value = wire.dumps({"family": "molecule", "problem": MOLECULES[molecule]})
-    found = admit(Record("problems", 0, 0, 0.0, value), Limits(), Defaults())
-    assert isinstance(found, Admission)
-    assert isinstance(found.instance, MoleculeInstance)
-    assert found.ref.digest == outcome.digest
-    return in_process(found.instance, create(backend), shots, turns, lambda k: seed_of(outcome.digest, outcome.seed, k))
+    instance = instance_of(molecule)
+    assert instance.digest == outcome.digest
+    return in_process(instance, create(backend), shots, turns, lambda k: seed_of(outcome.digest, outcome.seed, k))
 
 
 def assert_same(rounds: list[Round], loop: Loop) -> None:
