@@ -229,6 +229,12 @@ def check(job: Job, name: str, capabilities: Capabilities) -> None:
             place="job.kernel",
             remedy="Reduce the problem further or choose a backend that takes more.",
         )
+    if isinstance(job.kernel, Circuit) and len(job.kernel.each) > 1:
+        raise BackendError(
+            f"{name} takes a circuit at one point, got {len(job.kernel.each)}",
+            place="job.kernel.points",
+            remedy="Make a job of each point: `points.at_each`.",
+        )
     exact = isinstance(job.kernel, Circuit) and bool(job.kernel.observables)
     if job.shots < (0 if exact else 1):
         raise BackendError(

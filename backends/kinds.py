@@ -16,7 +16,7 @@ def kind_in(kernel: Kernel) -> Kind:
     kind = kind_of(kernel)
     if isinstance(kernel, SpinPolynomial):
         return "narrow" if is_narrow(kernel) else kind
-    return "clifford" if kind == "circuit" and is_clifford(kernel) else kind
+    return "clifford" if kind == "circuit" and all(map(is_clifford, kernel.each)) else kind
 
 
 def couplings_of(kernel: Kernel) -> int:
@@ -32,6 +32,8 @@ def work_seconds(kernel: Kernel, shots: int) -> float:
     """
     if isinstance(kernel, SpinPolynomial) and not kernel.higher:
         return _of_qubits(kernel.n)
+    if isinstance(kernel, Circuit) and len(kernel.each) > 1:
+        return sum(work_seconds(one, shots) for one in kernel.each)
     qubits = size_of(kernel)
     if isinstance(kernel, Circuit) and not kernel.observables and not is_final(kernel):
         qubits = qubits_when_deferred(kernel)

@@ -32,6 +32,7 @@ NAMES = {
     "r": "rounds",
     "s": "report",
     "t": "baselines",
+    "u": "variational",
 }
 
 

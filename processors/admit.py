@@ -14,7 +14,7 @@ from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.ledger import MICROS
 from qmosaic.codecs.events.public import Problem
 from qmosaic.codecs.events.wire import Envelope, claimed_id, envelope, parse_problem
-from qmosaic.processors.families.base import HasRounds, Instance, Limits
+from qmosaic.processors.families.base import HasRounds, Instance, IsVariational, Limits
 from qmosaic.processors.families.registry import FAMILIES, family, known
 
 LIGHT_BYTES = 16 * 1024
@@ -130,7 +130,7 @@ def admit(record: Record, limits: Limits, defaults: Defaults) -> Admission | Ref
     if isinstance(instance, Rejected):
         return refuse(record, instance, problem)
     rounds = 1 if problem.rounds is msgspec.UNSET else problem.rounds
-    if rounds != 1 and not isinstance(instance, HasRounds):
+    if rounds != 1 and not isinstance(instance, HasRounds | IsVariational):
         return refuse(record, _no_rounds(problem.family), problem)
     if problem.shots == 0 and not known(problem.family).exact_shots:
         return refuse(record, _no_shots(problem.family), problem)

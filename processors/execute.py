@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from qmosaic.backends.base import Backend, Expectations, Figures, Job, Result, Usage, run_sync
 from qmosaic.backends.circuits.fidelity import fidelity_of
+from qmosaic.backends.points import at_each, combined, estimated
 from qmosaic.codecs.errors import BackendError
 from qmosaic.codecs.events.hops import Answer, Failure, Fidelity, JobEvent, Proposal, Ref
 from qmosaic.codecs.events.ledger import MICROS
@@ -53,32 +54,45 @@ def _identity(job: JobEvent) -> tuple[object, ...]:
 
 def _run(backend: Backend, jobs: Sequence[JobEvent], tick: Callable[[], float]) -> list[tuple[Answer | Failure, float]]:
     """What came of each, and the seconds that it took to compile it."""
-    out: list[Answer | Failure | None] = [None] * len(jobs)
+    failed: dict[int, Failure] = {}
     prepared, seconds = [], [0.0] * len(jobs)
+    fidelities: dict[int, float] = {}
     for k, event in enumerate(jobs):
-        job, began = job_of(event), tick()
+        began = tick()
         try:
-            estimate = backend.estimate(job)  # refuses what would not fit into this machine's memory
-            prepared.append((k, job, estimate.fidelity, backend.prepare(job)))
+            each = jobs_of(event)
+            # The estimate refuses what would not fit into this machine's memory.
+            fidelities[k] = estimated(backend, each).fidelity
+            prepared += [(k, job, backend.prepare(job)) for job in each]
         except BackendError as error:
-            out[k] = Failure("execute", "execution_failed", str(error), refused=True)
+            failed[k] = Failure("execute", "execution_failed", str(error), refused=True)
         seconds[k] = tick() - began
+    found: dict[int, list[tuple[Job, Result | Expectations]]] = {}
     size = max(1, backend.capabilities.batch)
     for start in range(0, len(prepared), size):
         chunk = prepared[start : start + size]
         try:
             results = run_sync(backend, [item for *_, item in chunk])
         except BackendError as error:
-            for k, *_ in chunk:
-                out[k] = Failure("execute", "execution_failed", str(error))
+            failed |= {k: Failure("execute", "execution_failed", str(error)) for k, *_ in chunk}
             continue
-        for (k, job, fidelity, _), result in zip(chunk, results, strict=True):
-            out[k] = replace(answer_of(job.kernel, result), fidelity=_fidelity(job, fidelity, result))
-    return [(item, took) for item, took in zip(out, seconds, strict=True) if item is not None]
+        for (k, job, _), result in zip(chunk, results, strict=True):
+            found.setdefault(k, []).append((job, result))
+    return [(failed.get(k) or _whole(found[k], fidelities[k]), seconds[k]) for k in range(len(jobs))]
 
 
-def job_of(event: JobEvent) -> Job:
-    """What a backend is given of an event."""
+def _whole(found: Sequence[tuple[Job, Result | Expectations]], fidelity: float) -> Answer:
+    """What the jobs of one event came to, of which so much `fidelity` was expected."""
+    (job, _), result = found[0], combined([result for _, result in found])
+    return replace(answer_of(job.kernel, result), fidelity=_fidelity(job, fidelity, result))
+
+
+def jobs_of(event: JobEvent) -> list[Job]:
+    """What a backend is given of an event: a job, or one for each point of its circuit. Raises BackendError."""
+    return at_each(_job_of(event))
+
+
+def _job_of(event: JobEvent) -> Job:
     return Job(
         kernel=unpack_kernel(event.kernel),
         shots=event.ref.shots,

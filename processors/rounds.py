@@ -1,8 +1,9 @@
 """Rounds: whether a problem goes on after a kernel was judged, where it goes on, and what comes of all its rounds.
 
 A round is a search, a kernel and its verdict. The next one begins at the best state that was verified, and its kernel
-is another neighbourhood: that is for the family, by what it remembers (`codecs.models.memory`). The outcome is that of
-the round whose answer is the best, as if it had been the only one.
+is another neighbourhood: that is for the family, by what it remembers (`codecs.models.memory`). Of a variational
+family a round is a turn of an optimiser, whose state goes on with every answer. The outcome is that of the round whose
+answer is the best, as if it had been the only one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from qmosaic.codecs.events.reasons import MOST_ROUNDS, Rounds, Sense
 from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.processors.admit import Admission
 from qmosaic.processors.encode import encoded
-from qmosaic.processors.families.base import HasRounds, Instance
+from qmosaic.processors.families.base import HasRounds, Instance, IsVariational
 from qmosaic.processors.verify import ACCEPTED, QUICK_ANSWER, UNFIT, gain
 
 SHARE = 0.5
@@ -47,13 +48,16 @@ def takes(seconds: float, searched: float, left: float) -> float:
     return seconds - searched + searched * left / (left + seconds)
 
 
-def goes_on(wanted: Rounds, sense: Sense, rounds: Sequence[Round], has_time: bool) -> bool:
-    """Whether there is another round after these, where there is time for one."""
+def goes_on(
+    wanted: Rounds, sense: Sense, rounds: Sequence[Round], has_time: bool, converged: bool | None = None
+) -> bool:
+    """Whether there is another round after these, where there is time for one. `converged`: by an optimiser's word,
+    where there is one."""
     if not has_time or len(rounds) >= MOST_ROUNDS:
         return False
     if isinstance(wanted, int):
         return len(rounds) < wanted
-    return wanted == "deadline" or not _has_converged(sense, rounds)
+    return wanted == "deadline" or not (_has_converged(sense, rounds) if converged is None else converged)
 
 
 def _has_converged(sense: Sense, rounds: Sequence[Round]) -> bool:
@@ -79,6 +83,8 @@ def joined(ref: Ref, interim: Interim | None, own: Outcome, now: float) -> Outco
         backend=own.backend,
         seconds=round(max(0.0, now - began(ref, interim)), 6),
         cost_usd=sum(costs) if costs else None,
+        proposed=own.proposed.objective if own.proposed is not None else None,
+        error=own.proposed.error if own.proposed is not None else 0.0,
     )
     tried = [*(before.tried or [] if before is not None else []), *(own.tried or [])][-MOST_TRIED:]
     return replace(
@@ -92,13 +98,14 @@ def joined(ref: Ref, interim: Interim | None, own: Outcome, now: float) -> Outco
 
 
 def _is_better(own: Outcome, before: Outcome) -> bool:
-    """Of two that are as good, one that was accepted is better than a fallback, else the first."""
+    """Of two that are as good, one that was accepted is better than a fallback, else the first. Measured, it is better
+    by more than its standard error: else the best of many rounds would be the luckiest."""
     if own.objective is None or not own.feasible:
         return False
     if before.objective is None or not before.feasible:
         return True
     better = gain(own.sense, own.objective, before.objective)
-    return better > 0 or (better == 0 and own.status == "accepted" and before.status != "accepted")
+    return better > own.error or (better == 0 and own.status == "accepted" and before.status != "accepted")
 
 
 def _added(one: Mapping[str, Timing], other: Mapping[str, Timing]) -> dict[str, Timing]:
@@ -129,15 +136,16 @@ def another(
         return None
     left = until - now
     has_time = left > 0 and takes(outcome.rounds[-1].seconds, incumbent.seconds, left) <= left
-    if not goes_on(ref.rounds, outcome.sense, outcome.rounds, has_time):
-        return None
     known = interim.state if interim is not None else None
-    is_best = own.feasible and own.objective is not None and own.objective == outcome.objective
-    state = (_state(admission.instance, own, incumbent, proposal) if is_best else None) or known
-    if state is None:
+    instance, converged, state = admission.instance, None, known
+    if isinstance(instance, IsVariational):
+        state, converged = _stepped(instance, incumbent.memory, proposal)
+    elif own.feasible and own.objective is not None and own.objective == outcome.objective:
+        state = _state(instance, own, incumbent, proposal) or known
+    if state is None or not goes_on(ref.rounds, outcome.sense, outcome.rounds, has_time, converged):
         return None
     number = len(outcome.rounds) + 1
-    begins = replace(ref, round=number, seed=_seed(ref, number), sent_at=now, timings={})
+    begins = replace(ref, round=number, seed=seed_of(ref.digest, ref.seed, number), sent_at=now, timings={})
     return Interim(ref=begins, best=replace(outcome, labels={}), state=state)
 
 
@@ -153,11 +161,27 @@ def _state(instance: Instance, own: Outcome, incumbent: Incumbent, proposal: Pro
     return None if own.baseline is None or own.baseline.solver == QUICK_ANSWER else incumbent.state
 
 
+def _stepped(instance: IsVariational, memory: Bundle, proposal: Proposal) -> tuple[Bundle | None, bool]:
+    """The optimiser after the round, and whether it has converged; as it was, where there is no answer that fits."""
+    try:
+        if proposal.answer is not None:
+            memory = instance.stepped(memory, proposal.answer)
+    except UNFIT:
+        pass
+    try:
+        return memory, instance.has_converged(memory)
+    except UNFIT:
+        return None, False
+
+
 def again(admission: Admission, interim: Interim, incumbent: Incumbent) -> Encoded:
     """The problem on its way to reduce for another round."""
     return replace(encoded(admission), ref=interim.ref, start=interim.state, memory=incumbent.memory)
 
 
-def _seed(ref: Ref, number: int) -> int:
-    """Of a round: another one, so that neither a search nor a backend draws the same again."""
-    return int.from_bytes(sha256(f"{ref.digest}:{ref.seed}:{number}".encode()).digest()[:4]) & 0x7FFFFFFF
+def seed_of(digest: str, seed: int, number: int) -> int:
+    """Of a round of a problem: from the second on another one, so that neither a search nor a backend draws the same
+    again."""
+    if number == 1:
+        return seed
+    return int.from_bytes(sha256(f"{digest}:{seed}:{number}".encode()).digest()[:4]) & 0x7FFFFFFF

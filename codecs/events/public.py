@@ -121,7 +121,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One round of a problem that has several: its kernel's answer, judged as if it were the only one.
 
     `objective`: the best that was verified up to its end; `improvement`: how much better its answer was than the
-    incumbent of this round; `seconds`: from its beginning to its end; `cost_usd`: of its attempts, where it is known.
+    incumbent of this round; `proposed`: what its answer came to, accepted or not, and the standard `error` of that;
+    `seconds`: from its beginning to its end; `cost_usd`: of its attempts, where it is known.
     """
 
     number: int
@@ -133,6 +134,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backend: str | None
     seconds: float
     cost_usd: float | None = None
+    proposed: int | float | None = None
+    error: float = 0.0
 
 
 class Timings(msgspec.Struct, frozen=True):

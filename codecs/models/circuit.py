@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import orjson
 from jaxtyping import Complex128
+from msgspec.structs import replace
 
 
 class PauliSum(msgspec.Struct, frozen=True):
@@ -66,6 +67,8 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
     With `observables` nothing is measured in it, and its answer are their expectation values. Without, its
     answer is how often the classical bits came out how; bit i of a sample is classical bit i. `variational`: it was
     tuned to bring its one observable as low as it can be, and whoever gets it lower by other means may say so.
+    `points`: operations to take instead of those above, one list after the other, as of the same circuit at other
+    angles: the observables are wanted of each, too, in this order.
     """
 
     qubits: int
@@ -73,6 +76,14 @@ class Circuit(msgspec.Struct, frozen=True, tag="circuit"):
     operations: tuple[Operation, ...]
     observables: tuple[PauliSum, ...] = ()
     variational: bool = False
+    points: tuple[tuple[Operation, ...], ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def each(self) -> tuple[Circuit, ...]:
+        """The circuit by itself, and at each of its points."""
+        if self.points is msgspec.UNSET:
+            return (self,)
+        return tuple(replace(self, operations=one, points=msgspec.UNSET) for one in (self.operations, *self.points))
 
     @property
     def digest(self) -> str:

@@ -128,13 +128,28 @@ class HasRounds(Protocol):
         ...
 
 
+@runtime_checkable
+class IsVariational(Protocol):
+    """What an instance has instead of `HasRounds` whose rounds are updates of parameters: a backend evaluates, and an
+    optimiser goes on from every answer, be it better or not. Its state is what a `Reduction` remembers."""
+
+    def stepped(self, memory: Bundle, answer: Answer) -> Bundle:
+        """The optimiser after an answer to the kernel that `memory` made, where the next round begins. May raise
+        ValueError, LookupError or TypeError for what does not fit."""
+        ...
+
+    def has_converged(self, state: Bundle) -> bool:
+        """Whether there is nothing left to gain, by the optimiser. May raise as `stepped` does."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """One problem to reduce. `seconds` by `clock`: what it may take; a step that has begun is finished.
 
     `max_qubits`: the largest kernel wanted; `layers`: of the QAOA circuit. `round`: which one this is; None where there
-    are none, and nothing need be remembered. From the second on, `start` is the best state known, and `memory` what the
-    last `Reduction` remembers.
+    are none, and nothing need be remembered. From the second on, `start` is the best state known, or the optimiser's
+    where it `IsVariational`, and `memory` what the last `Reduction` remembers.
     """
 
     model: Model

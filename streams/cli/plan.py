@@ -192,13 +192,14 @@ def _backends(
 
 def _predicted(name: str, job: JobEvent, reduced: Reduced, books: Ledger) -> dict[str, Any]:
     """Seconds, cost and fidelity by the backend's own estimate; and whether the budgets have that."""
-    from qmosaic.processors.execute import job_of
+    from qmosaic.backends.points import estimated
+    from qmosaic.processors.execute import jobs_of
 
     backend = _made(name)
     if isinstance(backend, str):
         return {"estimate": backend}
     try:
-        estimate: Estimate = backend.estimate(job_of(job))
+        estimate: Estimate = estimated(backend, jobs_of(job))
     except BackendError as error:
         return {"reason": "too_large", "means": str(error), "change": CHANGE["too_large"]}
     finally:

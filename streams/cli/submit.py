@@ -13,12 +13,14 @@ from uuid import uuid4
 import msgspec
 import typer
 
-from qmosaic.codecs.errors import QmosaicError, SettingsError
-from qmosaic.codecs.events import public
+from qmosaic.codecs.errors import ProblemError, QmosaicError, SettingsError
+from qmosaic.codecs.events import public, wire
 from qmosaic.codecs.events.public import Outcome, Rejection
 from qmosaic.codecs.formats.base import event_of
 from qmosaic.codecs.formats.registry import read
 from qmosaic.codecs.text import shown
+from qmosaic.processors.admit import Defaults, Record, Refusal, admit
+from qmosaic.processors.families.base import Limits
 from qmosaic.streams.cli.common import (
     LATE,
     OK,
@@ -96,7 +98,9 @@ def read_files(
             "labels": {"name": " ".join([family, *(given or [])])},
             **({"sense": sense} if sense else {}),
         }
-        return [event | {key: value for key, value in options.items() if value is not None}]
+        event |= {key: value for key, value in options.items() if value is not None}
+        _check_rounds(event)
+        return [event]
     out: list[dict[str, Any]] = []
     for path in files:
         name = "stdin" if str(path) == "-" else shown(path.name.removesuffix(".gz"))
@@ -120,8 +124,18 @@ def read_files(
                 event["sense"] = sense
             event["id"] = event.get("id") or uuid4().hex
             event |= {key: value for key, value in options.items() if value is not None}
+            _check_rounds(event)
             out.append(event)
     return out
+
+
+def _check_rounds(event: dict[str, Any]) -> None:
+    """What has no rounds is refused here, in the words of the door; whatever else is wrong, the door says."""
+    if event.get("rounds", 1) == 1:
+        return
+    found = admit(Record("problems", 0, 0, time.time(), wire.dumps(event)), Limits(), Defaults())
+    if isinstance(found, Refusal) and found.rejected.place == "$.rounds":
+        fail(ProblemError(found.rejected), REJECTED)
 
 
 def _parameters(family: str, given: list[str] | None) -> dict[str, Any]:

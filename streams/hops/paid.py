@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
-from qmosaic.backends.base import Backend, Estimate, Job, run_async
+from qmosaic.backends.base import Job, run_async
+from qmosaic.backends.points import combined, estimated
 from qmosaic.backends.registry import create, innermost, wrapped
 from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
 from qmosaic.codecs.events import wire
@@ -36,10 +37,11 @@ from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, PaidResult, Proposal
 from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry, micros_of
 from qmosaic.codecs.events.public import UsageInfo
+from qmosaic.codecs.models.kernel import unpack_kernel
 from qmosaic.processors.control.books import Books
 from qmosaic.processors.control.breakers import Tallies
 from qmosaic.processors.control.cache import PaidResults, key_of
-from qmosaic.processors.execute import advance, answer_of, job_of, proposal_of
+from qmosaic.processors.execute import advance, answer_of, jobs_of, proposal_of
 from qmosaic.streams.hops.hop import Look, attempt_step, looked, next_send
 from qmosaic.streams.hops.steps import Noted, Steps
 from qmosaic.streams.kafka.journal import KafkaJournal
@@ -131,7 +133,7 @@ class ExecutePaid:
         try:
             backend = wrapped(name, self._vendor(name))
             with steps.noting(f"estimate {name}"):
-                estimate = await self._compiling(_estimated, backend, job_of(event))
+                estimate = await self._compiling(estimated, backend, jobs_of(event))
             check_cost(name, estimate.cost, paid.max_cost_usd, self._vendor(name).price_variable)
         except BackendError as error:
             return advance(event, _failed(error)), None
@@ -165,8 +167,9 @@ class ExecutePaid:
 
     async def _granted(self, event: JobEvent, steps: Steps) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
         """What follows from a job with a reservation, and how it ended, where that is for the books."""
-        job, name, of = job_of(event), event.route.backend, event.reservation
+        name, of = event.route.backend, event.reservation
         try:
+            jobs = jobs_of(event)
             vendor = self._vendor(name)
             if not await self._is_reserved(event):
                 raise BackendError(f"there is no reservation {of} for it", place="jobs.paid")
@@ -177,7 +180,7 @@ class ExecutePaid:
         noted = cast("RemoteBackend", Noted(vendor, steps))
         own = Journaled(noted, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
         try:
-            found = await self._paid(event, job, own, steps)
+            found = await self._paid(event, jobs, own, steps)
             if found is not None:
                 self._tallies.count(name, isinstance(found, Failure))
         except BackendError as error:  # what cannot be compiled for it says nothing of it
@@ -212,7 +215,9 @@ class ExecutePaid:
     async def _compiling(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._compiler, work, *given)
 
-    async def _paid(self, event: JobEvent, job: Job, own: Journaled, steps: Steps) -> Answer | Failure | None:
+    async def _paid(
+        self, event: JobEvent, jobs: Sequence[Job], own: Journaled, steps: Steps
+    ) -> Answer | Failure | None:
         """The answer, or why there is none; None where the same problem and attempt are under way with another kernel
         or backend: a hop before this one was repeated, and what came of it first is what is paid for.
 
@@ -223,15 +228,15 @@ class ExecutePaid:
             own.begin_anew()
             backend = wrapped(name, own)  # of this problem alone: so are its calibrations
             with steps.noting(f"compile {name}"):
-                prepared = await self._compiling(backend.prepare, job)
+                prepared = [await self._compiling(backend.prepare, job) for job in jobs]
             try:
                 last = await self._journal.last(of)
                 if last is not None and (last.backend, last.job) != (name, event.kernel_digest):
                     log.warning("it is under way as another job, on %s", last.backend)
                     return None
                 try:
-                    (found,) = await run_async(backend, [prepared])
-                    return answer_of(job.kernel, found)
+                    found = await run_async(backend, prepared)
+                    return answer_of(unpack_kernel(event.kernel), combined(found))
                 except BackendError as error:
                     return _failed(await own.given_up(error), own.vendor_ids)
             except (KafkaError, TimeoutError) as error:
@@ -271,10 +276,6 @@ class ExecutePaid:
 def _was_tried(found: JobEvent | Proposal) -> bool:
     """Whether it was an attempt, and not an answer that was had before."""
     return bool(found.tried) and not found.tried[-1].cached
-
-
-def _estimated(backend: Backend, job: Job) -> Estimate:
-    return backend.estimate(job)
 
 
 def _amounts(usd: float, seconds: float, shots: int) -> Amounts:

@@ -35,6 +35,7 @@ from qmosaic.processors.families.base import QUICK, Evaluation, Limits, Model, R
 from qmosaic.processors.families.molecule.fermions import alpha_mask
 from qmosaic.processors.families.molecule.geometry import GeometryError
 from qmosaic.processors.families.molecule.hamiltonian import WORK, Hamiltonian, work
+from qmosaic.processors.families.molecule.optimiser import POINTS, Optimiser
 from qmosaic.processors.families.molecule.symmetries import Span
 
 SIGMAS = 5.0
@@ -134,7 +135,9 @@ class MoleculeInstance:
         return self._determinant(self._judging(state), _basis_state(state))
 
     def answered(self, state: Bundle, lift: Bundle, answer: Answer) -> Any:
-        (energy,), (error,) = answer.values, answer.errors
+        (energy, *others), (error, *_) = answer.values, answer.errors
+        if len(others) + 1 not in (1, POINTS) or len(answer.errors) != len(answer.values):
+            raise ValueError("not the energies of a circuit")
         x, z = array(lift, "x"), array(lift, "z")
         if not (x.dtype == z.dtype == np.int64 and x.ndim == 1 and len(x) <= MAX_ROTATIONS):
             raise ValueError("no rotations")
@@ -146,6 +149,12 @@ class MoleculeInstance:
         if not isinstance(stated, float) or not 0 <= reference < 1 << self.qubits:
             raise ValueError("not a state of this many qubits")
         return self._solution(self._judging(state), energy, error, reference, rotations, stated)
+
+    def stepped(self, memory: Bundle, answer: Answer) -> Bundle:
+        return Optimiser.of(memory).told(answer.values, answer.errors).packed()
+
+    def has_converged(self, state: Bundle) -> bool:
+        return Optimiser.of(state).has_converged
 
     def _determinant(self, whole: Hamiltonian, state: int) -> dict[str, Any]:
         energy = whole.energy(state)

@@ -333,6 +333,14 @@ def search(
     return best
 
 
+def energy(space: Space, reference: int, generators: Sequence[Generator], angles: Float64[np.ndarray, " k"]) -> float:
+    """That of the state at some angles, in hartree."""
+    ansatz = Ansatz(space, reference)
+    for generator in generators:
+        ansatz.add(generator)
+    return ansatz.value(angles)[0]
+
+
 def _grown(
     ansatz: Ansatz, theta: Float64[np.ndarray, " k"], pool: Pool, until: float, clock: Callable[[], float]
 ) -> tuple[Float64[np.ndarray, " k"], int]:

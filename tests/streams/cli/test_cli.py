@@ -97,15 +97,20 @@ def test_a_wrong_file_is_a_usage_error_that_says_where(
 def test_other_wrong_usage(tmp_path: Path) -> None:
     assert "cannot read absent" in run("solve", "absent", cwd=tmp_path).stderr
     (tmp_path / "x.rud").write_text(SQUARE)
+    (tmp_path / "x.qasm").write_text("OPENQASM 3.0; qubit q; bit c; c = measure q;")
     for arguments, words in (
         (["up", "--stages", "measure"], "no stage is called 'measure'"),
         (["worker", "--stages", "verify"], "a worker needs a broker"),
         (["outcomes", "--since", "soon", "--broker", "127.0.0.1:1"], "--since"),
         (["submit", "x.rud", "--format", "rudy"], "no pipeline runs in .qmosaic"),
         (["solve", "x.rud", "--rounds", "0"], "Invalid value for --rounds: '0' is neither"),
+        (
+            ["submit", "x.qasm", "--rounds", "2"],
+            "an answer to a circuit is not improved by another one ($.rounds). Leave rounds out.",
+        ),
     ):
         done = run(*arguments, cwd=tmp_path)
-        assert done.returncode in (1, 2)
+        assert done.returncode in (1, 2, 3)
         assert words in done.stderr
     done = run("submit", "x.rud", "--broker", "127.0.0.1:1", cwd=tmp_path)
     assert done.returncode == 1
