@@ -25,6 +25,11 @@ def shown(text: str, most: int | None = None) -> str:
     )
 
 
+def quoted(text: str, most: int | None = None) -> str:
+    """The same in quotation marks, for the middle of a sentence."""
+    return f"'{shown(text, most)}'"
+
+
 def choose(name: str, known: Iterable[str]) -> str:
     """The remedy for a name that nobody knows: the nearest of the known ones first, then all of them."""
     names = sorted(known)

@@ -19,7 +19,7 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, Evidence, Run
 from qmosaic.codecs.events.hops import Encoded, Incumbent, Interim, Proposal, Ref
 from qmosaic.codecs.events.public import Attempt, Outcome, Rejection
-from qmosaic.codecs.events.reasons import OutcomeReason
+from qmosaic.codecs.events.reasons import MOST_ROUNDS, OutcomeReason
 from qmosaic.processors import rounds
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.families.base import Limits
@@ -290,7 +290,7 @@ def judge(
     if admission.ref.rounds == 1:
         return outcome_verdict(own, most, labels=labels, proposal=proposal, error=error)
     now = known["now"]
-    outcome = rounds.joined(admission.ref, interim, own, now)
+    outcome = _told_why(rounds.joined(admission.ref, interim, own, now), admission.ref)
     if not errors:
         begins = rounds.another(admission, interim, own, outcome, incumbent, proposal, now, until)
         if begins is not None and incumbent is not None and proposal is not None:
@@ -298,6 +298,13 @@ def judge(
             if verdict.onward is not None and max(len(verdict.value), len(verdict.onward.encoded)) <= most:
                 return verdict
     return outcome_verdict(outcome, most, labels=labels, proposal=proposal, error=error, own=own)
+
+
+def _told_why(outcome: Outcome, ref: Ref) -> Outcome:
+    """With a note where it might have gone on, and there are no more rounds than these."""
+    if isinstance(ref.rounds, int) or len(outcome.rounds or []) < MOST_ROUNDS:
+        return outcome
+    return replace(outcome, notes=[*outcome.notes, f"ended after {MOST_ROUNDS} rounds, the most that there are"])
 
 
 def _round_verdict(own: Outcome, begins: Interim, encoded: Encoded, proposal: Proposal) -> Verdict:

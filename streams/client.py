@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -306,6 +306,15 @@ async def read_outcomes(settings: Settings, *, since: float | None, follow: bool
 
     Without `follow` it ends where the topics ended when it began.
     """
+    async with aclosing(read_ends(settings, since=since, follow=follow)) as ends:
+        async for _, event in ends:
+            yield event
+
+
+async def read_ends(
+    settings: Settings, *, since: float | None, follow: bool
+) -> AsyncGenerator[tuple[float, Outcome | Rejection], None]:
+    """The same, with the times at which they were written, seconds since the epoch; partition by partition."""
     consumer = _consumer(settings)
     try:
         await asyncio.wait_for(consumer.start(), 30)
@@ -324,7 +333,7 @@ async def read_outcomes(settings: Settings, *, since: float | None, follow: bool
             consumer.seek(partition, starts[partition])
         async for record in to_end(consumer, ends, on=follow):
             if (event := read_terminal(settings, record)) is not None:
-                yield event
+                yield record.timestamp / 1000, event
     finally:
         await consumer.stop()
 

@@ -56,7 +56,7 @@ class Ionq(RemoteBackend):
     def __init__(self, target: str = "") -> None:
         if not re.fullmatch(r"simulator|qpu\.[a-z0-9.-]+", target):
             raise BackendError(
-                f"no target of IonQ is called {target!r}",
+                f"no target of IonQ is called {target!r}" if target else "which of IonQ's targets?",
                 place="ionq",
                 remedy="Name one: ionq/simulator, ionq/qpu.forte-1.",
             )

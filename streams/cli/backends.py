@@ -30,6 +30,8 @@ backends_app = typer.Typer(help="Execution targets: simulators, solvers, devices
 
 NameArgument = Annotated[str, typer.Argument(help="Its name, with an argument after a slash where it takes one.")]
 SHOTS = 1000
+LEAST_WIDTHS = {"backend": 24, "target": 9, "about": 16}
+"""Of columns, where all of them have no room: names are folded, never cut."""
 
 
 @backends_app.callback(invoke_without_command=True)
@@ -57,7 +59,9 @@ def backends_list(as_json: JsonOption = False) -> None:
             emit(row)
         return
     columns = ("backend", "target", *(("state",) if any(row["state"] for row in rows) else ()), "about", "needs")
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", min_width=LEAST_WIDTHS.get(column))
     keys = {"backend": "name", "needs": "extra"}
     for row in rows:
         table.add_row(*(escape(shown(row[keys.get(column, column)])) for column in columns))

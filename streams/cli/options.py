@@ -9,7 +9,7 @@ import typer
 
 from qmosaic.codecs.events.reasons import MOST_ROUNDS
 from qmosaic.codecs.formats.registry import FORMATS
-from qmosaic.codecs.text import shown
+from qmosaic.codecs.text import quoted
 
 Target = Literal["auto", "classical", "gpu", "quantum"]
 FilesArgument = Annotated[
@@ -58,7 +58,7 @@ def rounds_of(text: str) -> int | str:
         return text
     if text.isdecimal() and 1 <= int(text) <= MOST_ROUNDS:
         return int(text)
-    wrong = f"{shown(text, 40)!r} is neither a number from 1 to {MOST_ROUNDS}, deadline nor converged"
+    wrong = f"{quoted(text, 40)} is neither a number from 1 to {MOST_ROUNDS}, deadline nor converged"
     raise typer.BadParameter(wrong, param_hint="--rounds")
 
 

@@ -37,14 +37,14 @@ def _cell(text: str | None) -> Text:
 
 
 def show_outcomes(out: Console, results: Sequence[Outcome | Rejection]) -> None:
-    """Problem, family, status, objective, baseline, improvement, target, backend, qubits, depth, time, trace."""
-    if out.width >= WIDE:
-        out.print(_wide(results))
-        return
-    out.print(_narrow(results))
-    out.print("\ntrace ids", style="bold")
-    for one in results:
-        out.print(Text(f"{shown(one.trace_id, 32)}  {label_of(one)}"))
+    """Problem, family, status, objective, baseline, improvement, target, backend, qubits, depth, time; and the ids of
+    those that are called by another name. Where there is room, those of their traces, too."""
+    out.print(_wide(results) if out.width >= WIDE else _narrow(results))
+    named = [one for one in results if label_of(one) != one.problem_id]
+    if named:
+        out.print("\nids", style="bold")
+    for one in named:
+        out.print(Text(f"{shown(one.problem_id, MOST_IN_A_CELL)}  {label_of(one)}", overflow="fold"))
 
 
 def show_answers(out: Console, results: Sequence[Outcome | Rejection], most: int = MOST_ANSWERS) -> None:

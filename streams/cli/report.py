@@ -14,7 +14,7 @@ from rich.text import Text
 
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.codecs.events.ledger import dollars
-from qmosaic.codecs.text import choose, shown
+from qmosaic.codecs.text import choose, quoted, shown
 from qmosaic.processors.report.findings import BY, DEFAULT_BY, By, Findings, Interval
 from qmosaic.processors.report.focus import focus_csv
 from qmosaic.streams.cli.common import OK, USAGE, BrokerOption, JsonOption, connected, emit, fail, run, say
@@ -96,7 +96,7 @@ def _names(text: str) -> list[By]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in BY:
-            message = f"nothing is told apart by {shown(name, 60)!r}"
+            message = f"nothing is told apart by {quoted(name, 60)}"
             fail(SettingsError(message, place="--by", remedy=choose(name, BY)), USAGE)
     return [name for name in BY if name in names] or list(DEFAULT_BY)
 

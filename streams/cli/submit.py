@@ -247,7 +247,7 @@ def outcomes(
     as_json: JsonOption = False,
 ) -> None:
     """Print outcomes and rejections: all there are, those --since a time, or with --follow those that come."""
-    from qmosaic.streams.client import read_outcomes
+    from qmosaic.streams.client import read_ends
 
     start = given_moment(since, "--since")
     settings = connected(broker)
@@ -255,17 +255,20 @@ def outcomes(
         start = time.time()
 
     async def work() -> int:
-        results: list[Outcome | Rejection] = []
+        results: list[tuple[float, Outcome | Rejection]] = []
         lines = OutcomeLines(console())
-        async for one in read_outcomes(settings, since=start, follow=follow):
+        async for at, one in read_ends(settings, since=start, follow=follow):
             if as_json:
                 emit(one)
             elif follow:
                 lines.add(one)
             else:
-                results.append(one)
+                results.append((at, one))
         if results:
-            show(results)
+            results.sort(key=lambda pair: pair[0])
+            show([one for _, one in results])
+        elif not as_json and not follow:
+            say(f"nothing has ended {'yet' if start is None else 'since then: --since looks further back'}")
         return OK
 
     run(work())

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from qmosaic.codecs.errors import SettingsError
-from qmosaic.codecs.text import shown
+from qmosaic.codecs.text import quoted
 from qmosaic.streams.cli.common import USAGE, fail
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -39,7 +39,7 @@ def given_moment(text: str | None, place: str) -> float | None:
     found = time.time() - age if age is not None else moment_of(text)
     if found is None:
         remedy = "Write 15m, 2h, or 2026-01-31T12:00:00Z."
-        fail(SettingsError(f"cannot read {place} {shown(text, 60)!r}", place=place, remedy=remedy), USAGE)
+        fail(SettingsError(f"cannot read {place} {quoted(text, 60)}", place=place, remedy=remedy), USAGE)
     return found
 
 

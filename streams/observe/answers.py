@@ -32,7 +32,8 @@ def _rounds(outcome: Outcome) -> list[str]:
     """What each round came to: `rounds  1 564 (exact, equal), 2 566 (tabu, improved)`."""
     found = {one.number: "nothing" if one.objective is None else f"{one.objective:g}" for one in outcome.rounds or []}
     told = [f"{one.number} {found[one.number]} ({one.backend or 'none'}, {one.reason})" for one in outcome.rounds or []]
-    return [f"rounds {_list(told[-MOST_ROUNDS_TOLD:])}"] if told else []
+    before = "… " if len(told) > MOST_ROUNDS_TOLD else ""
+    return [f"rounds {before}{_list(told[-MOST_ROUNDS_TOLD:])}"] if told else []
 
 
 def _named(solution: Any) -> Iterator[tuple[str, Any]]:

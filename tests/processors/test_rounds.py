@@ -16,6 +16,7 @@ from qmosaic.backends.registry import create
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import Encoded, Failure, Incumbent, JobEvent, Proposal, Route
 from qmosaic.codecs.events.public import Attempt, Outcome, Round, Timing, Timings
+from qmosaic.codecs.events.reasons import MOST_ROUNDS
 from qmosaic.codecs.models.bundle import array
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
 from qmosaic.processors.encode import encoded
@@ -25,6 +26,7 @@ from qmosaic.processors.join import INTERIM
 from qmosaic.processors.reduce import reduce_events
 from qmosaic.processors.rounds import MOST_TRIED, again, another, goes_on, joined, share_of, takes
 from qmosaic.processors.terminal import Verdict, judge
+from qmosaic.streams.observe.answers import answer_of
 
 AT = 1_700_000_000.0
 MOST = 10**7
@@ -97,6 +99,25 @@ def rounds_of(admission: Admission) -> Iterator[tuple[Incumbent, Proposal, Verdi
         interim = verdict.onward.interim
         given = wire.decode(verdict.onward.encoded, Encoded)
     raise AssertionError("it never ends")
+
+
+def test_a_problem_that_had_the_most_rounds_there_are_says_so() -> None:
+    admission = admitted(event("maxcut", rounds="deadline"))
+    incumbent, job = reduced(encoded(admission))
+    (proposal,) = execute([job], create)
+    first = judged(admission, incumbent, proposal).onward
+    assert first is not None
+    assert isinstance(first.interim.best.rounds, list)
+    best = replace(first.interim.best, rounds=first.interim.best.rounds * (MOST_ROUNDS - 1))
+    interim = replace(first.interim, best=best)
+    incumbent, job = reduced(replace(encoded(admission), ref=interim.ref, start=interim.state))
+    (proposal,) = execute([job], create)
+    last = judged(admission, incumbent, proposal, interim=interim)
+    assert last.onward is None
+    assert f"ended after {MOST_ROUNDS} rounds, the most that there are" in wire.decode(last.value, Outcome).notes
+    told = answer_of(wire.decode(last.value, Outcome))
+    assert told[-1].startswith("rounds … ")
+    assert f"{MOST_ROUNDS} " in told[-1]
 
 
 @pytest.mark.parametrize("family", PROBLEMS)

@@ -160,6 +160,15 @@ def test_submit_wait_and_outcomes(running: Pipeline, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in run("outcomes", "--json", cwd=tmp_path, **env).stdout.splitlines()]
     assert len(lines) == 4
     assert run("outcomes", "--json", "--since", "2999-01-01T00:00:00Z", cwd=tmp_path, **env).stdout == ""
+    none = run("outcomes", "--since", "2999-01-01T00:00:00Z", cwd=tmp_path, **env)
+    assert (none.stdout, none.stderr.splitlines()[-1]) == (
+        "",
+        "nothing has ended since then: --since looks further back",
+    )
+    table = run("outcomes", cwd=tmp_path, **env).stdout
+    ids = [line.split()[0] for line in table.partition("\nids\n")[2].partition("\n\n")[0].splitlines()]
+    assert sorted(ids) == sorted(line["problem_id"] for line in lines)
+    assert ids[0] == outcome["problem_id"]  # as they ended
 
 
 SQUARE_TOUR = """NAME : square

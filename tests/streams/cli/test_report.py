@@ -105,6 +105,8 @@ def test_more_names_than_there_is_room_for_are_drawn_and_listed() -> None:
     ("options", "said"),
     [
         (("--by", "famly"), "Did you mean family?"),
+        (("--by", "a\x1b[1m"), r"told apart by 'a\x1b[1m'"),
+        (("--since", "yester\x1bday"), r"cannot read --since 'yester\x1bday'"),
         (("--since", "yesterday"), "cannot read --since 'yesterday'"),
         (("--since", "1h", "--until", "2h"), "--until is not after --since"),
         (("--html", "nowhere/x.html"), "nowhere is no folder"),
