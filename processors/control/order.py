@@ -75,9 +75,19 @@ class Turns(Generic[Item]):
         """The highest class that waits; `CLASSES` where nothing does."""
         return next((rank for rank, of in enumerate(self._classes) if of.turns), CLASSES)
 
+    @property
+    def next(self) -> tuple[int, str]:
+        """The class and the tenant whose turn is the next. Raises IndexError where nothing waits."""
+        rank = self._chosen()
+        return rank, self._classes[rank].turns[0][-1].name
+
     def get(self) -> Item:
         """The next. Raises IndexError where nothing waits."""
-        of = self._chosen()
+        chosen = self._chosen()
+        of = self._classes[chosen]
+        for rank, other in enumerate(self._classes):
+            if other.turns:
+                other.passed_over = 0 if rank == chosen else other.passed_over + 1
         start, _, _, its = heappop(of.turns)
         _, _, cost, item = heappop(its.waiting)
         of.now = start
@@ -92,18 +102,13 @@ class Turns(Generic[Item]):
         self._length -= 1
         return item
 
-    def _chosen(self) -> _Class[Item]:
+    def _chosen(self) -> int:
         """The highest class that waits, or a lower one that was passed over often enough."""
-        waiting = [of for of in self._classes if of.turns]
+        waiting = [rank for rank, of in enumerate(self._classes) if of.turns]
         if not waiting:
             raise IndexError("nothing waits")
-        chosen = waiting[0]
-        for rank, of in enumerate(self._classes):
-            if of.turns and rank and of.passed_over + 1 >= PASSED_OVER[rank]:
-                chosen = of
-        for of in waiting:
-            of.passed_over = 0 if of is chosen else of.passed_over + 1
-        return chosen
+        late = [rank for rank in waiting if rank and self._classes[rank].passed_over + 1 >= PASSED_OVER[rank]]
+        return late[-1] if late else waiting[0]
 
     def _weight(self, tenant: str) -> float:
         while tenant not in self._weights and "/" in tenant:

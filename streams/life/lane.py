@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from qmosaic.streams.kafka.records import Received
 
 URGENT_SECONDS, BESIDE_URGENT = 2.0, 8
 """So long after an event of the highest class, batches of others are so much smaller."""
+BESIDE_OTHERS = 8
+"""And so long after one of another tenant, nobody has more than this part of a batch, or than an equal one."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -24,6 +27,7 @@ class Held(msgspec.Struct, frozen=True):
     size: int
     deadline_at: float
     rank: int
+    tenant: str = ""
 
 
 class Lane:
@@ -33,11 +37,16 @@ class Lane:
         self._turns: Turns[Held] = Turns(weights)
         self._there = asyncio.Semaphore(0)
         self._clock, self._urgent_at = clock, -URGENT_SECONDS
+        self._came: dict[tuple[int, str], float] = {}
 
     def put(self, held: Held, look: Look) -> None:
         """One more."""
+        now = self._clock()
         if look.rank == 0:
-            self._urgent_at = self._clock()
+            self._urgent_at = now
+        self._came.pop((look.rank, look.tenant), None)
+        self._came[look.rank, look.tenant] = now  # the last to come is the last of them
+        self._forget(now)
         self._turns.put(held, look.rank, look.tenant, look.deadline_at, look.size)
         self._there.release()
 
@@ -46,17 +55,36 @@ class Lane:
         await self._there.acquire()
         return self._turns.get()
 
-    @property
-    def highest(self) -> int:
-        """The highest class that waits."""
-        return self._turns.highest
+    async def batch(self, usual: int, most_bytes: int) -> list[Held]:
+        """What is worked on next, together: what there is without waiting, of one class. Waits for one.
+
+        Whoever has had its part of it ends it: what is left of a batch that others do not fill is not its own, as they
+        would wait for that when they come. It goes on in the next one at once, if nobody came.
+        """
+        first = await self.get()
+        most, part = self.most(usual, first.rank), self.part(usual, first.rank)
+        batch, size, has = [first], first.size, Counter([first.tenant])
+        while len(batch) < most and size < most_bytes and not self._there.locked():
+            # What is urgent is done with its like: it need not wait until a batch of others is done, too.
+            if self._turns.highest > first.rank or has[self._turns.next[1]] >= part:
+                break
+            batch.append(await self.get())
+            size += batch[-1].size
+            has[batch[-1].tenant] += 1
+        return batch
 
     def most(self, usual: int, rank: int) -> int:
         """The most of a batch of a class: where urgent ones came of late, the next one is not to wait for many."""
         urgent = rank > 0 and self._clock() < self._urgent_at + URGENT_SECONDS
         return max(1, usual // BESIDE_URGENT) if urgent else usual
 
-    @property
-    def has_more(self) -> bool:
-        """Whether there is one without waiting."""
-        return not self._there.locked()
+    def part(self, usual: int, rank: int) -> int:
+        """The most of one tenant in a batch of a class: all of it where nobody else came of late."""
+        self._forget(self._clock())
+        tenants = sum(where == rank for where, _ in self._came)
+        return max(1, usual // BESIDE_OTHERS, -(-usual // max(1, tenants)))
+
+    def _forget(self, now: float) -> None:
+        """Who has not come for long."""
+        while self._came and self._came[flow := next(iter(self._came))] + URGENT_SECONDS <= now:
+            del self._came[flow]

@@ -192,19 +192,14 @@ class Worker:
         self._pending_bytes += size
         self._pending_count += 1
         self._moved_at = time.monotonic()
-        held = Held(event.message, record, size, look.deadline_at, look.rank)
+        held = Held(event.message, record, size, look.deadline_at, look.rank, look.tenant)
         self._lanes[bisect_left(self.stage.lanes, look.size)].put(held, look)
 
     async def _lane(self, lane: int) -> None:
         queue, usual = self._lanes[lane], self.stage.most(lane)
         publishing: asyncio.Task[None] | None = None
         while True:
-            batch = [await queue.get()]
-            size, most = batch[0].size, queue.most(usual, batch[0].rank)
-            # What is urgent is done with its like: it need not wait until a batch of others is done, too.
-            while len(batch) < most and size < BATCH_BYTES and queue.has_more and queue.highest <= batch[0].rank:
-                batch.append(await queue.get())
-                size += batch[-1].size
+            batch = await queue.batch(usual, BATCH_BYTES)
             handled = await self._handle([whole(held.record) for held in self._in_time(batch)], lane)
             if publishing is not None:
                 await publishing

@@ -124,3 +124,17 @@ def test_everything_that_is_put_is_got_once_each_tenants_by_deadline(todo: list[
         by_tenant[rank, tenant].append(deadline_at)
     assert not there
     assert all(found == sorted(found) for found in by_tenant.values())
+
+
+@given(events)
+def test_who_is_next_is_told_before(todo: list[Any]) -> None:
+    turns: Turns[tuple[int, str]] = Turns({"a": 3.0})
+    for one in todo:
+        if one is not None:
+            turns.put((one[0], one[1]), *one)
+        elif len(turns):
+            told = turns.next
+            assert turns.get() == told
+    while len(turns):
+        told = turns.next
+        assert turns.get() == told

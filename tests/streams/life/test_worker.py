@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from time import time
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
 from faust.types import TP
 
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import whole
-from qmosaic.streams.life.lane import URGENT_SECONDS, Lane
+from qmosaic.streams.life.lane import URGENT_SECONDS, Held, Lane
 from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
@@ -45,6 +47,58 @@ def test_batches_of_others_are_small_while_urgent_ones_come() -> None:
     assert lane.most(1, 2) == 1
     now += URGENT_SECONDS
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 64, 64]
+
+
+def filled(lane: Lane, *tenants: str, rank: int = 1) -> None:
+    """One of each waits in the lane."""
+    for tenant in tenants:
+        lane.put(Held(None, None, 1, 1e9, rank, tenant), Look(1.0, rank, 1e9, tenant))  # type: ignore[arg-type]
+
+
+def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
+    async def run() -> None:
+        now = 100.0
+        lane = Lane({}, lambda: now)
+
+        async def batch() -> Counter[str]:
+            return Counter(held.tenant for held in await lane.batch(64, MEBIBYTE))
+
+        filled(lane, *["busy"] * 1000)
+        assert await batch() == {"busy": 64}  # nobody else is there
+        filled(lane, *(f"t{k}" for k in range(20)))
+        assert await batch() == {"busy": 8} | {f"t{k}": 1 for k in range(20)}
+        assert await batch() == {"busy": 8}  # the next that come do not wait for many
+        filled(lane, *["other"] * 200)
+        now += URGENT_SECONDS
+        filled(lane, "other", "busy")
+        assert await batch() == {"busy": 32, "other": 32}  # two that wait fill it
+        now += URGENT_SECONDS
+        lane_of_one = [await batch() for _ in range(3)]
+        assert sum(lane_of_one, Counter()).total() == 3 * 64  # nobody came for long: it is full
+
+    asyncio.run(run())
+
+
+def test_a_part_of_a_batch_is_no_way_round_the_weights() -> None:
+    async def run() -> None:
+        lane = Lane({"gold": 3.0}, lambda: 100.0)
+        filled(lane, *["gold", "plain"] * 400)
+        first = [held.tenant for _ in range(8) for held in await lane.batch(64, MEBIBYTE)]
+        got = Counter(first)
+        assert got["gold"] == pytest.approx(3 * got["plain"], rel=0.05)
+
+    asyncio.run(run())
+
+
+def test_what_is_urgent_is_no_part_of_the_batch_of_others() -> None:
+    async def run() -> None:
+        lane = Lane({}, lambda: 100.0)
+        filled(lane, *["busy"] * 100)
+        filled(lane, "few", rank=0)
+        assert [held.tenant for held in await lane.batch(64, MEBIBYTE)] == ["few"]
+        assert len(await lane.batch(64, MEBIBYTE)) == 8
+
+    asyncio.run(run())
 
 
 def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
