@@ -1,4 +1,4 @@
-"""Spans for a collector, encoded in 7 µs: the exporter's own encoder takes 37, and a problem has fifteen spans.
+"""Spans for a collector, encoded five times as fast as by the exporter's own encoder: a problem has fifteen spans.
 
 Most attributes of spans were there before, with the same value. What protobuf has written one after the other is one
 message (its specification, "last one wins"), so each attribute is encoded once, and a span is its ids and the
