@@ -61,7 +61,7 @@ class IsingInstance:
 
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         s = self.terms.positional(solution)
-        if s.shape != (self.terms.n,) or not np.isin(s, (1.0, -1.0)).all():
+        if s.shape != (self.terms.n,) or not (np.abs(s) == 1.0).all():
             return Evaluation(0.0, False, ("a spin is neither +1 nor -1",))
         t = self.terms
         aligned = np.where(s[t.rows] == s[t.cols], t.values, -t.values)

@@ -60,7 +60,7 @@ class MaxCutInstance:
 
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         side = self.terms.positional(solution)
-        if side.shape != (self.terms.n,) or not np.isin(side, (0.0, 1.0)).all():
+        if side.shape != (self.terms.n,) or not ((side == 0.0) | (side == 1.0)).all():
             return Evaluation(0.0, False, ("a side is neither 0 nor 1",))
         cut = side[self.terms.rows] != side[self.terms.cols]
         return Evaluation(self.terms.total(self.terms.values[cut]), True)

@@ -67,7 +67,7 @@ class QuboInstance:
 
     def evaluate(self, solution: Any, evidence: Bundle | None = None) -> Evaluation:
         x = self.terms.positional(solution)
-        if x.shape != (self.terms.n,) or not np.isin(x, (0.0, 1.0)).all():
+        if x.shape != (self.terms.n,) or not ((x == 0.0) | (x == 1.0)).all():
             return Evaluation(0.0, False, ("a variable is neither 0 nor 1",))
         t = self.terms
         pairs = t.values[(x[t.rows] == 1) & (x[t.cols] == 1)]
