@@ -145,6 +145,17 @@ def linearised(model: SpinPolynomial) -> Iterator[tuple[int, int, float]]:
     yield from zip(model.rows.tolist(), model.cols.tolist(), (4 * model.J).tolist(), strict=True)
 
 
+def both_of(solver: Any, one: Any, other: Any, weight: float) -> Any:
+    """A variable that is the product of two bits, in a program of HiGHS' that minimises with this weight of it."""
+    both = solver.addVariable(0, 1)
+    if weight > 0:
+        solver.addConstr(both >= one + other - 1)
+    else:
+        solver.addConstr(both <= one)
+        solver.addConstr(both <= other)
+    return both
+
+
 def highs(one: Posed, seconds: float, seed: int) -> float | None:
     """HiGHS on the linearised program."""
     import highspy
@@ -163,13 +174,7 @@ def highs(one: Posed, seconds: float, seed: int) -> float | None:
         if i == j:
             costs.append(weight * bits[i])
             continue
-        both = solver.addVariable(0, 1)
-        if weight > 0:
-            solver.addConstr(both >= bits[i] + bits[j] - 1)
-        else:
-            solver.addConstr(both <= bits[i])
-            solver.addConstr(both <= bits[j])
-        costs.append(weight * both)
+        costs.append(weight * both_of(solver, bits[i], bits[j], weight))
     solver.minimize(sum(costs))
     values = solver.getSolution().col_value[: model.n]
     return judged(one, np.rint(values).astype(np.uint8)) if len(values) == model.n else None
@@ -295,14 +300,8 @@ def selected(one: Posed, seconds: float, seed: int) -> float | None:
         own = risk * universe.covariance[i, i] / k**2 - (1 - risk) * universe.returns[i] / k
         costs.append(float(own) * bits[i])
         for j in range(i):
-            both = solver.addVariable(0, 1)
             weight = float(2 * risk * universe.covariance[i, j] / k**2)
-            if weight > 0:
-                solver.addConstr(both >= bits[i] + bits[j] - 1)
-            else:
-                solver.addConstr(both <= bits[i])
-                solver.addConstr(both <= bits[j])
-            costs.append(weight * both)
+            costs.append(weight * both_of(solver, bits[i], bits[j], weight))
     solver.minimize(sum(costs))
     values = solver.getSolution().col_value[:n]
     chosen = [i for i, value in enumerate(values) if value > 0.5]

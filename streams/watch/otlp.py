@@ -73,7 +73,7 @@ def _span(span: ReadableSpan) -> bytes:
             _TIMES.pack(0x30, kind, 0x39, span.start_time or 0, 0x41, span.end_time or 0),
             *[_attribute(key, value) for key, value in said.items()],
             *[_within(b"\x6a", _link(link)) for link in span.links],
-            _status(status.status_code.value, status.description) if status.status_code.value else b"\x7a\x00",
+            _status(status.status_code.value, status.description),
             b"\x85\x01" + _flags(parent is not None and parent.is_remote),
         ]
     )
@@ -86,8 +86,8 @@ def _link(link: Link) -> bytes:
 
 
 def _status(code: int, message: str | None) -> bytes:
-    written: bytes = pb.Span(status=pb.Status(code=code, message=message)).SerializeToString()  # type: ignore[arg-type]
-    return written
+    said = (_within(b"\x12", message.encode()) if message else b"") + (b"\x18" + _varint(code) if code else b"")
+    return _within(b"\x7a", said)
 
 
 def _flags(is_remote: bool) -> bytes:

@@ -165,13 +165,15 @@ def test_a_round_is_a_turn_of_the_optimiser_from_hartree_fock_on() -> None:
     assert [one.number for one in rounds] == [1, 2, 3]
     assert rounds[0].proposed == pytest.approx(HARTREE_FOCK, abs=1e-6)
     assert rounds[0].reason == "equal"
+    operations = []
     for step in steps:
         kernel = unpack_kernel(step.job.kernel)
         assert isinstance(kernel, Circuit)
         assert (len(kernel.each), kernel.variational) == (POINTS, False)
+        operations.append(len(kernel.operations))
         assert step.proposal.answer is not None
         assert len(step.proposal.answer.values) == POINTS
-    assert len(unpack_kernel(steps[0].job.kernel).operations) == 1  # type: ignore[union-attr]
+    assert operations[0] == 1
     states = [Optimiser.of(step.incumbent.memory) for step in steps if step.incumbent.memory is not None]
     assert [one.turns for one in states] == [0, 1, 2]
     assert not states[0].angles.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ ANGLES = np.array([0.35, 0.6]), np.array([-0.5, -0.25])
 SHOTS = 20_000
 
 
-def job_of(n: int = 7, **given: object) -> Job:
+def job_of(n: int = 7, **given: Any) -> Job:
     """A ring with chords, fields and a term of order three: no symmetry hides a mistake."""
     ring = [(k, (k + 1) % n) for k in range(n)] + [(k, (k + 2) % n) for k in range(0, n - 2, 2)]
     kernel = SpinPolynomial.of(
@@ -25,7 +27,7 @@ def job_of(n: int = 7, **given: object) -> Job:
         J=[1.0 - 0.1 * k for k in range(len(ring))],
         offset=3.0,
         higher=[((0, 1, 3), 0.7)],
-        **given,  # type: ignore[arg-type]
+        **given,
     )
     return Job(kernel, SHOTS, 1, *ANGLES)
 

@@ -15,7 +15,7 @@ from faust.types import TP
 
 from benchmarks.hostile_events import EVENTS, named
 from qmosaic.streams.hops.hop import Look
-from qmosaic.streams.kafka.records import whole
+from qmosaic.streams.kafka.records import Received, whole
 from qmosaic.streams.life.lane import URGENT_SECONDS, Held, Lane
 from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
@@ -52,7 +52,8 @@ def test_batches_of_others_are_small_while_urgent_ones_come() -> None:
 def filled(lane: Lane, *tenants: str, rank: int = 1) -> None:
     """One of each waits in the lane."""
     for tenant in tenants:
-        lane.put(Held(None, None, 1, 1e9, rank, tenant), Look(1.0, rank, 1e9, tenant))  # type: ignore[arg-type]
+        record = Received("problems.encoded", 0, 0, 1.0, b"")
+        lane.put(Held(None, record, 1, 1e9, rank, tenant), Look(1.0, rank, 1e9, tenant))
 
 
 def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
