@@ -180,7 +180,7 @@ class Join:
         self.positions = dict(start)
         self._end = end
         self._open: dict[int, Open] = {}
-        self._deciding: dict[int, Open] = {}  # those that may have another round
+        self._deciding: dict[int, Open] = {}  # decided, and that is not in the log yet
         self._began: dict[int, Began] = {}  # by problem, the last round that began
         self._reading: dict[int, Any] = {}  # records that somebody is still finding out about
         # By the id that they claim, in the order they came in: these, and those that were found out before them.
@@ -287,16 +287,13 @@ class Join:
         if began is not None and isinstance(verdict, Refusal):  # it was read before, and has an answer
             verdict = ref = _first(began.interim)
         if isinstance(verdict, Refusal):
-            found = self._reject(offset, verdict, record)
-            if isinstance(found, Duplicate):
-                self._release(offset)
-            return [found]  # what came for it is needed until that is written: the next owner may be able to read it
+            # What came for it is needed until that is written: the next owner may be able to read it.
+            return [self._reject(offset, verdict, record)]
         assert isinstance(ref, Ref)
         problem_id, digest = ref.problem_id, ref.digest
         key, content = _hash(problem_id), _hash(digest)
         known = self._ids.get(key)
         if known is not None:
-            self._release(offset)
             known_content, first = _CLAIM.unpack(known)
             if known_content == content:
                 return [self._repeat(problem_id, offset, first, record)]
@@ -403,6 +400,10 @@ class Join:
         self._began.pop(entry.offset, None)
         self._release(entry.offset)
 
+    def dropped(self, one: Duplicate) -> None:
+        """That a record was a repeat is written: it is not needed any more."""
+        self._release(one.offset)
+
     def forget(self, before: float, most: int) -> None:
         """Let go of settled ids older than `before`, and beyond the newest `most`, once no re-read needs them."""
         if self.positions["problems"] < self._end:
@@ -448,6 +449,7 @@ class Join:
 
     def _repeat(self, problem_id: str, offset: int, first: int, record: Any) -> Duplicate:
         self._repeated[first] = offset
+        self._need(offset, "problems", offset)
         return Duplicate(problem_id, offset, first, record)
 
     def _arrived(self, name: Input, offset: int, ref: Ref, arrived: Arrived, now: float) -> list[Decision]:
@@ -495,10 +497,10 @@ class Join:
         return []
 
     def _close(self, one: Open, incumbent: Arrived | None, proposal: Arrived | None, cause: Arrived | None) -> Decision:
-        # Out of `_open`, so that it is decided once; its records are needed until the outcome is in the log.
+        # Out of `_open`, so that it is decided once; its records are needed until the outcome is in the log, those that
+        # come meanwhile, too: there may be another round, and another owner may have to decide again.
         self._open.pop(one.ref.offset, None)
-        if one.ref.rounds != 1:
-            self._deciding[one.ref.offset] = one
+        self._deciding[one.ref.offset] = one
         return Decision(one, incumbent, proposal, cause)
 
     def _need(self, source: int, name: Input, offset: int) -> None:

@@ -309,10 +309,10 @@ class Verifier(ExactlyOnce[Partition]):
             else aside_entry(item.record, item.why, now)
             for item in others
         ]
-        await bounded(self._transact(number, owned, writes, audits), TRANSACTION_SECONDS, "a transaction")
-        for item in others:
-            if isinstance(item, Duplicate):
-                self._sensor.repeated(item.record, item.problem_id)
+        repeats = [item for item in others if isinstance(item, Duplicate)]
+        await bounded(self._transact(number, owned, writes, audits, repeats), TRANSACTION_SECONDS, "a transaction")
+        for item in repeats:
+            self._sensor.repeated(item.record, item.problem_id)
 
     async def _judged_beside(self, owned: Partition, decision: Decision, overloaded: bool) -> None:
         """Judge a large problem while rounds go on, so that no small one waits for it; a later round settles it."""
@@ -321,8 +321,14 @@ class Verifier(ExactlyOnce[Partition]):
             owned.found.append(Judged(decision, verdict))
 
     async def _transact(
-        self, number: int, owned: Partition, writes: Sequence[Write], audits: Sequence[AuditEntry]
+        self,
+        number: int,
+        owned: Partition,
+        writes: Sequence[Write],
+        audits: Sequence[AuditEntry],
+        repeats: Sequence[Duplicate],
     ) -> None:
+        """`audits`: besides those of `writes`, and among them that these were `repeats`."""
         join = owned.join
         async with self.transaction(owned) as producer:
             sent = [await self._send(producer, write) for write in writes]
@@ -331,6 +337,8 @@ class Verifier(ExactlyOnce[Partition]):
             await producer.flush()
             for write, future in zip(writes, sent, strict=True):
                 owned.found += write.step.told(join, (await future).offset)
+            for repeat in repeats:
+                join.dropped(repeat)
             join.forget(
                 self.clock() - self.settings.verify.repeat_window_seconds, self.settings.verify.repeat_window_ids
             )

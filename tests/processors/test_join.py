@@ -138,11 +138,26 @@ def test_what_comes_before_its_problem_waits_for_it() -> None:
     assert decision.proposal is not None
 
 
-def test_what_waits_for_a_problem_that_is_a_repeat_is_let_go() -> None:
+def test_what_waits_for_a_problem_that_is_a_repeat_is_let_go_when_that_is_written() -> None:
+    """Until then the audit does not tell of it: a crash would lose it in silence."""
     join = Join(START, [settled(0)])
     join.incumbent(3, incumbent(2), "i")
-    join.problem(2, admission(2), "record")
-    assert join.floors()["incumbents"] == 4
+    (repeat,) = join.problem(2, admission(2), "record")
+    assert isinstance(repeat, Duplicate)
+    assert join.floors() == START | {"problems": 2, "incumbents": 3}
+    join.dropped(repeat)
+    assert join.floors() == START | {"problems": 3, "incumbents": 4}
+
+
+def test_what_comes_for_a_problem_that_is_decided_is_needed_until_that_is_written() -> None:
+    """Who dies before it is written leaves the problem to another, who decides anew with all there is."""
+    join = Join(START)
+    join.problem(0, admission(0, deadline=1.0), "record")
+    join.due(1.0)
+    assert join.incumbent(5, incumbent(0), "late") == []
+    assert join.floors() == START | {"incumbents": 5}
+    join.remember(settled(0, position=0))
+    assert join.floors() == START | {"problems": 1, "incumbents": 6}
 
 
 def test_what_waits_for_a_problem_that_is_none_is_let_go_when_that_is_written() -> None:
@@ -322,10 +337,14 @@ def test_what_answers_for_a_repeat_is_not_forgotten_before_the_repeat_is_behind(
     """Else a restart reads the repeat again, without the problem that it repeats, and settles it a second time."""
     join = Join(START | {"problems": 1}, [settled(0, "p", position=3)])
     join.problem(1, admission(1, "slow", deadline=1e6), "record")
-    assert isinstance(join.problem(2, admission(2, "p"), "again")[0], Duplicate)
+    (again,) = join.problem(2, admission(2, "p"), "again")
+    assert isinstance(again, Duplicate)
     join.forget(100.0, most=0)
     assert join.log_starts() == {"o": 3}
     join.remember(settled(1, "slow", position=4))
+    join.forget(100.0, most=0)
+    assert join.log_starts() == {"o": 3}
+    join.dropped(again)
     join.forget(100.0, most=0)
     assert join.log_starts() == {"o": 5}
 
@@ -490,6 +509,7 @@ class Partition(RuleBasedStateMachine):
         for item in found:
             if isinstance(item, Duplicate):
                 self.check_duplicate(item)
+                self.join.dropped(item)
             elif isinstance(item, Decision):
                 self.check_decision(item)
                 ref = item.open.ref
