@@ -23,6 +23,7 @@ from qmosaic.processors.control.policy import (
     DEFAULT_RULES,
     EXPLORE,
     Attempts,
+    OfTenant,
     Rule,
     Share,
     Special,
@@ -73,7 +74,7 @@ class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[Rule, ...] = DEFAULT_RULES
     preference: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     attempts: Attempts = 1
-    tenants: dict[str, Special] = {}
+    tenants: dict[str, OfTenant] = {}
     families: dict[str, Special] = {}
     explore: Share = EXPLORE
     worth: Worth = Worth()
@@ -106,13 +107,6 @@ class BesideSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     memory_bytes: int = 384 * 1024 * 1024
     seconds: float = 10.0
-
-
-class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose turn it is where things wait: `weights` of tenants' shares, 1 where nothing is said; `a/b` has that of `a`
-    where it has none of its own."""
-
-    weights: dict[str, Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]] = {}
 
 
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,7 +166,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route: RouteSettings = RouteSettings()
     execute: ExecuteSettings = ExecuteSettings()
     paid: PaidSettings = PaidSettings()
-    order: OrderSettings = OrderSettings()
     verify: VerifySettings = VerifySettings()
     beside: BesideSettings = BesideSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -221,6 +214,12 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
     for name, text in env.items():
         if name.startswith("QMOSAIC_") and name not in _NOT_OURS and not name.startswith(_OF_BACKENDS):
             _put(values, name.removeprefix("QMOSAIC_").lower().split("__"), text)
+    if "order" in values:
+        raise SettingsError(
+            "tenants' shares are the policy's to say",
+            place="order.weights",
+            remedy="Write `weight = 3.0` under [route.tenants.NAME], or under [tenants.NAME] of the policy's file.",
+        )
     try:
         return _with_policy(msgspec.convert(values, Settings, strict=False))
     except msgspec.ValidationError as error:

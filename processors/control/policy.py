@@ -26,6 +26,7 @@ Kinds = Annotated[tuple[Kind, ...], msgspec.Meta(min_length=1)]
 Attempts = Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
 Hour = Annotated[int, msgspec.Meta(ge=0, le=24)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Weight = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +125,15 @@ class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     worth: Worth | None = None
 
 
+class OfTenant(Special, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """For one tenant besides: its share where events wait."""
+
+    weight: Weight | None = None
+
+
 EXPLORE = 0.05
+WEIGHT = 1.0
+"""Of a tenant of which nothing is said."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -137,7 +146,7 @@ class Policy(msgspec.Struct, frozen=True):
     preference: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     paid: tuple[str, ...] = ()
     attempts: int = 1
-    tenants: Mapping[str, Special] = {}
+    tenants: Mapping[str, OfTenant] = {}
     families: Mapping[str, Special] = {}
     version: str = ""
     explore: float = EXPLORE
@@ -169,6 +178,16 @@ class Policy(msgspec.Struct, frozen=True):
             if special is not None and special.worth is not None:
                 return special.worth
         return self.worth
+
+    def weight_of(self, tenant: str) -> float:
+        """Its share where events wait, or that of what it lies in: `a/b` has that of `a` where it has none."""
+        while True:
+            said = self.tenants.get(tenant)
+            if said is not None and said.weight is not None:
+                return said.weight
+            if "/" not in tenant:
+                return WEIGHT
+            tenant = tenant.rpartition("/")[0]
 
 
 def version_of(policy: Policy) -> str:

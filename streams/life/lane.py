@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from qmosaic.processors.control.order import Turns
+from qmosaic.processors.control.order import Turns, Weigh
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import Received
 
@@ -33,8 +33,8 @@ class Held(msgspec.Struct, frozen=True):
 class Lane:
     """Events that wait for a free place, in the order of their turns."""
 
-    def __init__(self, weights: Mapping[str, float], clock: Callable[[], float]) -> None:
-        self._turns: Turns[Held] = Turns(weights)
+    def __init__(self, weigh: Weigh, clock: Callable[[], float]) -> None:
+        self._turns: Turns[Held] = Turns(weigh)
         self._there = asyncio.Semaphore(0)
         self._clock, self._urgent_at = clock, -URGENT_SECONDS
         self._came: dict[tuple[int, str], float] = {}
@@ -49,6 +49,10 @@ class Lane:
         self._forget(now)
         self._turns.put(held, look.rank, look.tenant, look.deadline_at, look.size)
         self._there.release()
+
+    def follow(self, weigh: Weigh) -> None:
+        """Other weights of tenants from now on."""
+        self._turns.follow(weigh)
 
     async def get(self) -> Held:
         """The next; waits for one."""

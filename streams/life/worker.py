@@ -24,9 +24,11 @@ from faust.types import EventT
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.public import Timing
+from qmosaic.processors.control.policy import Policy
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import Handler
+from qmosaic.streams.hops.in_force import InForce
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
@@ -53,6 +55,7 @@ TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 5.0, 0.25, 600.0
+POLICY_SECONDS = 0.5  # between two looks at what was ordered
 
 
 class _Handled(msgspec.Struct, frozen=True):
@@ -91,6 +94,7 @@ class Worker:
             name=f"qmosaic.{stage.name}",
         )(self._agent)
         self._lanes: list[Lane] = []
+        self._in_force = InForce(settings, rest_seconds=POLICY_SECONDS, clients=clients)
         self._pending = asyncio.Semaphore(PENDING)
         self._pending_bytes = self._pending_count = 0
         self._moved_at = time.monotonic()  # when an event came or was done
@@ -112,14 +116,15 @@ class Worker:
 
     async def _run(self, lifeline: Lifeline) -> None:
         self._fatal = asyncio.get_running_loop().create_future()
-        self._lanes = [Lane(self.settings.order.weights, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         self.producer: AIOKafkaProducer = self._clients.producer(
             **producing(self.settings), client_id=self.instance, linger_ms=0
         )
         lifeline.step("connecting to the broker")
         await bounded(self.producer.start(), 30, "connecting")
         lifeline.step("loading what it works with")
-        rest = await self.handler.start()
+        rest, _ = await asyncio.gather(self.handler.start(), self._in_force.start())
+        policy = self._in_force.policy
+        self._lanes = [Lane(policy.weight_of, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         lifeline.step("joining its group")
         lifeline.started()
         background = [
@@ -129,6 +134,7 @@ class Worker:
         ]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
         background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline))))
+        background.append(asyncio.create_task(self._guard(self._follow(policy))))
         if rest is not None:
             background.append(asyncio.create_task(self._guard(rest)))
         self.app.finalize()
@@ -144,6 +150,7 @@ class Worker:
         for task in background:
             task.cancel()
         await closing(self.handler.stop(), 5, "stopping the handler")
+        await self._in_force.stop()
         await closing(self.producer.stop(), 5, "stopping the producer")
 
     def lag(self) -> dict[str, int]:
@@ -342,6 +349,15 @@ class Worker:
 
     def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
         return put_aside(self.stage.name, self.settings, record, error, self._clock())
+
+    async def _follow(self, known: Policy) -> None:
+        """Whose turn it is goes by the weights of the policy in force."""
+        while True:
+            await asyncio.sleep(POLICY_SECONDS)
+            if self._in_force.policy is not known:
+                known = self._in_force.policy
+                for lane in self._lanes:
+                    lane.follow(known.weight_of)
 
     async def _tell_ready(self, lifeline: Lifeline) -> None:
         """The supervisor, once there are partitions."""

@@ -52,3 +52,14 @@ class Forgetful(Worker):
 def test_a_mutation_is_found(worker: type[Worker]) -> None:
     found = next((wrong[0] for seed in range(300) if (wrong := Workers(seed, worker).run())), "")
     assert "followed" in found
+
+
+class Stubborn(Worker):
+    """It goes by the policy that it began with."""
+
+    async def _follow(self, known: Any) -> None: ...
+
+
+def test_who_follows_no_policy_is_found() -> None:
+    found = next((wrong[0] for seed in range(50) if (wrong := Workers(seed, Stubborn).run())), "")
+    assert "was set" in found

@@ -187,6 +187,73 @@ async def test_a_policy_is_set_followed_and_rolled_back_without_a_restart(runnin
     assert later.policy == after.policy
 
 
+WEIGHTS = """
+[[rules]]
+name = "all classical"
+target = "classical"
+[tenants.gold]
+weight = 9.0
+"""
+BURST, FIRST = 50, 40
+
+
+async def golden_share(running: Pipeline) -> float:
+    """How many of the first that execute answers of a burst are gold's, where as many come of another tenant."""
+    settings, names = running.settings, dict[str, str]()
+    running.signal("execute.classical-0", signal.SIGSTOP)
+    try:
+        async with Client(settings=settings) as client:
+            for k in range(BURST):
+                for tenant in ("gold/ada", "plain"):
+                    name = await client.submit(problem(100 + k), tenant=tenant, deadline=120)
+                    names[name] = tenant
+        for _ in range(600):
+            if len(await asked(settings, "jobs.classical", names)) == len(names):
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        running.signal("execute.classical-0", signal.SIGCONT)
+    for _ in range(600):
+        answered = await asked(settings, "proposals", names)
+        if len(answered) == len(names):
+            break
+        await asyncio.sleep(0.05)
+    return sum(names[name] == "gold/ada" for name in answered[:FIRST]) / FIRST
+
+
+async def asked(settings: Settings, topic: str, names: dict[str, str]) -> list[str]:
+    """These problems, in the order of their records on a topic."""
+    places, found = [TopicPartition(topic_name(settings, topic), k) for k in range(2)], dict[str, int]()
+    async with reader(settings, places) as consumer:
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, begins[place])
+        async for record in to_end(consumer, ends):
+            event = wire.decode(record.value or b"", dict[str, Any])
+            name = event["ref"]["problem_id"]
+            if name in names:
+                found.setdefault(name, record.timestamp)
+    return sorted(found, key=lambda name: found[name])
+
+
+async def test_shares_of_tenants_follow_a_policy_without_a_restart(running: Pipeline) -> None:
+    settings = running.settings
+    await give(settings, SetPolicy(POLICY), "as much for everybody")
+    assert await golden_share(running) <= 0.7
+    await give(settings, SetPolicy(WEIGHTS), "gold pays for more")
+    for _ in range(10):
+        share = await golden_share(running)
+        if share >= 0.8:
+            break
+    assert share >= 0.8
+    await give(settings, SetPolicy(POLICY), "no more")
+    for _ in range(10):
+        share = await golden_share(running)
+        if share <= 0.7:
+            break
+    assert share <= 0.7
+
+
 async def test_a_backend_is_drained_maintained_and_enabled(running: Pipeline) -> None:
     settings = running.settings
     text = f'attempts = 1\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\n'
@@ -279,6 +346,7 @@ async def settled_audits(settings: Settings, names: set[str]) -> dict[str, Audit
 
 
 WRONG: list[tuple[Any, str, str]] = [
+    (SetPolicy("[tenants.a]\nweight = 1.0\n[tenants.b]\nweight = 0.0\n"), "reason", r"> 0.0.*policy:4"),
     (SetPolicy("attempt = 2\n"), "reason", r"attempt.*policy:1"),
     (SetPolicy('[[rules]]\nname = "a"\ntarget = "quantum"\nbackend = "ionk"\n'), "reason", r"no backend.*policy:4"),
     (

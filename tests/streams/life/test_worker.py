@@ -34,13 +34,21 @@ def event(offset: int, value: bytes) -> Any:
     return SimpleNamespace(message=message)
 
 
+def alike(_tenant: str) -> float:
+    return 1.0
+
+
+def golden(tenant: str) -> float:
+    return 3.0 if tenant == "gold" else 1.0
+
+
 async def drained(lane: Lane) -> list[Any]:
     return [await lane.get() for _ in range(len(lane._turns))]
 
 
 def test_batches_of_others_are_small_while_urgent_ones_come() -> None:
     now = 100.0
-    lane = Lane({}, lambda: now)
+    lane = Lane(alike, lambda: now)
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 64, 64]
     lane.put(SimpleNamespace(), Look(1.0, 0, 1e9))  # type: ignore[arg-type]  # nobody looks at it
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 8, 8]
@@ -59,7 +67,7 @@ def filled(lane: Lane, *tenants: str, rank: int = 1) -> None:
 def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
     async def run() -> None:
         now = 100.0
-        lane = Lane({}, lambda: now)
+        lane = Lane(alike, lambda: now)
 
         async def batch() -> Counter[str]:
             return Counter(held.tenant for held in await lane.batch(64, MEBIBYTE))
@@ -82,7 +90,7 @@ def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
 
 def test_a_part_of_a_batch_is_no_way_round_the_weights() -> None:
     async def run() -> None:
-        lane = Lane({"gold": 3.0}, lambda: 100.0)
+        lane = Lane(golden, lambda: 100.0)
         filled(lane, *["gold", "plain"] * 400)
         first = [held.tenant for _ in range(8) for held in await lane.batch(64, MEBIBYTE)]
         got = Counter(first)
@@ -93,7 +101,7 @@ def test_a_part_of_a_batch_is_no_way_round_the_weights() -> None:
 
 def test_what_is_urgent_is_no_part_of_the_batch_of_others() -> None:
     async def run() -> None:
-        lane = Lane({}, lambda: 100.0)
+        lane = Lane(alike, lambda: 100.0)
         filled(lane, *["busy"] * 100)
         filled(lane, "few", rank=0)
         assert [held.tenant for held in await lane.batch(64, MEBIBYTE)] == ["few"]
@@ -107,7 +115,7 @@ def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
         settings = Settings(data_dir=str(tmp_path))
         worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
         worker.app.consumer = Mock()  # Faust would make one, with a client
-        worker._lanes = [Lane({}, time) for _ in range(len(worker.stage.lanes) + 1)]
+        worker._lanes = [Lane(alike, time) for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
             await worker._take(event(offset, large))
