@@ -10,6 +10,7 @@ callers who hold a file or a Client in their hands:
     ├── BackendError        a backend refused or failed a job
     │   ├── JobTimedOut       a paid job had no answer in time; it no longer runs
     │   ├── JobCancelled      somebody cancelled it at the vendor
+    │   ├── RateLimited       a vendor takes no more jobs before a paid one's deadline; it was not sent
     │   ├── OverBudget        a paid job costs more than may be spent on one, or nobody knows what
     │   └── JobUnknown        nobody can say whether it runs: not sent again, to be looked at
     ├── RefusedError        control does not carry out an order
@@ -107,6 +108,12 @@ class OverBudget(BackendError):  # noqa: N818 - a decision
     """A paid job costs more than may be spent on one, or nobody knows what it costs. It was not sent."""
 
     code = "over_budget"
+
+
+class RateLimited(BackendError):  # noqa: N818 - a state of a vendor
+    """The vendor takes no more jobs for now, and says so until a paid job's deadline is over. It was not sent."""
+
+    code = "rate_limited"
 
 
 class JobUnknown(BackendError):  # noqa: N818 - a state of a job

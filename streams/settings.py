@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from qmosaic.backends.clouds.job import Waits
+from qmosaic.backends.registry import innermost
 from qmosaic.codecs.errors import SettingsError
+from qmosaic.codecs.text import choose
 from qmosaic.processors.admit import Defaults
 from qmosaic.processors.control.policy import (
     DEFAULT_PREFERENCE,
@@ -29,6 +31,7 @@ from qmosaic.processors.control.policy import (
     Special,
 )
 from qmosaic.processors.control.policy_file import MOST_BYTES, read_policy
+from qmosaic.processors.control.rates import Rate
 from qmosaic.processors.control.worth import Worth
 from qmosaic.processors.families.base import Limits
 
@@ -94,11 +97,13 @@ class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Backends whose runs cost money, by name; `limits`: bounds of their waits, in seconds; `max_cost_usd`: what one
-    job may cost by its estimate, 0 for no limit."""
+    job may cost by its estimate, 0 for no limit; `rates`: by name, without wrappers, how many jobs one takes in a
+    time."""
 
     backends: tuple[str, ...] = ()
     limits: Waits = Waits()
     max_cost_usd: float = 0.0
+    rates: dict[str, Rate] = {}
 
 
 class BesideSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,12 +226,22 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
             remedy="Write `weight = 3.0` under [route.tenants.NAME], or under [tenants.NAME] of the policy's file.",
         )
     try:
-        return _with_policy(msgspec.convert(values, Settings, strict=False))
+        return _with_policy(_checked(msgspec.convert(values, Settings, strict=False)))
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         raise SettingsError(
             message, place=place.strip("`").removeprefix("$."), remedy="See `qmosaic settings` for every key."
         ) from None
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings, where each rate is one of a backend. Raises SettingsError."""
+    names = sorted(set(map(innermost, settings.paid.backends)))
+    for name in settings.paid.rates:
+        if name not in names:
+            message = f"{name!r} is none of paid.backends, without their wrappers"
+            raise SettingsError(message, place=f"paid.rates.{name}", remedy=choose(name, names))
+    return settings
 
 
 def _with_policy(settings: Settings) -> Settings:

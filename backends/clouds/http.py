@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from email.utils import parsedate_to_datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +67,13 @@ class Http:
                 ) as answer,
             ):
                 status, text = answer.status, await answer.read()
-                retry_after = answer.headers.get("Retry-After", "")
+                retry_after, date = (answer.headers.get(name, "") for name in ("Retry-After", "Date"))
         except aiohttp.ClientConnectorError as error:
             raise NotAccepted(f"{where}: no connection: {error.strerror or error}") from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unclear(f"{where}: {type(error).__name__}") from None
         if status == 429:
-            raise NotAccepted(f"{where}: 429", _seconds(retry_after))
+            raise NotAccepted(f"{where}: 429", _seconds(retry_after, date))
         if status == 404 and missing:
             return None
         if status >= 500 or status == 408:
@@ -88,9 +90,13 @@ class Http:
             raise Unclear(f"{where}: {status}, but no JSON") from None
 
 
-def _seconds(text: str) -> float | None:
-    """The seconds that a Retry-After header says; a date counts as none."""
+def _seconds(text: str, date: str) -> float | None:
+    """The seconds that a Retry-After header says, or those to its time from that of the answer (RFC 9110, 10.2.3)."""
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        return None
+        try:
+            seconds = (parsedate_to_datetime(text) - parsedate_to_datetime(date)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if isfinite(seconds) else None

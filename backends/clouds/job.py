@@ -25,21 +25,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from binascii import crc32
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
-from immutables import Map
 
 from qmosaic.backends.base import Answer
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.backends.clouds.journal import Journal
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, RateLimited
 from qmosaic.codecs.events.control import Submitted
 from qmosaic.codecs.events.reasons import PaidState
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled", "unknown"]
 """What a vendor says of a job; unknown: a word that it did not use before."""
+SPREAD = 0.1
+"""Of a wait, in which those who waited for the same go."""
 WITHDRAWN = "nobody waits for it"
 T = TypeVar("T")
 
@@ -63,6 +66,12 @@ class Vendor(Protocol):
     name: str
     can_find: bool
     can_cancel: bool
+    rests_until: float
+    """It has said that it takes no job before (seconds since the epoch)."""
+
+    def rest(self, until: float) -> None:
+        """It says so: all jobs that this process has for it wait."""
+        ...
 
     async def submit(self, prepared: Any, client_id: str) -> str:
         """Send a job under our id; the vendor's id of it."""
@@ -83,52 +92,6 @@ class Vendor(Protocol):
     async def cancel(self, vendor_id: str) -> None:
         """Ask the vendor to stop a job; one that has ended is left as it is."""
         ...
-
-
-class Counted(NamedTuple):
-    """The entries that count, of all that were written, in their order, by job. What is read first is where it begins:
-    what was before may be past its retention."""
-
-    jobs: Map[str, tuple[Submitted, ...]] = Map()
-
-    def after(self, entry: Submitted) -> Counted:
-        """With the next one that was written; itself, where that does not count."""
-        before = self.of(entry.client_id)
-        if before and entry.revision != before[-1].revision + 1:
-            return self
-        return Counted(self.jobs.set(entry.client_id, (*before, entry)))
-
-    def of(self, client_id: str) -> tuple[Submitted, ...]:
-        """All of one job."""
-        return self.jobs.get(client_id, ())
-
-
-class Journal(Protocol):
-    """Where entries are kept."""
-
-    async def last(self, client_id: str) -> Submitted | None:
-        """The latest entry that counts, whoever wrote it up to now."""
-        ...
-
-    async def append(self, entry: Submitted) -> bool:
-        """Write an entry, durably when this returns; whether it counts."""
-        ...
-
-
-class Memory:
-    """A journal for as long as the process lives."""
-
-    def __init__(self) -> None:
-        self.counted = Counted()
-
-    async def last(self, client_id: str) -> Submitted | None:
-        """The latest entry."""
-        return next(reversed(self.counted.of(client_id)), None)
-
-    async def append(self, entry: Submitted) -> bool:
-        """Write an entry."""
-        before, self.counted = self.counted, self.counted.after(entry)
-        return self.counted is not before
 
 
 class Waits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -240,18 +203,24 @@ class PaidJob:
             if found is not None:
                 await self._write("submitted", last, vendor_id=found)
                 return
-        if self._clock.now() >= self._deadline:
+        now, rests = self._clock.now(), self._vendor.rests_until
+        if now >= self._deadline:
             raise self._ended(await self._write("failed", last, "no time left to send it", timed_out=True))
+        if rests > now:
+            await self._wait(rests - now, last, f"it takes no job for {rests - now:.0f} s")
+            return
         intent = await self._write("submitting", last, sends=last.sends + 1 if last else 1)
         if self._clock.now() - intent.at > self._limits.lease_seconds:
             return  # too late to send for this intent
         try:
             vendor_id = await self._request(self._vendor.submit(self._prepared, self.client_id))
         except NotAccepted as refusal:
-            await self._write("planned", intent, str(refusal))
-            later = self._limits.ask_seconds * 2 ** min(intent.sends, 6)
-            later = later if refusal.retry_after is None else refusal.retry_after
-            await self._pause(min(later, self._limits.retry_after_seconds), self._deadline)
+            planned = await self._write("planned", intent, str(refusal))
+            if refusal.retry_after is not None:
+                self._vendor.rest(self._clock.now() + max(refusal.retry_after, self._limits.ask_seconds))
+                return
+            later = min(self._limits.ask_seconds * 2 ** min(intent.sends, 6), self._limits.retry_after_seconds)
+            await self._wait(later, planned, str(refusal))
         except Unclear as broken:
             await self._write("unknown", intent, str(broken))
         except BackendError as error:
@@ -259,6 +228,16 @@ class PaidJob:
             raise
         else:
             await self._write("submitted", intent, vendor_id=vendor_id)
+
+    async def _wait(self, seconds: float, last: Submitted | None, why: str) -> None:
+        """Before it is sent; nobody waits beyond the deadline, so that who has it next still has time.
+
+        A little longer, by its name: of all that wait for a vendor the first are answered before the last are sent.
+        """
+        if self._clock.now() + seconds >= self._deadline:
+            raise self._ended(await self._write("failed", last, why, cause="rate_limited"))
+        spread = max(self._limits.ask_seconds, SPREAD * seconds) * crc32(self.client_id.encode()) / 2**32
+        await self._pause(seconds + spread, self._deadline)
 
     async def _reconcile(self, last: Submitted) -> str | None:
         """Ask the vendor for a job that may have been sent; None when it has said often enough that there is none."""
@@ -372,6 +351,8 @@ class PaidJob:
     def _ended(self, entry: Submitted) -> BackendError:
         """What a last entry says, to whoever wrote it as to who reads it later."""
         kind = JobTimedOut if entry.timed_out else JobCancelled if entry.state == "cancelled" else BackendError
+        if entry.cause == "rate_limited":
+            kind = RateLimited
         return self._error(kind, entry.message)
 
     def _error(self, kind: type[BackendError], message: str) -> BackendError:

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job, Placed
-from qmosaic.backends.clouds.job import WITHDRAWN, Journal, Memory, NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.job import WITHDRAWN, NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.journal import Journal, Memory
 from qmosaic.backends.clouds.price import Price
 from qmosaic.codecs.errors import BackendError, JobUnknown
 
@@ -38,6 +39,11 @@ class RemoteBackend(Backend):
     can_cancel = True
     price = Price()
     limits = Waits()
+    rests_until = 0.0
+
+    def rest(self, until: float) -> None:
+        """It takes no job before (seconds since the epoch)."""
+        self.rests_until = max(self.rests_until, until)
 
     @abstractmethod
     async def submit(self, prepared: Any, client_id: str) -> str:

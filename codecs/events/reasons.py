@@ -32,6 +32,7 @@ OutcomeReason = Literal[
     "no_incumbent",  # fallback: not even a usable incumbent by the deadline; the family's quick answer, if it has one
     "execution_failed",  # fallback: the backend failed the job
     "over_budget",  # fallback: the job costs more than may be spent on one, or nobody knows what; it was not sent
+    "rate_limited",  # fallback: the vendor takes so many jobs in a time, and this one's turn is after its deadline
     "not_cached",  # fallback: the problem takes only a result that was had before, and there is none
     "no_backend",  # fallback: no live worker takes the job
     "stage_failed",  # fallback: a hop before execution, or the judgement of the answer, failed on this problem
@@ -70,6 +71,7 @@ CandidateReason = Literal[
     "too_slow_for_deadline",  # by its estimate it would not be done by the deadline
     "over_budget",  # a budget has too little left for it
     "no_price",  # a budget counts what it takes, and nobody knows that
+    "rate_limited",  # its vendor takes so many jobs in a time, and the next turn is too late for the deadline
     "draining",  # an operator ordered that it gets no more jobs
     "maintenance",  # an operator announced a time without it
     "no_ledger",  # it is paid for, and nobody keeps the ledger: control was not heard of lately

@@ -338,6 +338,7 @@ def _looked(
 ) -> Iterator[Considered]:
     """The backends of a target in the order of the preference, or the one that is named: each with its reason."""
     kind, qubits, live = reduced.kind, reduced.variables, facts.alive.get(target, {})
+    left = reduced.ref.deadline_at - facts.at
     named = [backend] if backend else policy.preference.get(target, ())
     others = [] if backend else [name for name in live if name not in named]
     taken = False
@@ -357,8 +358,10 @@ def _looked(
             reason = "wrong_kind"
         elif qubits > live[name][kind]:
             reason = "too_large"
-        elif seconds_of(reduced, target, name, facts.learned, facts.at) > reduced.ref.deadline_at - facts.at:
+        elif (takes := seconds_of(reduced, target, name, facts.learned, facts.at)) > left:
             reason = "too_slow_for_deadline"
+        elif facts.not_before.get(name, facts.at) - facts.at + takes > left:
+            reason = "rate_limited"
         else:
             reason, taken = ("behind" if taken else "taken"), True
         yield Considered(target, name, reason)

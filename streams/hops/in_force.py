@@ -57,6 +57,7 @@ class InForce:
         self.start, self.stop = self._tail.start, self._tail.stop
         self._paid, self._of_settings = settings.paid.backends, policy_of(settings)
         self._set: tuple[int, Policy] = 0, self._of_settings
+        self._read: tuple[Ordered | None, Policy] = None, self._of_settings
 
     @property
     def ordered(self) -> Ordered:
@@ -66,7 +67,10 @@ class InForce:
     @property
     def policy(self) -> Policy:
         """The one in force now; another object only where it is another one."""
-        return self.of(self.ordered)
+        ordered = self.ordered
+        if ordered is not self._read[0]:
+            self._read = ordered, self.of(ordered)
+        return self._read[1]
 
     def of(self, ordered: Ordered) -> Policy:
         """By what was ordered."""

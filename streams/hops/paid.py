@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
-from qmosaic.backends.base import Job, run_async
+from qmosaic.backends.base import Backend, Job, run_async
 from qmosaic.backends.points import combined, estimated
 from qmosaic.backends.registry import create, innermost, wrapped
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget, RateLimited
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, PaidResult, Proposal
+from qmosaic.codecs.events.hops import Answer, Failure, FailureReason, JobEvent, PaidResult, Proposal
 from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry, micros_of
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.kernel import unpack_kernel
@@ -61,8 +61,12 @@ ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"] | N
     JobTimedOut: "timed_out",
     JobCancelled: "cancelled",
     JobUnknown: "unknown",
-    OverBudget: None,  # it never began
+    RateLimited: None,  # it never began
+    OverBudget: None,
 }
+REASONS: dict[type[BackendError], FailureReason] = {RateLimited: "rate_limited", OverBudget: "over_budget"}
+SAYS_NOTHING = frozenset[FailureReason]({"rate_limited"})
+"""Failures that are no attempt of the device's."""
 
 
 class ExecutePaid:
@@ -83,8 +87,10 @@ class ExecutePaid:
         """The backends there are, and the journal up to its end. Raises BackendError."""
         from qmosaic.backends.clouds.remote import RemoteBackend  # with Cirq: only this stage pays for it
 
+        vendors: dict[str, Backend] = {}  # in whatever wrappers: what one says of its rate holds for all
         for name in self._settings.paid.backends:
-            backend = create(innermost(name))
+            of = innermost(name)
+            backend = vendors[of] if of in vendors else vendors.setdefault(of, create(of))
             if not isinstance(backend, RemoteBackend):
                 raise BackendError(
                     f"{name} is none that is paid for",
@@ -137,7 +143,8 @@ class ExecutePaid:
             check_cost(name, estimate.cost, paid.max_cost_usd, self._vendor(name).price_variable)
         except BackendError as error:
             return advance(event, _failed(error)), None
-        return replace(event, quote=_amounts(estimate.cost, estimate.seconds, estimate.shots)), None
+        quote = _amounts(estimate.cost, estimate.seconds, estimate.shots)
+        return replace(event, quote=quote, sends=estimate.jobs), None
 
     async def _alone(self, event: JobEvent, steps: Steps) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
         """A granted job. One that takes a result that was had before waits for an equal one that is under way here, and
@@ -177,11 +184,15 @@ class ExecutePaid:
             return advance(event, _failed(error)), None
         from qmosaic.backends.clouds.remote import Journaled
 
+        left = min(event.not_before, event.ref.deadline_at) - self._clock()
+        if left > 0 and await self._journal.last(of) is None:  # its vendor's rate has no room before
+            with steps.noting(f"wait {name}"):
+                await asyncio.sleep(left)
         noted = cast("RemoteBackend", Noted(vendor, steps))
         own = Journaled(noted, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
         try:
             found = await self._paid(event, jobs, own, steps)
-            if found is not None:
+            if found is not None and not (isinstance(found, Failure) and found.reason in SAYS_NOTHING):
                 self._tallies.count(name, isinstance(found, Failure))
         except BackendError as error:  # what cannot be compiled for it says nothing of it
             found = _failed(error)
@@ -266,7 +277,9 @@ class ExecutePaid:
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
         tallies = self._tallies.told()
-        return BackendStatus(worker="", target="quantum", backends=sizes, at=self._clock(), tallies=tallies)
+        now, rests = self._clock(), {name: vendor.rests_until for name, vendor in self._backends.items()}
+        later = {name: until for name, until in rests.items() if until > now}
+        return BackendStatus(worker="", target="quantum", backends=sizes, at=now, tallies=tallies, not_before=later)
 
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)
@@ -291,7 +304,7 @@ def _failed(error: BackendError, vendor_id: str = "") -> Failure:
     """The failure of a job that the vendor had under its id, or none. Whether it charged for it is not known."""
     return Failure(
         "execute",
-        "over_budget" if isinstance(error, OverBudget) else "execution_failed",
+        REASONS.get(type(error), "execution_failed"),
         str(error),
         ended=ENDED.get(type(error), "failed"),
         usage=UsageInfo(vendor_job_id=vendor_id) if vendor_id else None,

@@ -24,7 +24,6 @@ from faust.types import EventT
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.public import Timing
-from qmosaic.processors.control.policy import Policy
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import Handler
@@ -123,8 +122,7 @@ class Worker:
         await bounded(self.producer.start(), 30, "connecting")
         lifeline.step("loading what it works with")
         rest, _ = await asyncio.gather(self.handler.start(), self._in_force.start())
-        policy = self._in_force.policy
-        self._lanes = [Lane(policy.weight_of, self._clock) for _ in range(len(self.stage.lanes) + 1)]
+        self._lanes = [Lane(lambda: self._in_force.policy, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         lifeline.step("joining its group")
         lifeline.started()
         background = [
@@ -134,7 +132,6 @@ class Worker:
         ]
         background.append(asyncio.create_task(self._guard(self._tell_status())))
         background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline))))
-        background.append(asyncio.create_task(self._guard(self._follow(policy))))
         if rest is not None:
             background.append(asyncio.create_task(self._guard(rest)))
         self.app.finalize()
@@ -350,15 +347,6 @@ class Worker:
     def _put_aside(self, record: Received, error: BaseException) -> list[Send]:
         return put_aside(self.stage.name, self.settings, record, error, self._clock())
 
-    async def _follow(self, known: Policy) -> None:
-        """Whose turn it is goes by the weights of the policy in force."""
-        while True:
-            await asyncio.sleep(POLICY_SECONDS)
-            if self._in_force.policy is not known:
-                known = self._in_force.policy
-                for lane in self._lanes:
-                    lane.follow(known.weight_of)
-
     async def _tell_ready(self, lifeline: Lifeline) -> None:
         """The supervisor, once there are partitions."""
         loop, assigned = asyncio.get_running_loop(), asyncio.Event()
@@ -390,7 +378,7 @@ class Worker:
             }
             failed = failures
             answers = {name: status.tallies[name].answered for name in failing if name in status.tallies}
-            news = status.backends, failures, answers
+            news = status.backends, failures, answers, status.not_before
             if news != told or now - said_at >= STATUS_SECONDS:
                 status = msgspec.structs.replace(status, worker=self.instance)
                 future = await self.producer.send(topic, wire.encode(status), key=self.instance.encode())

@@ -158,6 +158,7 @@ class Workers(Faults):
     def _check_weights(self) -> None:
         for name, worker in self._alive.items():
             for lane in worker._lanes:
+                lane._follow()  # as at the next event
                 weights = [lane._turns._weigh(tenant) for tenant in ("gold/ada", "plain")]
                 if weights != [self.weight, 1.0]:
                     self.wrong.append(f"{name} goes by {weights}, and {self.weight} was set")

@@ -24,7 +24,9 @@ from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.control.books import Books, unbalanced
 from qmosaic.processors.control.breakers import IN_A_ROW
 from qmosaic.processors.control.policy import Rule
+from qmosaic.processors.control.rates import Rate
 from qmosaic.streams.cli.app import app
+from qmosaic.streams.cli.facts import facts_now
 from qmosaic.streams.cli.orders import give
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
@@ -36,6 +38,7 @@ from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.hops.paying import LIMITS
 from tests.vendors.aqt import AqtServer
 from tests.vendors.ionq import IonqServer
+from tests.vendors.server import Fault
 
 pytestmark = pytest.mark.broker
 
@@ -79,9 +82,9 @@ def problem(seed: int) -> dict[str, Any]:
     return {"family": "maxcut", "problem": {"edges": [list(edge) for edge in graph.edges]}, "seed": seed}
 
 
-async def solved(settings: Settings, count: int, **options: Any) -> list[Outcome]:
+async def solved(settings: Settings, count: int, deadline: float = 60, **options: Any) -> list[Outcome]:
     async with Client(settings=settings) as client:
-        work = (client.solve(problem(k), deadline=options.pop("deadline", 60), **options) for k in range(count))
+        work = (client.solve(problem(k), deadline=deadline, **options) for k in range(count))
         return list(await asyncio.gather(*work))
 
 
@@ -579,6 +582,74 @@ async def test_a_second_vendor_while_the_first_ones_breaker_is_open(broker: str,
             audits = await audited(settings, "breaker")
             assert audits[0].status == first
             assert audits[0].reason == "opened"
+
+
+SPARING = Rate(2, 4.0)
+
+
+async def test_a_vendor_is_sent_no_more_than_its_rate_and_what_cannot_wait_goes_on(broker: str, tmp_path: Path) -> None:
+    """Whatever is killed. Then the vendor itself says that it takes no more."""
+    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
+        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
+            patch.setenv(variable, value)
+        patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
+        settings = settings_for(
+            broker,
+            tmp_path,
+            paid=PaidSettings((NAME,), LIMITS, rates={NAME: SPARING}),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+            route=RouteSettings(rules=(RULE,), preference={"classical": ("exact",)}, attempts=2),
+        )
+        with pipeline(settings, STAGES) as running:
+
+            async def torment() -> None:
+                for worker in ("route-0", "execute.paid-0"):
+                    await asyncio.sleep(3.0)
+                    running.signal(worker, signal.SIGKILL)
+
+            outcomes, _ = await asyncio.gather(solved(settings, 7, deadline=120), torment())
+            assert {tuple(ran(outcome)) for outcome in outcomes} == {((NAME, "answered"),)}
+            slots = await slots_of(settings)
+            moments = sorted(slots.values())
+            assert len(moments) == len(server.jobs) == 7
+            assert all(last >= first + 4.0 for first, last in zip(moments, moments[2:], strict=False))
+            for job in server.jobs:
+                assert job.posted_at >= slots[job.name]
+            # far more at once than there is room for before their deadline
+            outcomes = await solved(settings, 30, deadline=20)
+            ways = Counter(tuple(ran(outcome)) for outcome in outcomes)
+            assert set(ways) <= {
+                ((NAME, "answered"),), ((NAME, "rate_limited"), ("exact", "answered")), (("exact", "answered"),)
+            }  # fmt: skip
+            assert ways[((NAME, "rate_limited"), ("exact", "answered"))] > 0
+            assert 0 < ways[((NAME, "answered"),)] <= 12
+            assert {outcome.status for outcome in outcomes} == {"accepted"}
+            said = {one.message for outcome in outcomes for one in outcome.tried or [] if one.ended == "rate_limited"}
+            assert all(text.startswith(f"{NAME} takes 2 jobs in 4 s: the next may go in ") for text in said)
+            await settled_ledger(settings)
+            moments = sorted((await slots_of(settings)).values())
+            assert all(last >= first + 4.0 for first, last in zip(moments, moments[2:], strict=False))
+            # and by the vendor's own word
+            before = len(server.jobs)
+            server.faults = [Fault("POST", "/v0.4/jobs", 429, headers={"Retry-After": "3600"})]
+            (told,) = await solved(settings, 1, deadline=120)
+            assert ran(told) == [(NAME, "rate_limited"), ("exact", "answered")]
+            for _ in range(100):
+                (spared,) = await solved(settings, 1, deadline=120)
+                if len(ran(spared)) == 1:
+                    break
+            assert ran(spared) == [("exact", "answered")]
+            said_of = await explained(settings, spared.problem_id, time.time() - 600)
+            assert said_of["considered"] == {NAME: "rate_limited", "exact": "taken"}
+            assert len(server.jobs) == before
+            facts, *_ = await facts_now(settings)
+            assert not facts.breakers
+
+
+async def slots_of(settings: Settings) -> dict[str, float]:
+    """By reservation, when what was granted may be sent."""
+    _, entries = await read_ledger(settings)
+    return {entry.reservation: entry.slot.at for entry in entries if entry.slot is not None}
 
 
 async def audited(settings: Settings, event: str) -> list[AuditEntry]:

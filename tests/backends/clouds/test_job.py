@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmosaic.backends.base import Answer, Expectations
-from qmosaic.backends.clouds.job import Memory, NotAccepted, PaidJob, Status, Unclear, Waits
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.backends.clouds.job import NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.journal import Memory
+from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, RateLimited
 from qmosaic.codecs.events.control import Submitted
 
 LIMITS = Waits()
@@ -56,13 +57,20 @@ class Vendor:
     def __init__(self, script: list[str], can_find: bool = True, ends: bool = True) -> None:
         self.script, self.can_find, self.can_cancel, self.ends = script, can_find, True, ends
         self.sent: list[str] = []
+        self.tries = 0
+        self.rests_until = 0.0
         self.cancelled: set[str] = set()
         self.polls = 0
+
+    def rest(self, until: float) -> None:
+        self.rests_until = max(self.rests_until, until)
 
     def _before(self) -> str:
         word = self.script.pop(0) if self.script else "fine"
         if word == "refused":
             raise NotAccepted("429", 7.0)
+        if word == "refused for long":
+            raise NotAccepted("429", 86_400.0)
         if word == "lost before":
             raise Unclear("lost")
         return word
@@ -72,6 +80,7 @@ class Vendor:
             raise Unclear("lost")
 
     async def submit(self, prepared: Any, client_id: str) -> str:
+        self.tries += 1
         word = self._before()
         self.sent.append(client_id)
         self._after(word)
@@ -235,7 +244,45 @@ def test_a_job_that_may_be_there_is_withdrawn() -> None:
     assert journal.counted.of("id")[-1].state == "cancelled"
 
 
-def test_retry_after_is_bounded() -> None:
+def test_who_says_when_to_come_again_is_not_asked_before() -> None:
     vendor, clock = Vendor(["refused"]), Time()
     assert asyncio.run(job(vendor, Memory(), clock).run()) is ANSWER
     assert clock.at >= 1007.0
+
+
+def test_nobody_asks_before_and_not_all_at_once_then() -> None:
+    """Ten jobs of a vendor that takes one in seven seconds."""
+    vendor, clock = Vendor([]), Time()
+    last, early = [-1e9], list[float]()
+
+    async def submit(prepared: Any, client_id: str) -> str:
+        vendor.tries += 1
+        early.extend([clock.at] if clock.at < vendor.rests_until else [])
+        if clock.at - last[0] < 7.0:
+            raise NotAccepted("429", last[0] + 7.0 - clock.at)
+        last[0] = clock.at
+        await clock.sleep(0.2)  # the answer takes its time
+        vendor.sent.append(client_id)
+        return f"v{len(vendor.sent) - 1}"
+
+    vendor.submit = submit  # type: ignore[method-assign]
+
+    async def all_of_them() -> list[Answer]:
+        jobs = [PaidJob(vendor, None, f"id-{k}", "", Memory(), 1500.0, LIMITS, clock) for k in range(10)]
+        return await asyncio.gather(*(each.run() for each in jobs))
+
+    assert asyncio.run(all_of_them()) == [ANSWER] * 10
+    assert not early
+    assert vendor.tries < 40
+
+
+@pytest.mark.parametrize("word", ["refused", "refused for long"])
+def test_who_cannot_be_sent_before_its_deadline_goes_on_at_once(word: str) -> None:
+    vendor, journal, clock = Vendor([word]), Memory(), Time()
+    for _ in range(2):  # another delivery is told the same
+        with pytest.raises(RateLimited):
+            asyncio.run(job(vendor, journal, clock, 5.0).run())
+    assert clock.at == 1000.0
+    with pytest.raises(RateLimited):  # nor does another job wait for what cannot be
+        asyncio.run(PaidJob(vendor, None, "other", "", Memory(), 1005.0, LIMITS, clock).run())
+    assert (clock.at, vendor.tries, vendor.sent) == (1000.0, 1, [])

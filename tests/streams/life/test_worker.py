@@ -14,6 +14,7 @@ import pytest
 from faust.types import TP
 
 from benchmarks.hostile_events import EVENTS, named
+from qmosaic.processors.control.policy import OfTenant, Policy
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import Received, whole
 from qmosaic.streams.life.lane import URGENT_SECONDS, Held, Lane
@@ -24,6 +25,7 @@ from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 
 MEBIBYTE = 1024 * 1024
+ALIKE, GOLDEN = Policy(), Policy(tenants={"gold": OfTenant(weight=3.0)})
 
 
 def event(offset: int, value: bytes) -> Any:
@@ -34,12 +36,12 @@ def event(offset: int, value: bytes) -> Any:
     return SimpleNamespace(message=message)
 
 
-def alike(_tenant: str) -> float:
-    return 1.0
+def alike() -> Policy:
+    return ALIKE
 
 
-def golden(tenant: str) -> float:
-    return 3.0 if tenant == "gold" else 1.0
+def golden() -> Policy:
+    return GOLDEN
 
 
 async def drained(lane: Lane) -> list[Any]:
@@ -95,6 +97,20 @@ def test_a_part_of_a_batch_is_no_way_round_the_weights() -> None:
         first = [held.tenant for _ in range(8) for held in await lane.batch(64, MEBIBYTE)]
         got = Counter(first)
         assert got["gold"] == pytest.approx(3 * got["plain"], rel=0.05)
+
+    asyncio.run(run())
+
+
+def test_a_lane_goes_by_the_policy_that_is_in_force_at_each_turn() -> None:
+    async def run() -> None:
+        policy = [ALIKE]
+        lane = Lane(lambda: policy[0], lambda: 100.0)
+        filled(lane, *["gold", "plain"] * 400)
+        shares = []
+        for policy[0] in (ALIKE, GOLDEN, ALIKE):
+            got = Counter([(await lane.get()).tenant for _ in range(80)])
+            shares.append(got["gold"] / got["plain"])
+        assert shares == pytest.approx([1.0, 3.0, 1.0], rel=0.06)
 
     asyncio.run(run())
 
