@@ -173,11 +173,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a job sent now would be taken, `message` if not; `queue_seconds`: how long it would wait there."""
+    """Whether a job sent now would be taken, `message` if not; `queue_seconds`: how long it would wait there.
+    `retuning`: it is taken, and waits there until the device is ready again."""
 
     ok: bool
     message: str = ""
     queue_seconds: float = 0.0
+    retuning: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import msgspec
 from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.ledger import Amounts, Budget
 from qmosaic.codecs.events.public import Expected
-from qmosaic.codecs.events.reasons import PaidState, Target
+from qmosaic.codecs.events.reasons import Condition, PaidState, Target
 from qmosaic.codecs.models.kernel import Kind
 
 
@@ -33,7 +33,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     vendor_id: str = ""
     message: str = ""
     timed_out: bool = False
-    cause: Literal["", "rate_limited"] = ""
+    cause: Literal["", "rate_limited", "unreachable"] = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +124,7 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     tallies: dict[str, Tally] = {}  # by name
     grants: bool = False  # it is the service that keeps the ledger
+    conditions: dict[str, Condition] = {}  # by name, of those that are not as they should be
     not_before: dict[str, float] = {}  # by name, when it may be sent its next job, as its rate or its vendor says
 
 

@@ -191,6 +191,7 @@ FailureReason = Literal[
     "deadline",
     "over_budget",
     "rate_limited",
+    "unreachable",
     "not_cached",
     "no_backend",
     "stage_failed",

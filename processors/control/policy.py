@@ -216,7 +216,9 @@ class Decision(msgspec.Struct, frozen=True):
     weighed: Mapping[str, Weighed] = {}
 
 
-SHUT = frozenset[CandidateReason]({"not_alive", "breaker_open", "draining", "maintenance", "no_ledger"})
+SHUT = frozenset[CandidateReason](
+    {"not_alive", "breaker_open", "draining", "maintenance", "no_ledger", "unreachable", "offline"}
+)
 """Reasons that say nothing of the kernel: another one would not be taken either."""
 
 
@@ -352,6 +354,8 @@ def _looked(
             reason = facts.closed[name]
         elif name in policy.paid and not facts.grants:
             reason = "no_ledger"
+        elif (how := facts.conditions.get(name)) is not None and how != "retuning":  # then it waits there
+            reason = how
         elif facts.breakers.get(name) == "open":
             reason = "breaker_open"
         elif kind not in live[name]:

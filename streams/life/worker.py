@@ -378,7 +378,7 @@ class Worker:
             }
             failed = failures
             answers = {name: status.tallies[name].answered for name in failing if name in status.tallies}
-            news = status.backends, failures, answers, status.not_before
+            news = status.backends, failures, answers, status.not_before, status.conditions
             if news != told or now - said_at >= STATUS_SECONDS:
                 status = msgspec.structs.replace(status, worker=self.instance)
                 future = await self.producer.send(topic, wire.encode(status), key=self.instance.encode())

@@ -28,15 +28,18 @@ from qmosaic.processors.control.rates import Rate
 from qmosaic.streams.cli.app import app
 from qmosaic.streams.cli.facts import facts_now
 from qmosaic.streams.cli.orders import give
+from qmosaic.streams.cli.status import lines
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.observe.folded import read_ledger, read_ordered
 from qmosaic.streams.observe.story import explained
+from qmosaic.streams.observe.watching import Watching
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.hops.paying import LIMITS
 from tests.vendors.aqt import AqtServer
+from tests.vendors.cable import Cable
 from tests.vendors.ionq import IonqServer
 from tests.vendors.server import Fault
 
@@ -644,6 +647,79 @@ async def test_a_vendor_is_sent_no_more_than_its_rate_and_what_cannot_wait_goes_
             assert len(server.jobs) == before
             facts, *_ = await facts_now(settings)
             assert not facts.breakers
+
+
+async def test_a_network_that_is_cut_is_no_devices_fault(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs go to the second vendor at once, whoever is killed meanwhile; the first has no breaker open, and is back
+    with its network. What it says of itself is another thing: who is retuned keeps its jobs, who is offline does not.
+    """
+    first, second = IonqServer.backend, AqtServer.backend
+    with IonqServer() as ionq, AqtServer() as aqt, Cable(ionq.url) as cable:
+        for variable, value in (ionq.environment() | aqt.environment() | {"QMOSAIC_IONQ_URL": cable.url}).items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
+        settings = settings_for(
+            broker,
+            tmp_path,
+            paid=PaidSettings((first, second), LIMITS),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+            route=RouteSettings(
+                rules=(Rule("devices", "quantum", backend=first, then=(second, "classical")),),
+                preference={"classical": ("exact",)},
+                attempts=3,
+            ),
+        )
+        monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
+        monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
+        monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")
+
+        async def until(way: list[tuple[str, str]]) -> Outcome:
+            for _ in range(200):
+                (outcome,) = await solved(settings, 1)
+                if ran(outcome) == way:
+                    break
+                await asyncio.sleep(0.1)
+            assert ran(outcome) == way
+            return outcome
+
+        with pipeline(settings, STAGES) as running:
+            assert [ran(one) for one in await solved(settings, 1)] == [[(first, "answered")]]
+            cable.cut()
+            outcomes = await solved(settings, 2 * IN_A_ROW)
+            assert {tuple(ran(one)) for one in outcomes} <= {
+                ((first, "unreachable"), (second, "answered")), ((second, "answered"),)
+            }  # fmt: skip
+            spared = await until([(second, "answered")])
+            said = await explained(settings, spared.problem_id, time.time() - 600)
+            assert said["considered"] == {first: "unreachable", second: "taken", "exact": "behind"}
+            facts, *_ = await facts_now(settings)
+            assert (dict(facts.conditions), dict(facts.breakers)) == ({first: "unreachable"}, {})
+            listed = await asyncio.to_thread(call, "backends", "list", "--json")
+            states = {row["name"]: row["state"] for row in map(json.loads, listed.stdout.splitlines())}
+            assert (states[first], states[second]) == ("unreachable", "alive")
+            async with Watching(settings) as watching:
+                shown = lines(await watching.report(once=True))
+            assert f"network  {first}  unreachable" in shown
+            running.signal("execute.paid-0", signal.SIGKILL)
+            assert {tuple(ran(one))[-1] for one in await solved(settings, 3)} == {(second, "answered")}
+            cable.mend()
+            await until([(first, "answered")])
+            ionq.condition = "calibrating"
+            for _ in range(100):
+                facts, *_ = await facts_now(settings)
+                if facts.conditions:
+                    break
+                await asyncio.sleep(0.1)
+            assert dict(facts.conditions) == {first: "retuning"}
+            assert [ran(one) for one in await solved(settings, 1)] == [[(first, "answered")]]
+            ionq.condition = "offline"
+            away = await until([(second, "answered")])
+            said = await explained(settings, away.problem_id, time.time() - 600)
+            assert said["considered"][first] == "offline"
+            ionq.condition = "available"
+            await until([(first, "answered")])
 
 
 async def slots_of(settings: Settings) -> dict[str, float]:
