@@ -126,14 +126,12 @@ class Worker:
         lifeline.step("joining its group")
         lifeline.started()
         background = [
-            asyncio.create_task(self._guard(self._lane(k)))
-            for k in range(len(self._lanes))
-            for _ in range(self.stage.concurrency)
+            self._guarded(self._lane(k)) for k in range(len(self._lanes)) for _ in range(self.stage.concurrency)
         ]
-        background.append(asyncio.create_task(self._guard(self._tell_status())))
-        background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline))))
+        background.append(self._guarded(self._tell_status()))
+        background.append(self._guarded(self._tell_ready(lifeline)))
         if rest is not None:
-            background.append(asyncio.create_task(self._guard(rest)))
+            background.append(self._guarded(rest))
         self.app.finalize()
         await self.app.start()
         stopping = asyncio.create_task(lifeline.wait())
@@ -161,6 +159,12 @@ class Worker:
         still = time.monotonic() - self._moved_at
         stuck = self._pending_count and self.stage.gives_up and still > self.settings.execute.max_seconds + GATE_SECONDS
         return f"{self._pending_count} events, and nothing done for {still:.0f} s" if stuck else ""
+
+    def _guarded(self, work: Any) -> asyncio.Task[None]:
+        """Work whose end by an error ends the process; nobody else has to look at that."""
+        task = asyncio.create_task(self._guard(work))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _guard(self, work: Any) -> None:
         try:
@@ -208,7 +212,7 @@ class Worker:
             if publishing is not None:
                 await publishing
             # The next batch is worked on while the broker takes this one.
-            publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
+            publishing = self._guarded(self._finish(batch, handled))
 
     def _in_time(self, batch: Sequence[Held]) -> Sequence[Held]:
         """Without those whose fallback is certain: verify writes it, whatever is done about them here."""

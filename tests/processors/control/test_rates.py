@@ -50,6 +50,20 @@ def test_in_no_window_are_there_too_many_and_nobody_waits_for_nothing(
         assert list(kept) == sent[-rate.sends :]
 
 
+@given(st.lists(st.tuples(rates, jobs), max_size=4))
+def test_who_changes_a_rate_lets_nobody_go_before_those_who_wait(
+    them: list[tuple[Rate, list[tuple[float, int]]]],
+) -> None:
+    now, kept = 0.0, tuple[float, ...]()
+    for rate, todo in them:
+        for later, sends in todo:
+            now += later
+            moment = next_at(kept, rate, now, sends)
+            if moment is not None:
+                assert moment >= max((now, *kept[-1:]))
+                kept = after(kept, moment, sends, rate.sends)
+
+
 def job(number: int, at: float, deadline_at: float, sends: int = 1) -> JobEvent:
     given = reduced(4)
     ref = msgspec.structs.replace(
