@@ -160,6 +160,7 @@ class Estimate:
     """What a job will take: seconds, US dollars, bytes, and the fidelity of its final state (1 without noise).
 
     `shots`: of all its circuits, where they are counted. Of a backend that is paid for, 0 means that it is not known.
+    `jobs`: of how many runs it is the sum, each of which is sent to a vendor by itself.
     """
 
     seconds: float
@@ -167,15 +168,18 @@ class Estimate:
     fidelity: float = 1.0
     memory_bytes: int = 0
     shots: int = 0
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a job sent now would be taken, `message` if not; `queue_seconds`: how long it would wait there."""
+    """Whether a job sent now would be taken, `message` if not; `queue_seconds`: how long it would wait there.
+    `retuning`: it is taken, and waits there until the device is ready again."""
 
     ok: bool
     message: str = ""
     queue_seconds: float = 0.0
+    retuning: bool = False
 
 
 @dataclass(frozen=True)

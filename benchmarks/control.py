@@ -40,7 +40,7 @@ from qmosaic.codecs.events.ledger import MICROS, Amounts, Budget, LedgerEntry
 from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.admit import Admission, Defaults, Record, admit
 from qmosaic.processors.control.facts import Facts
-from qmosaic.processors.control.policy import Policy, Rule, Special
+from qmosaic.processors.control.policy import OfTenant, Policy, Rule
 from qmosaic.processors.encode import encode
 from qmosaic.processors.families.base import Limits
 from qmosaic.processors.reduce import reduce_events
@@ -105,7 +105,7 @@ def world() -> tuple[Facts, Policy]:
     facts = Facts(time(), alive, {"ionq/qpu.forte-1": "open", "tabu": "half_open"}, {"aqt/default/ibex": "draining"})
     rules = [Rule(f"rule {k}", "classical", min_qubits=100 + k, families=("labs", "route")) for k in range(18)]
     devices = Rule("devices", "quantum", backend="ionq/qpu.forte-1", then=("aqt/default/ibex", "gpu", "classical"))
-    tenants = {f"org{k}/team{k}": Special((devices,), 3) for k in range(TENANTS)}
+    tenants = {f"org{k}/team{k}": OfTenant((devices,), 3) for k in range(TENANTS)}
     paid = ("ionq/qpu.forte-1", "aqt/default/ibex", BACKEND)
     policy = Policy((*rules, Rule("rest", "classical")), names, paid, 3, tenants, {}, "v")
     return facts, policy

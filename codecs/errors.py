@@ -10,8 +10,11 @@ callers who hold a file or a Client in their hands:
     ├── BackendError        a backend refused or failed a job
     │   ├── JobTimedOut       a paid job had no answer in time; it no longer runs
     │   ├── JobCancelled      somebody cancelled it at the vendor
+    │   ├── Unreachable       no way through the network to the vendor of a paid job; it was not sent
+    │   ├── RateLimited       a vendor takes no more jobs before a paid one's deadline; it was not sent
     │   ├── OverBudget        a paid job costs more than may be spent on one, or nobody knows what
     │   └── JobUnknown        nobody can say whether it runs: not sent again, to be looked at
+    │       └── JobOutOfReach    because there is no way through the network to its vendor
     ├── RefusedError        control does not carry out an order
     └── BrokerError         no broker, or it does not answer
 """
@@ -109,10 +112,26 @@ class OverBudget(BackendError):  # noqa: N818 - a decision
     code = "over_budget"
 
 
+class RateLimited(BackendError):  # noqa: N818 - a state of a vendor
+    """The vendor takes no more jobs for now, and says so until a paid job's deadline is over. It was not sent."""
+
+    code = "rate_limited"
+
+
 class JobUnknown(BackendError):  # noqa: N818 - a state of a job
     """The vendor does not say whether a paid job was taken or has ended. It is not sent again."""
 
     code = "job_unknown"
+
+
+class JobOutOfReach(JobUnknown):
+    """As JobUnknown, because there is no way through the network to its vendor. That says nothing of the device."""
+
+
+class Unreachable(BackendError):  # noqa: N818 - a state of the network
+    """There is no way through the network to the vendor of a paid job. It was not sent, and it is not the device's."""
+
+    code = "unreachable"
 
 
 class RefusedError(QmosaicError):

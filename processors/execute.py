@@ -173,6 +173,8 @@ def advance(job: JobEvent, failure: Failure, seconds: float | None = None) -> Jo
         candidates=others,
         quote=None,
         reservation="",
+        sends=1,
+        not_before=0.0,
         tried=[*job.tried, _attempt(job, failure, seconds)],
     )
 

@@ -16,18 +16,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from qmosaic.backends.clouds.job import Waits
+from qmosaic.backends.registry import innermost
 from qmosaic.codecs.errors import SettingsError
+from qmosaic.codecs.text import choose
 from qmosaic.processors.admit import Defaults
 from qmosaic.processors.control.policy import (
     DEFAULT_PREFERENCE,
     DEFAULT_RULES,
     EXPLORE,
     Attempts,
+    OfTenant,
     Rule,
     Share,
     Special,
 )
 from qmosaic.processors.control.policy_file import MOST_BYTES, read_policy
+from qmosaic.processors.control.rates import Rate
 from qmosaic.processors.control.worth import Worth
 from qmosaic.processors.families.base import Limits
 
@@ -73,7 +77,7 @@ class RouteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[Rule, ...] = DEFAULT_RULES
     preference: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     attempts: Attempts = 1
-    tenants: dict[str, Special] = {}
+    tenants: dict[str, OfTenant] = {}
     families: dict[str, Special] = {}
     explore: Share = EXPLORE
     worth: Worth = Worth()
@@ -93,11 +97,13 @@ class ExecuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class PaidSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Backends whose runs cost money, by name; `limits`: bounds of their waits, in seconds; `max_cost_usd`: what one
-    job may cost by its estimate, 0 for no limit."""
+    job may cost by its estimate, 0 for no limit; `rates`: by name, without wrappers, how many jobs one takes in a
+    time."""
 
     backends: tuple[str, ...] = ()
     limits: Waits = Waits()
     max_cost_usd: float = 0.0
+    rates: dict[str, Rate] = {}
 
 
 class BesideSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,13 +112,6 @@ class BesideSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     memory_bytes: int = 384 * 1024 * 1024
     seconds: float = 10.0
-
-
-class OrderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose turn it is where things wait: `weights` of tenants' shares, 1 where nothing is said; `a/b` has that of `a`
-    where it has none of its own."""
-
-    weights: dict[str, Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]] = {}
 
 
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,7 +171,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route: RouteSettings = RouteSettings()
     execute: ExecuteSettings = ExecuteSettings()
     paid: PaidSettings = PaidSettings()
-    order: OrderSettings = OrderSettings()
     verify: VerifySettings = VerifySettings()
     beside: BesideSettings = BesideSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -221,13 +219,29 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
     for name, text in env.items():
         if name.startswith("QMOSAIC_") and name not in _NOT_OURS and not name.startswith(_OF_BACKENDS):
             _put(values, name.removeprefix("QMOSAIC_").lower().split("__"), text)
+    if "order" in values:
+        raise SettingsError(
+            "tenants' shares are the policy's to say",
+            place="order.weights",
+            remedy="Write `weight = 3.0` under [route.tenants.NAME], or under [tenants.NAME] of the policy's file.",
+        )
     try:
-        return _with_policy(msgspec.convert(values, Settings, strict=False))
+        return _with_policy(_checked(msgspec.convert(values, Settings, strict=False)))
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         raise SettingsError(
             message, place=place.strip("`").removeprefix("$."), remedy="See `qmosaic settings` for every key."
         ) from None
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings, where each rate is one of a backend. Raises SettingsError."""
+    names = sorted(set(map(innermost, settings.paid.backends)))
+    for name in settings.paid.rates:
+        if name not in names:
+            message = f"{name!r} is none of paid.backends, without their wrappers"
+            raise SettingsError(message, place=f"paid.rates.{name}", remedy=choose(name, names))
+    return settings
 
 
 def _with_policy(settings: Settings) -> Settings:

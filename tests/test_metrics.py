@@ -47,7 +47,7 @@ LABELS = {key.replace(".", "_") for each in INSTRUMENTS for key in each.attribut
 WORD = re.compile(r"[a-zA-Z_:][\w:]*")
 FUNCTIONS = {
     *("sum", "by", "rate", "increase", "max", "min", "histogram_quantile", "absent", "and", "or", "unless", "on"),
-    *("half_open", "control", "route", "verify"),
+    *("half_open", "ready", "unreachable", "control", "route", "verify"),
     *("open", "closed", "accepted", "rejected", "fallback", "dead", "letters", "qmosaic"),
 }
 

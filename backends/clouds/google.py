@@ -66,6 +66,8 @@ FINAL = (
     exceptions.MethodNotImplemented,
 )
 """What will not be otherwise the next time."""
+UNSENT, BROKEN_OFF = r"failed to connect|DNS resolution|handshak", r"connection reset|socket closed|broken pipe|recvmsg"
+"""What gRPC says, as `UNAVAILABLE` like a server that is down, where the network has no way there, or no longer."""
 
 
 class Google(RemoteBackend):
@@ -215,6 +217,10 @@ class Google(RemoteBackend):
                 raise NotAccepted(said, _retry_after(error)) from None
             if isinstance(error, FINAL):
                 raise BackendError(said, place=self.name) from None
+            if isinstance(error, exceptions.ServiceUnavailable):  # of the server, or of the channel: its words tell
+                if re.search(UNSENT, said, re.IGNORECASE):
+                    raise NotAccepted(said, network=True) from None
+                raise Unclear(said, network=re.search(BROKEN_OFF, said, re.IGNORECASE) is not None) from None
             raise Unclear(said) from None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from email.utils import parsedate_to_datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import msgspec
 
 from qmosaic.backends.clouds.job import NotAccepted, Unclear
 from qmosaic.codecs.errors import BackendError
+
+CONNECT_SECONDS = 3.0
 
 
 class Secret:
@@ -49,14 +53,15 @@ class Http:
     async def ask(self, method: str, path: str, body: Any = None, missing: bool = False) -> Any:
         """The answer's JSON; None for 404 where it may be `missing`.
 
-        Raises NotAccepted (429, no connection), Unclear (5xx, broken off, no JSON), BackendError (other 4xx). Neither
-        headers nor the body appear in them.
+        Raises NotAccepted (429, no connection), Unclear (5xx, broken off, no JSON), BackendError (other 4xx); what is
+        the network's says so. Neither headers nor the body appear in them.
         """
         import aiohttp
 
         headers = {key: value.reveal() for key, value in self._headers.items()}
-        bound = aiohttp.ClientTimeout(total=self._seconds)
+        bound = aiohttp.ClientTimeout(total=self._seconds, connect=min(CONNECT_SECONDS, self._seconds / 2))
         where = f"{method} {path}"
+        broken_off = aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError
         try:
             async with (
                 aiohttp.ClientSession(timeout=bound, connector=aiohttp.TCPConnector(force_close=True)) as session,
@@ -65,13 +70,15 @@ class Http:
                 ) as answer,
             ):
                 status, text = answer.status, await answer.read()
-                retry_after = answer.headers.get("Retry-After", "")
-        except aiohttp.ClientConnectorError as error:
-            raise NotAccepted(f"{where}: no connection: {error.strerror or error}") from None
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unclear(f"{where}: {type(error).__name__}") from None
+                retry_after, date = (answer.headers.get(name, "") for name in ("Retry-After", "Date"))
+        except aiohttp.ClientConnectorError as error:  # its name, the way there, or TLS
+            raise NotAccepted(f"{where}: no connection: {error.strerror or error}", network=True) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise NotAccepted(f"{where}: no connection in {bound.connect:g} s", network=True) from None
+        except (aiohttp.ClientError, TimeoutError) as error:  # a vendor who has the request and is silent is not away
+            raise Unclear(f"{where}: {type(error).__name__}", network=isinstance(error, broken_off)) from None
         if status == 429:
-            raise NotAccepted(f"{where}: 429", _seconds(retry_after))
+            raise NotAccepted(f"{where}: 429", _seconds(retry_after, date))
         if status == 404 and missing:
             return None
         if status >= 500 or status == 408:
@@ -88,9 +95,13 @@ class Http:
             raise Unclear(f"{where}: {status}, but no JSON") from None
 
 
-def _seconds(text: str) -> float | None:
-    """The seconds that a Retry-After header says; a date counts as none."""
+def _seconds(text: str, date: str) -> float | None:
+    """The seconds that a Retry-After header says, or those to its time from that of the answer (RFC 9110, 10.2.3)."""
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        return None
+        try:
+            seconds = (parsedate_to_datetime(text) - parsedate_to_datetime(date)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if isfinite(seconds) else None

@@ -44,6 +44,8 @@ STATUSES: Mapping[str, Status] = {
     "failed": "failed",
     "canceled": "cancelled",
 }
+READY, RETUNING = frozenset({"available", "running"}), frozenset({"calibrating", "reserved"})
+"""Of a target. IonQ takes jobs at any time: in the second, they are run when that is over."""
 PAGES = 20
 """Pages of the list of jobs, newest first, that are read to find one."""
 
@@ -205,7 +207,8 @@ class Ionq(RemoteBackend):
         """GET /backends/<target>."""
         told = await self._http().ask("GET", f"/backends/{self._target}")
         status = _text(told, "status")
-        return Health(status == "available", f"{self.name} is {status}", _number(told.get("average_queue_time")) / 1000)
+        seconds = _number(told.get("average_queue_time")) / 1000
+        return Health(status in READY, f"{self.name} is {status}", seconds, retuning=status in RETUNING)
 
 
 async def _told_cost(http: Http, path: str) -> float | None:

@@ -25,35 +25,54 @@ from __future__ import annotations
 
 import asyncio
 import time
+from binascii import crc32
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from math import inf
+from typing import Any, Literal, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
-from immutables import Map
 
 from qmosaic.backends.base import Answer
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.backends.clouds.journal import Journal
+from qmosaic.codecs.errors import (
+    BackendError,
+    JobCancelled,
+    JobOutOfReach,
+    JobTimedOut,
+    JobUnknown,
+    RateLimited,
+    Unreachable,
+)
 from qmosaic.codecs.events.control import Submitted
 from qmosaic.codecs.events.reasons import PaidState
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled", "unknown"]
 """What a vendor says of a job; unknown: a word that it did not use before."""
+Cause = Literal["rate_limited", "unreachable"]
+CAUSES: dict[str, type[BackendError]] = {"rate_limited": RateLimited, "unreachable": Unreachable}
+SPREAD = 0.1
+"""Of a wait, in which those who waited for the same go."""
 WITHDRAWN = "nobody waits for it"
 T = TypeVar("T")
 
 
 class NotAccepted(Exception):  # noqa: N818 - not an error: the vendor says when to come again
-    """The vendor did not take a request (429), or it never got there. `retry_after`: seconds, if it says so."""
+    """The vendor did not take a request (429), or it never got there (`network`). `retry_after`: seconds, if it says
+    so."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, *, network: bool = False) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.network = retry_after, network
 
 
 class Unclear(Exception):  # noqa: N818 - not an error: a state
-    """A request got no usable answer: it may have been taken."""
+    """A request got no usable answer: it may have been taken. `network`: its connection was broken off."""
+
+    def __init__(self, message: str, *, network: bool = False) -> None:
+        super().__init__(message)
+        self.network = network
 
 
 class Vendor(Protocol):
@@ -63,6 +82,16 @@ class Vendor(Protocol):
     name: str
     can_find: bool
     can_cancel: bool
+    rests_until: float
+    """It has said that it takes no job before (seconds since the epoch)."""
+
+    def rest(self, until: float) -> None:
+        """It says so: all jobs that this process has for it wait."""
+        ...
+
+    def heard(self, reached: bool) -> None:
+        """Whether a request got there."""
+        ...
 
     async def submit(self, prepared: Any, client_id: str) -> str:
         """Send a job under our id; the vendor's id of it."""
@@ -85,56 +114,10 @@ class Vendor(Protocol):
         ...
 
 
-class Counted(NamedTuple):
-    """The entries that count, of all that were written, in their order, by job. What is read first is where it begins:
-    what was before may be past its retention."""
-
-    jobs: Map[str, tuple[Submitted, ...]] = Map()
-
-    def after(self, entry: Submitted) -> Counted:
-        """With the next one that was written; itself, where that does not count."""
-        before = self.of(entry.client_id)
-        if before and entry.revision != before[-1].revision + 1:
-            return self
-        return Counted(self.jobs.set(entry.client_id, (*before, entry)))
-
-    def of(self, client_id: str) -> tuple[Submitted, ...]:
-        """All of one job."""
-        return self.jobs.get(client_id, ())
-
-
-class Journal(Protocol):
-    """Where entries are kept."""
-
-    async def last(self, client_id: str) -> Submitted | None:
-        """The latest entry that counts, whoever wrote it up to now."""
-        ...
-
-    async def append(self, entry: Submitted) -> bool:
-        """Write an entry, durably when this returns; whether it counts."""
-        ...
-
-
-class Memory:
-    """A journal for as long as the process lives."""
-
-    def __init__(self) -> None:
-        self.counted = Counted()
-
-    async def last(self, client_id: str) -> Submitted | None:
-        """The latest entry."""
-        return next(reversed(self.counted.of(client_id)), None)
-
-    async def append(self, entry: Submitted) -> bool:
-        """Write an entry."""
-        before, self.counted = self.counted, self.counted.after(entry)
-        return self.counted is not before
-
-
 class Waits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of every wait, in seconds. `asks`: how often the vendor has to say that it does not know a job.
 
-    `grace_seconds`: after the deadline, for cancelling.
+    `grace_seconds`: after the deadline, for cancelling. `look_seconds`: between two looks at how a vendor is.
     """
 
     lease_seconds: float = 5.0
@@ -145,6 +128,7 @@ class Waits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asks: int = 3
     retry_after_seconds: float = 60.0
     grace_seconds: float = 60.0
+    look_seconds: float = 30.0
 
 
 class Clock(Protocol):
@@ -189,10 +173,12 @@ class PaidJob:
         limits: Waits,
         clock: Clock = WALL,
         backend: str = "",
+        insists: bool = True,
     ) -> None:
+        """`insists`: it waits for a way through the network, as nobody else has it next."""
         self._vendor, self._prepared, self.client_id, self._job = vendor, prepared, client_id, job
         self._journal, self._deadline, self._limits, self._clock = journal, deadline, limits, clock
-        self._writer, self._backend = uuid4().hex, backend or vendor.name
+        self._writer, self._backend, self._insists = uuid4().hex, backend or vendor.name, insists
         self.vendor_id = ""
         """The vendor's id, as soon as `run` knows it."""
 
@@ -240,18 +226,27 @@ class PaidJob:
             if found is not None:
                 await self._write("submitted", last, vendor_id=found)
                 return
-        if self._clock.now() >= self._deadline:
+        now, rests = self._clock.now(), self._vendor.rests_until
+        if now >= self._deadline:
             raise self._ended(await self._write("failed", last, "no time left to send it", timed_out=True))
+        if rests > now:
+            await self._wait(rests - now, last, f"it takes no job for {rests - now:.0f} s")
+            return
         intent = await self._write("submitting", last, sends=last.sends + 1 if last else 1)
         if self._clock.now() - intent.at > self._limits.lease_seconds:
             return  # too late to send for this intent
         try:
             vendor_id = await self._request(self._vendor.submit(self._prepared, self.client_id))
         except NotAccepted as refusal:
-            await self._write("planned", intent, str(refusal))
-            later = self._limits.ask_seconds * 2 ** min(intent.sends, 6)
-            later = later if refusal.retry_after is None else refusal.retry_after
-            await self._pause(min(later, self._limits.retry_after_seconds), self._deadline)
+            planned = await self._write("planned", intent, str(refusal))
+            if refusal.retry_after is not None:
+                self._vendor.rest(self._clock.now() + max(refusal.retry_after, self._limits.ask_seconds))
+                return
+            later = min(self._limits.ask_seconds * 2 ** min(intent.sends, 6), self._limits.retry_after_seconds)
+            if refusal.network:
+                await self._wait(later if self._insists else inf, planned, str(refusal), "unreachable")
+            else:
+                await self._wait(later, planned, str(refusal))
         except Unclear as broken:
             await self._write("unknown", intent, str(broken))
         except BackendError as error:
@@ -259,6 +254,16 @@ class PaidJob:
             raise
         else:
             await self._write("submitted", intent, vendor_id=vendor_id)
+
+    async def _wait(self, seconds: float, last: Submitted | None, why: str, cause: Cause = "rate_limited") -> None:
+        """Before it is sent; nobody waits beyond the deadline, so that who has it next still has time.
+
+        A little longer, by its name: of all that wait for a vendor the first are answered before the last are sent.
+        """
+        if self._clock.now() + seconds >= self._deadline:
+            raise self._ended(await self._write("failed", last, why, cause=cause))
+        spread = max(self._limits.ask_seconds, SPREAD * seconds) * crc32(self.client_id.encode()) / 2**32
+        await self._pause(seconds + spread, self._deadline)
 
     async def _reconcile(self, last: Submitted) -> str | None:
         """Ask the vendor for a job that may have been sent; None when it has said often enough that there is none."""
@@ -288,7 +293,7 @@ class PaidJob:
             except BackendError as error:
                 if not isinstance(error, JobUnknown):  # our key is not good any more, or the vendor's id
                     await self._write("unknown", last, error.message)
-                raise self._error(JobUnknown, f"{error.message}; it may still run there as {vendor_id}") from error
+                raise self._error(_unknown(error), f"{error.message}; it may still run there as {vendor_id}") from error
             if status == "completed":
                 answer = await self._insist(lambda: self._vendor.fetch(vendor_id, self._prepared), self._end(), "fetch")
                 if last.state != "completed":
@@ -322,7 +327,8 @@ class PaidJob:
                 await self._pause(self._limits.poll_seconds, until)
         except BackendError as error:
             await self._write("unknown", last, error.message)
-            raise self._error(JobUnknown, f"{why}; {error.message}; it may still run there as {vendor_id}") from error
+            why = f"{why}; {error.message}; it may still run there as {vendor_id}"
+            raise self._error(_unknown(error), why) from error
         return await self._write("cancelled", last, why, timed_out=timed_out)
 
     async def _insist(self, ask: Callable[[], Awaitable[T]], until: float, what: str) -> T:
@@ -333,7 +339,8 @@ class PaidJob:
                 return await self._request(ask())
             except (NotAccepted, Unclear) as error:
                 if self._clock.now() >= until:
-                    raise self._error(JobUnknown, f"no answer to “{what}”: {error}") from error
+                    kind = JobOutOfReach if error.network else JobUnknown
+                    raise self._error(kind, f"no answer to “{what}”: {error}") from error
                 later = getattr(error, "retry_after", None)
                 await self._pause(pause if later is None else min(later, self._limits.retry_after_seconds), until)
                 pause = min(pause * 2, 30 * self._limits.ask_seconds)
@@ -341,9 +348,14 @@ class PaidJob:
     async def _request(self, work: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self._limits.request_seconds):
-                return await work
+                found = await work
         except TimeoutError:
             raise Unclear(f"no answer after {self._limits.request_seconds:g} s") from None
+        except (NotAccepted, Unclear) as error:
+            self._vendor.heard(not error.network)
+            raise
+        self._vendor.heard(True)
+        return found
 
     async def _pause(self, seconds: float, until: float) -> None:
         await self._clock.sleep(max(0.0, min(seconds, until - self._clock.now())))
@@ -372,8 +384,13 @@ class PaidJob:
     def _ended(self, entry: Submitted) -> BackendError:
         """What a last entry says, to whoever wrote it as to who reads it later."""
         kind = JobTimedOut if entry.timed_out else JobCancelled if entry.state == "cancelled" else BackendError
-        return self._error(kind, entry.message)
+        return self._error(CAUSES.get(entry.cause, kind), entry.message)
 
     def _error(self, kind: type[BackendError], message: str) -> BackendError:
-        remedy = "Look for it at the vendor before you send it again." if kind is JobUnknown else ""
+        remedy = "Look for it at the vendor before you send it again." if issubclass(kind, JobUnknown) else ""
         return kind(f"{self._vendor.name}: {message}", place=self.client_id, remedy=remedy)
+
+
+def _unknown(error: BackendError) -> type[BackendError]:
+    """What it is where an error leaves it open how a job ended."""
+    return type(error) if isinstance(error, JobUnknown) else JobUnknown

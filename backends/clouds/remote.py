@@ -13,13 +13,15 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job, Placed
-from qmosaic.backends.clouds.job import WITHDRAWN, Journal, Memory, NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.job import WITHDRAWN, NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.journal import Journal, Memory
 from qmosaic.backends.clouds.price import Price
 from qmosaic.codecs.errors import BackendError, JobUnknown
+from qmosaic.codecs.events.reasons import Condition
 
 T = TypeVar("T")
 WAIT_SECONDS = 3600.0
@@ -38,6 +40,36 @@ class RemoteBackend(Backend):
     can_cancel = True
     price = Price()
     limits = Waits()
+    rests_until = 0.0
+    is_reached = True
+    """Whether the last request got there."""
+    says: Literal["retuning", "offline"] | None = None
+    """How it is, if not ready, by its vendor's last word."""
+
+    def heard(self, reached: bool) -> None:
+        """Whether a request got there."""
+        self.is_reached = reached
+
+    @property
+    def condition(self) -> Condition | None:
+        """How it is, if not as it should be, as far as this process knows."""
+        return self.says if self.is_reached else "unreachable"
+
+    async def look(self) -> None:
+        """Ask how it is, once."""
+        try:
+            health = await _bounded(self.status())
+        except (NotAccepted, Unclear) as error:
+            self.heard(not error.network)
+        except (BackendError, TimeoutError):
+            self.heard(True)  # our key, or its patience
+        else:
+            self.heard(True)
+            self.says = None if health.ok else "retuning" if health.retuning else "offline"
+
+    def rest(self, until: float) -> None:
+        """It takes no job before (seconds since the epoch)."""
+        self.rests_until = max(self.rests_until, until)
 
     @abstractmethod
     async def submit(self, prepared: Any, client_id: str) -> str:
@@ -99,15 +131,31 @@ class Journaled(Backend):
     """A remote backend for one problem until its `deadline` (seconds since the epoch). Its jobs are under `client_id`,
     `client_id-1`, … in a journal, so that whoever runs the same jobs in the same order goes on where the last one was.
 
-    `job`: of what they are, in the journal. `backend`: their name there, if not the vendor's.
+    `job`: of what they are, in the journal. `backend`: their name there, if not the vendor's. `insists`: they wait for
+    a way through the network.
     """
 
     def __init__(
-        self, vendor: RemoteBackend, client_id: str, job: str, journal: Journal, deadline: float, backend: str = ""
+        self,
+        vendor: RemoteBackend,
+        client_id: str,
+        job: str,
+        journal: Journal,
+        deadline: float,
+        backend: str = "",
+        insists: bool = True,
     ) -> None:
         self.name, self.capabilities = vendor.name, vendor.capabilities
         self._vendor, self._id = vendor, client_id
-        self._job = partial(PaidJob, job=job, journal=journal, deadline=deadline, limits=vendor.limits, backend=backend)
+        self._job = partial(
+            PaidJob,
+            job=job,
+            journal=journal,
+            deadline=deadline,
+            limits=vendor.limits,
+            backend=backend,
+            insists=insists,
+        )
         self._jobs: list[PaidJob] = []
 
     def begin_anew(self) -> None:

@@ -76,4 +76,5 @@ def summed(estimates: Iterable[Estimate]) -> Estimate:
         each[0].fidelity,
         max(one.memory_bytes for one in each),
         sum(one.shots for one in each),
+        sum(one.jobs for one in each),
     )

@@ -9,7 +9,7 @@ import msgspec
 from qmosaic.codecs.events.evidence import Learned
 from qmosaic.codecs.events.ledger import Amounts, Budget
 from qmosaic.codecs.events.public import Expected
-from qmosaic.codecs.events.reasons import PaidState, Target
+from qmosaic.codecs.events.reasons import Condition, PaidState, Target
 from qmosaic.codecs.models.kernel import Kind
 
 
@@ -17,7 +17,8 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the journal of paid jobs. `job` is what was sent (a digest), under `client_id`, to `backend`.
 
     `revision` counts from 1; `writer`: who wrote it; `at`: seconds since the epoch; `sends`: how often the job was
-    about to be sent. Of two entries with one revision the first counts. `timed_out`: its time was over.
+    about to be sent. Of two entries with one revision the first counts. `timed_out`: its time was over; `cause`: why
+    it failed without ever being there.
     """
 
     schema: ClassVar[str] = "qmosaic.submitted/1"
@@ -32,6 +33,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     vendor_id: str = ""
     message: str = ""
     timed_out: bool = False
+    cause: Literal["", "rate_limited", "unreachable"] = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,6 +124,8 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     tallies: dict[str, Tally] = {}  # by name
     grants: bool = False  # it is the service that keeps the ledger
+    conditions: dict[str, Condition] = {}  # by name, of those that are not as they should be
+    not_before: dict[str, float] = {}  # by name, when it may be sent its next job, as its rate or its vendor says
 
 
 Ailment = Literal["ended", "silent", "stuck", "collector"]

@@ -130,7 +130,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     backend that was looked at, and why it is one or not; `weighed`: those that evidence decided about.
 
     Of a backend that is paid for: `quote` is what its workers say it takes, `reservation` names what control has set
-    aside for it; without one nothing is sent to a vendor.
+    aside for it; without one nothing is sent to a vendor. `sends`: how many jobs of the vendor's it is;
+    `not_before`: when its vendor's rate has room for them, seconds since the epoch.
     """
 
     schema: ClassVar[str] = "qmosaic.job/1"
@@ -144,6 +145,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     tried: list[Attempt] = []
     quote: Amounts | None = None
     reservation: str = ""
+    sends: int = 1
+    not_before: float = 0.0
     kind: Kind | None = None
     variables: int = 0
     couplings: int = 0
@@ -187,6 +190,8 @@ FailureReason = Literal[
     "execution_failed",
     "deadline",
     "over_budget",
+    "rate_limited",
+    "unreachable",
     "not_cached",
     "no_backend",
     "stage_failed",
@@ -202,9 +207,7 @@ class Failure(msgspec.Struct, frozen=True):
     """
 
     stage: str
-    reason: Literal[
-        "execution_failed", "deadline", "over_budget", "not_cached", "no_backend", "stage_failed", "worker_crashed"
-    ]
+    reason: FailureReason
     message: str
     route_reason: RouteReason | None = None  # of the route stage, where it found no route
     ended: Literal["failed", "timed_out", "cancelled", "unknown"] | None = None

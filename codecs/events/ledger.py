@@ -75,6 +75,16 @@ class AccountId(NamedTuple):
     unit: Unit
 
 
+class Slot(msgspec.Struct, frozen=True):
+    """When a job may be sent, by its vendor's rate: `sends` times at `at` (seconds since the epoch). `of`: the backend
+    without its wrappers, to which at most `most` go in a window."""
+
+    of: str
+    at: float
+    sends: Annotated[int, msgspec.Meta(ge=1)]
+    most: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the ledger. `at`: seconds since the epoch, by the broker's clock.
 
@@ -96,6 +106,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     budget: Budget | None = None
     max_cost: Count | None = None  # micro-dollars that the problem itself may cost
     explores: Count | None = None  # millionths of each budget that may find out what pays; None: it does not
+    slot: Slot | None = None  # of a reservation, where the vendor has a rate
     problem_id: str = ""
     tenant: str = ""
     backend: str = ""

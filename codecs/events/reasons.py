@@ -32,6 +32,8 @@ OutcomeReason = Literal[
     "no_incumbent",  # fallback: not even a usable incumbent by the deadline; the family's quick answer, if it has one
     "execution_failed",  # fallback: the backend failed the job
     "over_budget",  # fallback: the job costs more than may be spent on one, or nobody knows what; it was not sent
+    "rate_limited",  # fallback: the vendor takes so many jobs in a time, and this one's turn is after its deadline
+    "unreachable",  # fallback: there was no way through the network to the vendor
     "not_cached",  # fallback: the problem takes only a result that was had before, and there is none
     "no_backend",  # fallback: no live worker takes the job
     "stage_failed",  # fallback: a hop before execution, or the judgement of the answer, failed on this problem
@@ -47,6 +49,11 @@ RouteReason = Literal[
     "rule_unavailable",  # the rule's target or backend is not alive, or no rule matched: the next that is alive
     "too_large",  # the kernel is over what the wanted target takes: the next that takes it
     "no_backend",  # no live worker of any target takes the kernel: no route
+]
+Condition = Literal[
+    "retuning",  # its vendor says that it runs nothing for a moment, and takes jobs: they wait there
+    "offline",  # its vendor says that it runs nothing
+    "unreachable",  # there is no way through the network to its vendor: nobody knows how it is
 ]
 PaidState = Literal[
     "planned",  # not sent, or the vendor did not take it
@@ -70,6 +77,9 @@ CandidateReason = Literal[
     "too_slow_for_deadline",  # by its estimate it would not be done by the deadline
     "over_budget",  # a budget has too little left for it
     "no_price",  # a budget counts what it takes, and nobody knows that
+    "unreachable",  # no worker of it has a way through the network to its vendor
+    "offline",  # its vendor says that it runs nothing, and not when it will
+    "rate_limited",  # its vendor takes so many jobs in a time, and the next turn is too late for the deadline
     "draining",  # an operator ordered that it gets no more jobs
     "maintenance",  # an operator announced a time without it
     "no_ledger",  # it is paid for, and nobody keeps the ledger: control was not heard of lately

@@ -54,6 +54,17 @@ def alive(heard: Mapping[str, Heard], at: float, stale_seconds: float) -> Alive:
     return found
 
 
+def not_before(heard: Mapping[str, Heard], at: float, stale_seconds: float) -> dict[str, float]:
+    """By name, when backends may be sent their next job (seconds since the epoch), as far as anybody who is alive says
+    that it is later than now."""
+    found: dict[str, float] = {}
+    for status, said in heard.values():
+        if said >= at - stale_seconds:
+            for name, moment in status.not_before.items():
+                found[name] = max(moment, found.get(name, 0.0))
+    return found
+
+
 def grants(heard: Mapping[str, Heard], at: float, stale_seconds: float) -> bool:
     """Whether somebody keeps the ledger, as `alive` judges it."""
     return any(status.grants and said >= at - stale_seconds for status, said in heard.values())

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from immutables import Map
 
 from qmosaic.codecs.events.ledger import UNITS, AccountId, Amounts, Budget, LedgerEntry, Unit, Window, dollars
+from qmosaic.processors.control.rates import after
 
 KEPT_SECONDS = 40 * 86_400.0
 """A reservation that is resolved is known that long after its deadline: a vendor's bill may come late. A refusal is
@@ -51,13 +52,15 @@ class Reservation(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """The state of the fold. `at`: the time of the latest entry, seconds since the epoch."""
+    """The state of the fold. `at`: the time of the latest entry, seconds since the epoch. `sent`: by backend that has a
+    rate, when its latest jobs might go (`rates`)."""
 
     budgets: Map[str, Budget] = Map()
     accounts: Map[AccountId, Account] = Map()
     reservations: Map[str, Reservation] = Map()
     at: float = 0.0
     swept_at: float = 0.0
+    sent: Map[str, tuple[float, ...]] = Map()
 
     @property
     def pending(self) -> dict[str, Reservation]:
@@ -156,7 +159,10 @@ def _reserved(state: Ledger, event: LedgerEntry) -> Ledger:
         event.deadline_at,
         event.at,
     )
-    return state._replace(accounts=accounts, reservations=state.reservations.set(event.reservation, one))
+    sent, slot = state.sent, event.slot
+    if slot is not None:
+        sent = sent.set(slot.of, after(sent.get(slot.of, ()), slot.at, slot.sends, slot.most))
+    return state._replace(accounts=accounts, reservations=state.reservations.set(event.reservation, one), sent=sent)
 
 
 def _resolved(state: Ledger, event: LedgerEntry, known: Reservation, used: Amounts) -> Ledger:

@@ -95,11 +95,11 @@ def backend_key(variables: int, backend: str) -> str:
 
 
 def _backend_of(key: str) -> str:
-    return key.split("\n", 3)[3]
+    return key.split("\n", 3)[-1]
 
 
 def _calibration_of(key: str) -> str:
-    return key.split("\n", 2)[2]
+    return key.split("\n", 2)[-1]
 
 
 def size_class(variables: int) -> int:

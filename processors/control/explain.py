@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from qmosaic.codecs.events.hops import Reduced, Weighed
-from qmosaic.codecs.events.reasons import CandidateReason, RouteReason, Target
+from qmosaic.codecs.events.reasons import CandidateReason, Condition, RouteReason, Target
 from qmosaic.processors.control.facts import Facts
 from qmosaic.processors.control.policy import Considered, Decision, Policy, decide
 
@@ -22,6 +22,9 @@ CANDIDATE: Mapping[CandidateReason, str] = {
     "wrong_kind": "it does not run kernels of this kind",
     "too_large": "the kernel is over what it takes",
     "too_slow_for_deadline": "it would not be done by the deadline",
+    "unreachable": "there is no way through the network to its vendor",
+    "offline": "its vendor says that it runs nothing",
+    "rate_limited": "its vendor takes so many jobs in a time, and the next turn is too late for the deadline",
     "draining": "an operator ordered that it gets no more jobs",
     "maintenance": "an operator announced a time without it",
     "no_ledger": "it is paid for, and nobody keeps the ledger",
@@ -33,6 +36,12 @@ CANDIDATE: Mapping[CandidateReason, str] = {
     "not_worth_it": "by the evidence it does not pay",
 }
 """What a reason means, in a sentence."""
+CONDITION: Mapping[Condition, str] = {
+    "retuning": "its vendor is retuning it: jobs wait there until it is ready again",
+    "offline": "its vendor says that it runs nothing: no jobs go to it",
+    "unreachable": "there is no way through the network to its vendor: no jobs go to it, its breaker counts nothing",
+}
+"""How a backend is that is not as it should be, in a sentence."""
 CHANGE: Mapping[CandidateReason, str] = {
     "behind": "a rule or a preference that names it first",
     "not_alive": "a worker that runs it",
@@ -41,6 +50,9 @@ CHANGE: Mapping[CandidateReason, str] = {
     "wrong_kind": "nothing: choose another backend",
     "too_large": "a smaller kernel (reduce.max_kernel_qubits), or a larger backend",
     "too_slow_for_deadline": "a later deadline",
+    "unreachable": "the network: it is looked at again by itself",
+    "offline": "its vendor: it is looked at again by itself",
+    "rate_limited": "a later deadline, or a vendor who takes more (`paid.rates`)",
     "draining": "`qmosaic backends enable`",
     "maintenance": "its end, or `qmosaic backends enable`",
     "no_ledger": "a control service that runs",

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Failure, JobEvent, Proposal, Ref, Route
-from qmosaic.codecs.events.ledger import UNITS, AccountId, Amounts, JobEnded, LedgerEntry
+from qmosaic.codecs.events.ledger import UNITS, AccountId, Amounts, JobEnded, LedgerEntry, Slot
 from qmosaic.processors.control.books import (
     EXPLORING,
     MILLION,
@@ -29,9 +29,11 @@ from qmosaic.processors.control.books import (
     with_allowances,
     within,
 )
+from qmosaic.processors.control.rates import Rate, next_at
 from qmosaic.processors.execute import advance
 
 BOOKS = Books()
+Refusal = Literal["deadline", "over_budget", "rate_limited"]
 
 
 class Booked(NamedTuple):
@@ -51,9 +53,12 @@ def reservation_of(namespace: str, event: JobEvent) -> str:
     return f"qm-{sha256(repr(of).encode()).hexdigest()[:40]}"
 
 
-def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: float) -> Booked:
+def asked(
+    ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: float, rate: Rate | None = None, of: str = ""
+) -> Booked:
     """A job asks for what it was quoted. `at`: seconds since the epoch, by the broker's clock; a job whose deadline is
-    less than `margin` seconds away is not started any more."""
+    less than `margin` seconds away is not started any more. `rate`: that `of` its backend without wrappers; what it
+    leaves no room for before the deadline is not granted, the others get the first moment that is free."""
     name, ref = reservation_of(namespace, event), event.ref
     if name in ledger.reservations:
         return Booked(ledger)  # it was asked before, and has its answer
@@ -64,6 +69,14 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
     accounts, explores, short = needed(ledger, ref, event.route, amounts, at)
     if short is not None:
         return _refused(ledger, event, name, at, "over_budget", why_short(short, event.route.backend))
+    moment = at
+    if rate is not None:
+        found = next_at(ledger.sent.get(of, ()), rate, at, event.sends)
+        expected = event.route.expected
+        takes = expected.seconds if expected is not None and expected.seconds is not None else 0.0
+        if found is None or (found > at and found + takes + margin >= ref.deadline_at):
+            return _refused(ledger, event, name, at, "rate_limited", _too_often(event, rate, of, found, at))
+        moment = found
     entry = LedgerEntry(
         event="reserved",
         at=at,
@@ -72,6 +85,7 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
         accounts=accounts,
         max_cost=ref.max_cost,
         explores=explores,
+        slot=None if rate is None else Slot(of, moment, event.sends, rate.sends),
         problem_id=ref.problem_id,
         tenant=ref.tenant,
         backend=event.route.backend,
@@ -85,7 +99,16 @@ def asked(ledger: Ledger, event: JobEvent, namespace: str, at: float, margin: fl
         used = amount_text(unit, account.reserved + account.spent)
         said = f"{used} of {amount_text(unit, account.cap)} are reserved or spent"
         audits.append(_audit("soft_limit", event, at, which.budget, {"window": which.window, "said": said}))
-    return Booked(after, (entry,), replace(event, reservation=name), tuple(audits))
+    granted = replace(event, reservation=name, not_before=moment if moment > at else 0.0)
+    return Booked(after, (entry,), granted, tuple(audits))
+
+
+def _too_often(event: JobEvent, rate: Rate, of: str, found: float | None, at: float) -> str:
+    """For people: why its turn does not come."""
+    takes = f"{of} takes {rate.sends} jobs in {rate.seconds:g} s"
+    if found is None:
+        return f"{takes}, and this one is {event.sends} at once"
+    return f"{takes}: the next may go in {found - at:.1f} s, and {event.ref.deadline_at - at:.1f} s are left"
 
 
 def needed(
@@ -113,9 +136,7 @@ def why_short(short: Short, backend: str) -> str:
     return f"{whose} has {left} left, and a job on {backend} takes {amount_text(unit, short.wanted)}"
 
 
-def _refused(
-    ledger: Ledger, event: JobEvent, name: str, at: float, reason: Literal["deadline", "over_budget"], why: str
-) -> Booked:
+def _refused(ledger: Ledger, event: JobEvent, name: str, at: float, reason: Refusal, why: str) -> Booked:
     """The next candidate has it, at the latest the incumbent."""
     ref = event.ref
     entry = LedgerEntry(

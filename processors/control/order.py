@@ -11,9 +11,9 @@ Kafka's partitions and the bound on what a worker holds make this an order of wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -47,11 +47,15 @@ class _Class(Generic[Item]):
     passed_over: int = 0
 
 
-class Turns(Generic[Item]):
-    """Things that wait. `weights`: by tenant, 1 where nothing is said; `a/b` has that of `a` where it has none."""
+Weigh = Callable[[str], float]
+"""The weight of a tenant, above 0."""
 
-    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
-        self._weights = dict(weights or {})
+
+class Turns(Generic[Item]):
+    """Things that wait."""
+
+    def __init__(self, weigh: Weigh = lambda _: 1.0) -> None:
+        self._weigh = weigh
         self._classes: list[_Class[Item]] = [_Class() for _ in range(CLASSES)]
         self._count = count()
         self._length = 0
@@ -91,7 +95,7 @@ class Turns(Generic[Item]):
         start, _, _, its = heappop(of.turns)
         _, _, cost, item = heappop(its.waiting)
         of.now = start
-        its.start = start + cost / self._weight(its.name)
+        its.start = start + cost / self._weigh(its.name)
         if its.waiting:
             heappush(of.turns, (its.start, its.waiting[0][0], next(self._count), its))
         else:
@@ -102,6 +106,18 @@ class Turns(Generic[Item]):
         self._length -= 1
         return item
 
+    def follow(self, weigh: Weigh) -> None:
+        """Other weights from now on. What a tenant has had beyond the others is work, and counts by its new one: who
+        had little weight does not go on waiting for it."""
+        for of in self._classes:
+            for its in of.tenants.values():
+                its.start = of.now + (its.start - of.now) * self._weigh(its.name) / weigh(its.name)
+            for name, end in of.ends.items():
+                of.ends[name] = of.now + (end - of.now) * self._weigh(name) / weigh(name)
+            of.turns = [(its.start, its.waiting[0][0], next(self._count), its) for *_, its in sorted(of.turns)]
+            heapify(of.turns)
+        self._weigh = weigh
+
     def _chosen(self) -> int:
         """The highest class that waits, or a lower one that was passed over often enough."""
         waiting = [rank for rank, of in enumerate(self._classes) if of.turns]
@@ -109,8 +125,3 @@ class Turns(Generic[Item]):
             raise IndexError("nothing waits")
         late = [rank for rank in waiting if rank and self._classes[rank].passed_over + 1 >= PASSED_OVER[rank]]
         return late[-1] if late else waiting[0]
-
-    def _weight(self, tenant: str) -> float:
-        while tenant not in self._weights and "/" in tenant:
-            tenant = tenant.rpartition("/")[0]
-        return self._weights.get(tenant, 1.0)

@@ -26,6 +26,7 @@ Kinds = Annotated[tuple[Kind, ...], msgspec.Meta(min_length=1)]
 Attempts = Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
 Hour = Annotated[int, msgspec.Meta(ge=0, le=24)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Weight = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +125,15 @@ class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     worth: Worth | None = None
 
 
+class OfTenant(Special, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """For one tenant besides: its share where events wait."""
+
+    weight: Weight | None = None
+
+
 EXPLORE = 0.05
+WEIGHT = 1.0
+"""Of a tenant of which nothing is said."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -137,7 +146,7 @@ class Policy(msgspec.Struct, frozen=True):
     preference: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(DEFAULT_PREFERENCE))
     paid: tuple[str, ...] = ()
     attempts: int = 1
-    tenants: Mapping[str, Special] = {}
+    tenants: Mapping[str, OfTenant] = {}
     families: Mapping[str, Special] = {}
     version: str = ""
     explore: float = EXPLORE
@@ -170,6 +179,16 @@ class Policy(msgspec.Struct, frozen=True):
                 return special.worth
         return self.worth
 
+    def weight_of(self, tenant: str) -> float:
+        """Its share where events wait, or that of what it lies in: `a/b` has that of `a` where it has none."""
+        while True:
+            said = self.tenants.get(tenant)
+            if said is not None and said.weight is not None:
+                return said.weight
+            if "/" not in tenant:
+                return WEIGHT
+            tenant = tenant.rpartition("/")[0]
+
 
 def version_of(policy: Policy) -> str:
     """Of what it says: equal policies have equal versions. Which backends are paid for is not for it to say."""
@@ -197,7 +216,9 @@ class Decision(msgspec.Struct, frozen=True):
     weighed: Mapping[str, Weighed] = {}
 
 
-SHUT = frozenset[CandidateReason]({"not_alive", "breaker_open", "draining", "maintenance", "no_ledger"})
+SHUT = frozenset[CandidateReason](
+    {"not_alive", "breaker_open", "draining", "maintenance", "no_ledger", "unreachable", "offline"}
+)
 """Reasons that say nothing of the kernel: another one would not be taken either."""
 
 
@@ -319,6 +340,7 @@ def _looked(
 ) -> Iterator[Considered]:
     """The backends of a target in the order of the preference, or the one that is named: each with its reason."""
     kind, qubits, live = reduced.kind, reduced.variables, facts.alive.get(target, {})
+    left = reduced.ref.deadline_at - facts.at
     named = [backend] if backend else policy.preference.get(target, ())
     others = [] if backend else [name for name in live if name not in named]
     taken = False
@@ -332,14 +354,18 @@ def _looked(
             reason = facts.closed[name]
         elif name in policy.paid and not facts.grants:
             reason = "no_ledger"
+        elif (how := facts.conditions.get(name)) is not None and how != "retuning":  # then it waits there
+            reason = how
         elif facts.breakers.get(name) == "open":
             reason = "breaker_open"
         elif kind not in live[name]:
             reason = "wrong_kind"
         elif qubits > live[name][kind]:
             reason = "too_large"
-        elif seconds_of(reduced, target, name, facts.learned, facts.at) > reduced.ref.deadline_at - facts.at:
+        elif (takes := seconds_of(reduced, target, name, facts.learned, facts.at)) > left:
             reason = "too_slow_for_deadline"
+        elif facts.not_before.get(name, facts.at) - facts.at + takes > left:
+            reason = "rate_limited"
         else:
             reason, taken = ("behind" if taken else "taken"), True
         yield Considered(target, name, reason)

@@ -44,7 +44,7 @@ def backends(context: typer.Context, as_json: JsonOption = False) -> None:
 @backends_app.command("list")
 def backends_list(as_json: JsonOption = False) -> None:
     """All backends there are, built in or installed, and the wrappers around them; and where a pipeline runs, which of
-    them it has, and what keeps jobs from them: an order, or their breaker."""
+    them it has, and what keeps jobs from them: an order, their breaker, their vendor's word, the network."""
     state = _state()
     rows = [_row(name) for name in registry.names()]
     rows += [
@@ -76,7 +76,8 @@ def _state() -> dict[str, str]:
     facts, _, _ = asyncio.run(facts_now(settings))
     found = {name: "alive" for names in facts.alive.values() for name in names}
     found |= {name: f"breaker {phase.replace('_', ' ')}" for name, phase in facts.breakers.items()}
-    return found | dict(facts.closed)
+    found |= {name: f"next job in {at - facts.at:.0f} s" for name, at in facts.not_before.items() if at > facts.at}
+    return found | dict(facts.conditions) | dict(facts.closed)
 
 
 def _row(name: str) -> dict[str, str]:

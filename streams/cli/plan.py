@@ -56,7 +56,7 @@ from qmosaic.streams.cli.options import (
 )
 from qmosaic.streams.cli.render import console
 from qmosaic.streams.cli.submit import read_files
-from qmosaic.streams.hops.route import policy_of
+from qmosaic.streams.hops.in_force import policy_of
 from qmosaic.streams.settings import Settings
 
 

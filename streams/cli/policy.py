@@ -40,7 +40,7 @@ policy_app = typer.Typer(help="Which backend has a kernel, and who has it next."
 @policy_app.command("show", epilog="Example: qmosaic policy show > policy.toml")
 def show(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
     """The policy in force, as a file of it is written: the one that was set last, or where none was, the settings'."""
-    from qmosaic.streams.hops.route import policy_of
+    from qmosaic.streams.hops.in_force import policy_of
 
     settings = load_settings(broker)
     here = pipeline_here(settings)

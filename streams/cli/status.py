@@ -96,6 +96,10 @@ def lines(found: Report) -> list[str]:
         rest = f", {ejected.seconds:.0f} s left" if ejected.phase == "open" else ""
         times = f"{ejected.times} time{'s' if ejected.times > 1 else ''} in a row"
         said.append(f"breaker  {shown(ejected.backend, 60)}  {ejected.phase.replace('_', ' ')}{rest}  {times}")
+    for name, how in found.conditions.items():
+        said.append(
+            f"network  {shown(name, 60)}  {how}" if how == "unreachable" else f"vendor   {shown(name, 60)}  {how}"
+        )
     for hop in found.hops:
         if hop.rate:
             waited, worked = duration(hop.queue_p95), duration(hop.work_p95)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from qmosaic.backends.registry import innermost
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Command, ControlState, Resend
 from qmosaic.codecs.events.evidence import Learned
@@ -30,6 +31,7 @@ from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.grants import asked, ended
 from qmosaic.processors.control.ordered import Ordered, Orders
 from qmosaic.processors.control.orders import Changes, answer_to, carried_out, remembered
+from qmosaic.processors.control.rates import next_at
 from qmosaic.processors.execute import advance
 from qmosaic.processors.terminal import aside_entry
 from qmosaic.streams.exactly_once.service import CONNECT_SECONDS, Committed, ExactlyOnce, Owned
@@ -142,7 +144,7 @@ class Control(ExactlyOnce[Kept]):
         kept = Kept(producer=fenced[number], committed=dict(starts), ledger=ledger, ordered=ordered)
         kept.positions, kept.told_at = dict(starts), self.clock()
         await self._learning.begin(ordered.learned, self.clock())
-        await self._tell()  # who is ready has said so: nobody need pass over what is paid for
+        await self._tell(ledger)  # who is ready has said so: nobody need pass over what is paid for
         return {number: kept}
 
     async def revoke(self) -> None:
@@ -188,11 +190,20 @@ class Control(ExactlyOnce[Kept]):
                 self._learning.wrote(learned, now)
             if now - owned.told_at >= STATUS_SECONDS:
                 owned.told_at = now
-                await bounded(self._tell(), TRANSACTION_SECONDS, "a sign of life")
+                await bounded(self._tell(owned.ledger), TRANSACTION_SECONDS, "a sign of life")
 
-    async def _tell(self) -> None:
-        """That somebody keeps the ledger."""
-        status = BackendStatus(worker=self.instance, target="classical", backends={}, at=self.clock(), grants=True)
+    async def _tell(self, ledger: Ledger) -> None:
+        """That somebody keeps the ledger, and when backends that have a rate may be sent their next job."""
+        now, rates = self.clock(), self.settings.paid.rates
+        later = dict[str, float]()
+        for name in self.settings.paid.backends:
+            of = innermost(name)
+            found = next_at(ledger.sent.get(of, ()), rates[of], now) if of in rates else None
+            if found is not None and found > now:
+                later[name] = found
+        status = BackendStatus(
+            worker=self.instance, target="classical", backends={}, at=now, grants=True, not_before=later
+        )
         topic = topic_name(self.settings, "backends.status")
         await (await self._teller.send(topic, wire.encode(status), key=self.instance.encode()))
         if not self._is_told:
@@ -252,8 +263,9 @@ class Control(ExactlyOnce[Kept]):
         elif (wrong := fits(event.ref, record, self.settings, None, None)) is not None:
             return wrong
         else:
-            margin = self.settings.verify.margin_seconds
-            booked = asked(owned.ledger, event, self.settings.namespace, record.timestamp, margin)
+            margin, of = self.settings.verify.margin_seconds, innermost(event.route.backend)
+            rate = self.settings.paid.rates.get(of)
+            booked = asked(owned.ledger, event, self.settings.namespace, record.timestamp, margin, rate, of)
         owned.ledger = booked.ledger
         out.entries += booked.entries
         out.audits += booked.audits

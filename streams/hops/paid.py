@@ -28,13 +28,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
-from qmosaic.backends.base import Job, run_async
+from qmosaic.backends.base import Backend, Job, run_async
 from qmosaic.backends.points import combined, estimated
 from qmosaic.backends.registry import create, innermost, wrapped
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown, OverBudget
+from qmosaic.codecs.errors import (
+    BackendError,
+    JobCancelled,
+    JobOutOfReach,
+    JobTimedOut,
+    JobUnknown,
+    OverBudget,
+    RateLimited,
+    Unreachable,
+)
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import BackendStatus
-from qmosaic.codecs.events.hops import Answer, Failure, JobEvent, PaidResult, Proposal
+from qmosaic.codecs.events.hops import Answer, Failure, FailureReason, JobEvent, PaidResult, Proposal
 from qmosaic.codecs.events.ledger import Amounts, JobEnded, LedgerEntry, micros_of
 from qmosaic.codecs.events.public import UsageInfo
 from qmosaic.codecs.models.kernel import unpack_kernel
@@ -61,8 +70,19 @@ ENDED: dict[type[BackendError], Literal["timed_out", "cancelled", "unknown"] | N
     JobTimedOut: "timed_out",
     JobCancelled: "cancelled",
     JobUnknown: "unknown",
-    OverBudget: None,  # it never began
+    JobOutOfReach: "unknown",
+    Unreachable: None,  # it never began
+    RateLimited: None,
+    OverBudget: None,
 }
+REASONS: dict[type[BackendError], FailureReason] = {
+    JobOutOfReach: "unreachable",
+    Unreachable: "unreachable",
+    RateLimited: "rate_limited",
+    OverBudget: "over_budget",
+}
+SOONER = 6
+"""So much sooner vendors are looked at while one of them is not well."""
 
 
 class ExecutePaid:
@@ -79,12 +99,14 @@ class ExecutePaid:
         self._tallies = Tallies()
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
-    async def start(self) -> None:
-        """The backends there are, and the journal up to its end. Raises BackendError."""
+    async def start(self) -> asyncio.Task[None]:
+        """The backends there are, and the journal up to its end; from then on how they are. Raises BackendError."""
         from qmosaic.backends.clouds.remote import RemoteBackend  # with Cirq: only this stage pays for it
 
+        vendors: dict[str, Backend] = {}  # in whatever wrappers: what one says of its rate holds for all
         for name in self._settings.paid.backends:
-            backend = create(innermost(name))
+            of = innermost(name)
+            backend = vendors[of] if of in vendors else vendors.setdefault(of, create(of))
             if not isinstance(backend, RemoteBackend):
                 raise BackendError(
                     f"{name} is none that is paid for",
@@ -95,6 +117,17 @@ class ExecutePaid:
             self._backends[name] = backend
             wrapped(name, backend)  # it may not be fit for it
         await asyncio.gather(self._journal.start(), self._ledger.start(), self._results.start())
+        return asyncio.create_task(self._watch(), name="how vendors are")
+
+    async def _watch(self) -> None:
+        """How vendors are: now and then, and sooner while one is not well. It takes one question each."""
+        vendors = {id(vendor): vendor for vendor in self._backends.values()}.values()
+        while True:
+            for found in await asyncio.gather(*(vendor.look() for vendor in vendors), return_exceptions=True):
+                if isinstance(found, Exception):  # of a vendor's library: anything may come
+                    log.warning("a vendor cannot be looked at: %s", sentence(found))
+            seconds = self._settings.paid.limits.look_seconds
+            await asyncio.sleep(seconds / SOONER if any(vendor.condition for vendor in vendors) else seconds)
 
     def look(self, record: Received) -> Look:
         return looked(record)
@@ -131,13 +164,17 @@ class ExecutePaid:
             if event.ref.cache == "only":
                 return advance(event, NOT_CACHED), None
         try:
-            backend = wrapped(name, self._vendor(name))
+            vendor = self._vendor(name)
+            if event.candidates and vendor.condition == "unreachable":
+                raise Unreachable(f"there is no way through the network to {vendor.name}", place=name)
+            backend = wrapped(name, vendor)
             with steps.noting(f"estimate {name}"):
                 estimate = await self._compiling(estimated, backend, jobs_of(event))
-            check_cost(name, estimate.cost, paid.max_cost_usd, self._vendor(name).price_variable)
+            check_cost(name, estimate.cost, paid.max_cost_usd, vendor.price_variable)
         except BackendError as error:
             return advance(event, _failed(error)), None
-        return replace(event, quote=_amounts(estimate.cost, estimate.seconds, estimate.shots)), None
+        quote = _amounts(estimate.cost, estimate.seconds, estimate.shots)
+        return replace(event, quote=quote, sends=estimate.jobs), None
 
     async def _alone(self, event: JobEvent, steps: Steps) -> tuple[JobEvent | Proposal | None, JobEnded | None]:
         """A granted job. One that takes a result that was had before waits for an equal one that is under way here, and
@@ -177,11 +214,17 @@ class ExecutePaid:
             return advance(event, _failed(error)), None
         from qmosaic.backends.clouds.remote import Journaled
 
+        left = min(event.not_before, event.ref.deadline_at) - self._clock()
+        if left > 0 and await self._journal.last(of) is None:  # its vendor's rate has no room before
+            with steps.noting(f"wait {name}"):
+                await asyncio.sleep(left)
         noted = cast("RemoteBackend", Noted(vendor, steps))
-        own = Journaled(noted, of, event.kernel_digest, self._journal, event.ref.deadline_at, name)
+        own = Journaled(
+            noted, of, event.kernel_digest, self._journal, event.ref.deadline_at, name, insists=not event.candidates
+        )
         try:
             found = await self._paid(event, jobs, own, steps)
-            if found is not None:
+            if found is not None and _is_the_devices(found, vendor):
                 self._tallies.count(name, isinstance(found, Failure))
         except BackendError as error:  # what cannot be compiled for it says nothing of it
             found = _failed(error)
@@ -192,7 +235,8 @@ class ExecutePaid:
         if found is None:
             return None, None
         ended = await self._ended(event, found, own)
-        seconds = max(0.0, self._clock() - event.ref.sent_at)  # since it was granted, whatever worker it has had since
+        began = max(event.ref.sent_at, event.not_before)  # when it was granted, or had its turn, on whatever worker
+        seconds = max(0.0, self._clock() - began)
         if isinstance(found, Failure):
             return advance(event, found, seconds), ended
         return proposal_of(event, found, seconds), ended
@@ -266,11 +310,25 @@ class ExecutePaid:
     def status(self) -> BackendStatus:
         sizes = {name: backend.capabilities.sizes for name, backend in self._backends.items()}
         tallies = self._tallies.told()
-        return BackendStatus(worker="", target="quantum", backends=sizes, at=self._clock(), tallies=tallies)
+        now, rests = self._clock(), {name: vendor.rests_until for name, vendor in self._backends.items()}
+        later = {name: until for name, until in rests.items() if until > now}
+        how = {name: vendor.condition for name, vendor in self._backends.items() if vendor.condition is not None}
+        return BackendStatus(
+            worker="", target="quantum", backends=sizes, at=now, tallies=tallies, not_before=later, conditions=how
+        )
 
     async def stop(self) -> None:
         self._compiler.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._journal.stop(), self._ledger.stop(), self._results.stop())
+
+
+def _is_the_devices(found: Answer | Failure, vendor: RemoteBackend) -> bool:
+    """Whether how a job ended says something of its device: not where it was never there or the network leaves it open,
+    nor where it waited in vain while the device was retuned."""
+    if not isinstance(found, Failure):
+        return True
+    waited = found.ended == "timed_out" and vendor.condition == "retuning"
+    return found.reason not in ("rate_limited", "unreachable") and not waited
 
 
 def _was_tried(found: JobEvent | Proposal) -> bool:
@@ -291,7 +349,7 @@ def _failed(error: BackendError, vendor_id: str = "") -> Failure:
     """The failure of a job that the vendor had under its id, or none. Whether it charged for it is not known."""
     return Failure(
         "execute",
-        "over_budget" if isinstance(error, OverBudget) else "execution_failed",
+        REASONS.get(type(error), "execution_failed"),
         str(error),
         ended=ENDED.get(type(error), "failed"),
         usage=UsageInfo(vendor_job_id=vendor_id) if vendor_id else None,

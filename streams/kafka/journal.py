@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from qmosaic.backends.clouds.job import Counted
+from qmosaic.backends.clouds.journal import Counted
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import Submitted
 from qmosaic.streams.kafka.bounded import bounded, closing

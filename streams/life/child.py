@@ -16,7 +16,7 @@ from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.connect import record_bytes
 from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.life.lifeline import Lifeline
-from qmosaic.streams.life.observed import observe_control, observe_verifier
+from qmosaic.streams.life.observed import observe_control, observe_vendors, observe_verifier
 from qmosaic.streams.life.seen import Seen
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES, Stage
@@ -89,11 +89,14 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
     else:
         metrics = None
     if stage.handler is not None:
+        from qmosaic.streams.hops.paid import ExecutePaid
         from qmosaic.streams.life.worker import Worker
 
         os.nice(stage.nice)
         worker = Worker(settings, stage, instance, sensor)
         seen.add(stage.name, instance, worker, telemetry, metrics)
+        if metrics is not None and isinstance(worker.handler, ExecutePaid):
+            observe_vendors(metrics, worker.handler)
         await worker.run(lifeline)
     elif stage.name == "control":
         from qmosaic.backends import registry

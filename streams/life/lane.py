@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from qmosaic.processors.control.order import Turns
+from qmosaic.processors.control.policy import Policy
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import Received
 
@@ -31,10 +32,11 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Lane:
-    """Events that wait for a free place, in the order of their turns."""
+    """Events that wait for a free place, in the order of their turns. `policy`: whose weights hold, at each turn."""
 
-    def __init__(self, weights: Mapping[str, float], clock: Callable[[], float]) -> None:
-        self._turns: Turns[Held] = Turns(weights)
+    def __init__(self, policy: Callable[[], Policy], clock: Callable[[], float]) -> None:
+        self._policy, self._known = policy, policy()
+        self._turns: Turns[Held] = Turns(self._known.weight_of)
         self._there = asyncio.Semaphore(0)
         self._clock, self._urgent_at = clock, -URGENT_SECONDS
         self._came: dict[tuple[int, str], float] = {}
@@ -53,7 +55,14 @@ class Lane:
     async def get(self) -> Held:
         """The next; waits for one."""
         await self._there.acquire()
+        self._follow()
         return self._turns.get()
+
+    def _follow(self) -> None:
+        policy = self._policy()
+        if policy is not self._known:
+            self._known = policy
+            self._turns.follow(policy.weight_of)
 
     async def batch(self, usual: int, most_bytes: int) -> list[Held]:
         """What is worked on next, together: what there is without waiting, of one class. Waits for one.

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.ledger import UNITS, AccountId
+from qmosaic.codecs.events.reasons import Condition
 from qmosaic.processors.control.books import window_of
 from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.evidence import calibration
@@ -20,6 +22,7 @@ from qmosaic.streams.kafka.tail import Tail
 if TYPE_CHECKING:
     from qmosaic.streams.exactly_once.service import ExactlyOnce
     from qmosaic.streams.hops.control import Control
+    from qmosaic.streams.hops.paid import ExecutePaid
     from qmosaic.streams.hops.verify import Verifier
     from qmosaic.streams.life.worker import Worker
     from qmosaic.streams.watch.metrics import Metrics, Observed
@@ -65,6 +68,11 @@ def observe_verifier(metrics: Metrics, verifier: Verifier) -> None:
     )
 
 
+def observe_vendors(metrics: Metrics, paid: ExecutePaid) -> None:
+    """How the backends are that are paid for."""
+    metrics.observe("qmosaic.backend.condition", lambda: list(_conditions(paid.status())))
+
+
 def observe_control(metrics: Metrics, control: Control, told: Tail[Known, Any]) -> None:
     """Whether it leads, what is left of budgets, breakers, and how good estimates are."""
     metrics.observe("qmosaic.control.leader", lambda: [(len(control.owned), ())])
@@ -106,6 +114,12 @@ def _breakers(control: Control, known: Known) -> Iterator[tuple[float, tuple[str
         if control.is_known(name):
             for phase in PHASES:
                 yield float(breaker.phase(now) == phase), (name, phase)
+
+
+def _conditions(told: BackendStatus) -> Iterator[tuple[float, tuple[str, ...]]]:
+    for name in told.backends:
+        for condition in ("ready", *get_args(Condition)):
+            yield float(told.conditions.get(name, "ready") == condition), (name, condition)
 
 
 def _estimates(control: Control, name: str) -> Observed:

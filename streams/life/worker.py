@@ -27,6 +27,7 @@ from qmosaic.codecs.events.public import Timing
 from qmosaic.streams.hops import crashes
 from qmosaic.streams.hops.crashes import Notebook
 from qmosaic.streams.hops.hop import Handler
+from qmosaic.streams.hops.in_force import InForce
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded, closing
 from qmosaic.streams.kafka.connect import Clients, producing, written_bytes
@@ -53,6 +54,7 @@ TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 5.0, 0.25, 600.0
+POLICY_SECONDS = 0.5  # between two looks at what was ordered
 
 
 class _Handled(msgspec.Struct, frozen=True):
@@ -91,6 +93,7 @@ class Worker:
             name=f"qmosaic.{stage.name}",
         )(self._agent)
         self._lanes: list[Lane] = []
+        self._in_force = InForce(settings, rest_seconds=POLICY_SECONDS, clients=clients)
         self._pending = asyncio.Semaphore(PENDING)
         self._pending_bytes = self._pending_count = 0
         self._moved_at = time.monotonic()  # when an event came or was done
@@ -112,25 +115,23 @@ class Worker:
 
     async def _run(self, lifeline: Lifeline) -> None:
         self._fatal = asyncio.get_running_loop().create_future()
-        self._lanes = [Lane(self.settings.order.weights, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         self.producer: AIOKafkaProducer = self._clients.producer(
             **producing(self.settings), client_id=self.instance, linger_ms=0
         )
         lifeline.step("connecting to the broker")
         await bounded(self.producer.start(), 30, "connecting")
         lifeline.step("loading what it works with")
-        rest = await self.handler.start()
+        rest, _ = await asyncio.gather(self.handler.start(), self._in_force.start())
+        self._lanes = [Lane(lambda: self._in_force.policy, self._clock) for _ in range(len(self.stage.lanes) + 1)]
         lifeline.step("joining its group")
         lifeline.started()
         background = [
-            asyncio.create_task(self._guard(self._lane(k)))
-            for k in range(len(self._lanes))
-            for _ in range(self.stage.concurrency)
+            self._guarded(self._lane(k)) for k in range(len(self._lanes)) for _ in range(self.stage.concurrency)
         ]
-        background.append(asyncio.create_task(self._guard(self._tell_status())))
-        background.append(asyncio.create_task(self._guard(self._tell_ready(lifeline))))
+        background.append(self._guarded(self._tell_status()))
+        background.append(self._guarded(self._tell_ready(lifeline)))
         if rest is not None:
-            background.append(asyncio.create_task(self._guard(rest)))
+            background.append(self._guarded(rest))
         self.app.finalize()
         await self.app.start()
         stopping = asyncio.create_task(lifeline.wait())
@@ -144,6 +145,7 @@ class Worker:
         for task in background:
             task.cancel()
         await closing(self.handler.stop(), 5, "stopping the handler")
+        await self._in_force.stop()
         await closing(self.producer.stop(), 5, "stopping the producer")
 
     def lag(self) -> dict[str, int]:
@@ -157,6 +159,12 @@ class Worker:
         still = time.monotonic() - self._moved_at
         stuck = self._pending_count and self.stage.gives_up and still > self.settings.execute.max_seconds + GATE_SECONDS
         return f"{self._pending_count} events, and nothing done for {still:.0f} s" if stuck else ""
+
+    def _guarded(self, work: Any) -> asyncio.Task[None]:
+        """Work whose end by an error ends the process; nobody else has to look at that."""
+        task = asyncio.create_task(self._guard(work))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _guard(self, work: Any) -> None:
         try:
@@ -204,7 +212,7 @@ class Worker:
             if publishing is not None:
                 await publishing
             # The next batch is worked on while the broker takes this one.
-            publishing = asyncio.create_task(self._guard(self._finish(batch, handled)))
+            publishing = self._guarded(self._finish(batch, handled))
 
     def _in_time(self, batch: Sequence[Held]) -> Sequence[Held]:
         """Without those whose fallback is certain: verify writes it, whatever is done about them here."""
@@ -374,7 +382,7 @@ class Worker:
             }
             failed = failures
             answers = {name: status.tallies[name].answered for name in failing if name in status.tallies}
-            news = status.backends, failures, answers
+            news = status.backends, failures, answers, status.not_before, status.conditions
             if news != told or now - said_at >= STATUS_SECONDS:
                 status = msgspec.structs.replace(status, worker=self.instance)
                 future = await self.producer.send(topic, wire.encode(status), key=self.instance.encode())

@@ -12,7 +12,7 @@ from qmosaic.processors.control.orders import policy_of as ordered_policy_of
 from qmosaic.processors.report.findings import DEFAULT_BY, By, Findings, findings
 from qmosaic.processors.report.period import Entry, Periods
 from qmosaic.processors.report.spending import Charge, spending
-from qmosaic.streams.hops.route import policy_of
+from qmosaic.streams.hops.in_force import policy_of
 from qmosaic.streams.kafka.records import CLOCK_SECONDS
 from qmosaic.streams.observe.folded import folded, read_ledger, read_ordered
 from qmosaic.streams.settings import Settings

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 import msgspec
 
 from qmosaic.codecs.events.control import Trouble
+from qmosaic.codecs.events.reasons import Condition
 from qmosaic.processors.control.breakers import phases
+from qmosaic.processors.control.explain import CONDITION
+from qmosaic.processors.control.reach import conditions, cut_off
 from qmosaic.processors.overview.overview import (
     Balance,
     Overview,
@@ -100,7 +103,8 @@ class Report(msgspec.Struct, frozen=True):
 
     `rate`, `p95` (seconds from arrival to outcome), `ended` (by status) and `missed` (after their deadline) are of the
     problems that ended in the last minute; `open` are those that have not ended. `policy`: the version in force, empty
-    where the settings' is. `closed`: backends that get no jobs by an order, and why. `troubles`: of workers.
+    where the settings' is. `closed`: backends that get no jobs by an order, and why; `conditions`: how those are that
+    are not as they should be. `cut_off`: workers that reach no vendor at all. `troubles`: of workers.
     """
 
     broker: str
@@ -119,6 +123,8 @@ class Report(msgspec.Struct, frozen=True):
     budgets: list[Balance] = []
     policy: str = ""
     closed: dict[str, str] = {}
+    conditions: dict[str, Condition] = {}
+    cut_off: list[str] = []
     troubles: list[Trouble] = []
     at: float = 0.0
 
@@ -158,6 +164,8 @@ class Report(msgspec.Struct, frozen=True):
             names, since = ", ".join(one.worker for one in lose), _date(min(one.since for one in lose))
             said.append(f"the collector has not taken the traces of {names} since {since}: they are lost, nothing else")
         said += [f"{one.backend} is shut out by its breaker: too many of its attempts failed" for one in self.ejected]
+        said += [f"{name}: {CONDITION[how]}" for name, how in self.conditions.items()]
+        said += [f"{worker} reaches none of its vendors: look at the network where it runs" for worker in self.cut_off]
         low = [one for one in self.budgets if share_left(one) < LOW]
         said += [f"budget {one.budget}{f' {one.window}' if one.window else ''}: {left(one)} is left" for one in low]
         return said
@@ -229,6 +237,8 @@ def report_of(
         budgets=balances(known.ledger, now),
         policy=f"{policy.number} ({policy.version})" if policy is not None else "",
         closed=dict(known.ordered.closed(now)),
+        conditions=dict(sorted(conditions(signs, now, settings.route.stale_seconds).items())),
+        cut_off=cut_off(signs, now, settings.route.stale_seconds),
         troubles=troubles_now(known.troubles, now, settings.route.stale_seconds),
         at=now,
     )

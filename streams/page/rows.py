@@ -108,6 +108,9 @@ def backend_rows(report: Report) -> list[Cells]:
         rest = f" for {duration(ejected.seconds)}" if ejected.phase == "open" else ""
         row["state"] = f"breaker {ejected.phase.replace('_', ' ')}{rest}, {ejected.times} in a row"
         row["tone"] = "bad" if ejected.phase == "open" else "warn"
+    for name, how in report.conditions.items():
+        row = found.setdefault(name, _nobody(name))
+        row["state"], row["tone"] = how, "warn" if how == "retuning" else "bad"
     for name, why in report.closed.items():
         row = found.setdefault(name, _nobody(name))
         row["state"], row["tone"] = text(why), "warn"

@@ -142,6 +142,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "1 where a worker's spans do not reach the collector, else 0",
     ),
     Instrument("gauge", "qmosaic.problems.open", "{problem}", (), "problems of a verifier that have not ended"),
+    Instrument(
+        "gauge",
+        "qmosaic.backend.condition",
+        "{backend}",
+        (BACKEND, "qmosaic.condition"),
+        "1 for how a paid backend is by a worker's last look: ready, retuning, offline or unreachable",
+    ),
     # Control.
     Instrument(
         "gauge",

@@ -25,6 +25,7 @@ from qmosaic.codecs.events.hops import JobEvent, Route
 from qmosaic.codecs.events.ledger import Amounts, Budget, JobEnded, LedgerEntry
 from qmosaic.processors.control.books import Books, unbalanced
 from qmosaic.processors.control.grants import reservation_of
+from qmosaic.processors.control.rates import Rate
 from qmosaic.streams.hops.control import Control
 from qmosaic.streams.settings import PaidSettings, Settings, Topics
 from tests.simulation.broker import Entry
@@ -39,6 +40,8 @@ TOPICS = {
 }
 BACKEND = "vendor"
 COST = 10
+RATE = Rate(sends=2, seconds=3.0)
+RATES = {BACKEND: RATE}
 
 
 class ControlWorld(Faults):
@@ -67,7 +70,9 @@ class ControlWorld(Faults):
 
     async def life(self, name: str) -> None:
         settings = Settings(
-            data_dir=self._folder, topics=Topics(partitions=PARTITIONS), paid=PaidSettings(backends=(BACKEND,))
+            data_dir=self._folder,
+            topics=Topics(partitions=PARTITIONS),
+            paid=PaidSettings(backends=(BACKEND,), rates=RATES),
         )
         control = self._control(
             settings,
@@ -136,6 +141,7 @@ class ControlWorld(Faults):
             route=Route(target="quantum", backend=BACKEND, reason="rule", rule=""),
             candidates=[free] if self.chance.random() < 0.5 else [],
             quote=Amounts(COST, None, None),
+            sends=self.chance.choice((1, 1, 1, 2, 3)),
             kernel=reduced.kernel,
             kernel_digest=reduced.kernel_digest,
             work_seconds=0.1,
@@ -212,8 +218,23 @@ class ControlWorld(Faults):
         if not self.faults and counted != len(told):
             self.wrong.append(f"{counted} runs were learned in the end, of {len(told)}")
 
+    def _check_rates(self) -> None:
+        """What may be sent in any window is within the rate, each when the ledger says so, and before its deadline."""
+        slots = {entry.reservation: entry.slot for entry in self._written("ledger", LedgerEntry) if entry.slot}
+        moments = sorted(moment for slot in slots.values() for moment in [slot.at] * slot.sends)
+        for first, last in zip(moments, moments[RATE.sends :], strict=False):
+            if last < first + RATE.seconds:
+                self.wrong.append(f"{RATE.sends + 1} jobs may go in {last - first} s")
+        for event in self._written("jobs.paid", JobEvent):
+            slot = slots.get(event.reservation)
+            if slot is None or (event.not_before and event.not_before != slot.at):
+                self.wrong.append(f"{event.ref.problem_id} may go from {event.not_before} on, by the ledger {slot}")
+            elif slot.at >= event.ref.deadline_at:
+                self.wrong.append(f"{event.ref.problem_id} may go when its deadline is over")
+
     def check(self) -> None:
         self._check_learned()
+        self._check_rates()
         books = Books()
         state = books.start
         answered: Counter[str] = Counter()

@@ -90,6 +90,25 @@ def test_who_grants_without_looking_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert "does not balance" in first_wrong()
 
 
+def test_who_grants_all_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grants, "next_at", lambda sent, rate, at, sends: at)
+    assert "jobs may go in" in first_wrong()
+
+
+class Unhurried(Control):
+    """A new leader does not know what may have been sent."""
+
+    async def rebuild(self, fenced: Any, committed: Any) -> Any:
+        found = await super().rebuild(fenced, committed)
+        for kept in found.values():
+            kept.ledger = kept.ledger._replace(sent=self._books.start.sent)
+        return found
+
+
+def test_who_forgets_what_may_have_been_sent_is_found() -> None:
+    assert "jobs may go in" in first_wrong(Unhurried)
+
+
 def test_records_of_a_partition_that_was_lost_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.ExactlyOnce, "_read_again", lambda self, batches: None)
     assert first_wrong(seeds=1000) != ""

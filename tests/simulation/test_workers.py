@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qmosaic.streams.life.lane import Lane
 from qmosaic.streams.life.worker import Worker, _Handled
 from tests.simulation.workers import Workers
 
@@ -52,3 +53,9 @@ class Forgetful(Worker):
 def test_a_mutation_is_found(worker: type[Worker]) -> None:
     found = next((wrong[0] for seed in range(300) if (wrong := Workers(seed, worker).run())), "")
     assert "followed" in found
+
+
+def test_who_follows_no_policy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lane, "_follow", lambda lane: None)
+    found = next((wrong[0] for seed in range(50) if (wrong := Workers(seed).run())), "")
+    assert "was set" in found

@@ -1,4 +1,5 @@
-"""One run of a stage's workers in a world of faults: nothing is committed before what follows from it is sent."""
+"""One run of a stage's workers in a world of faults: nothing is committed before what follows from it is sent, and
+whose turn it is goes by the policy that was set last."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from qmosaic.codecs.events import wire
+from qmosaic.codecs.events.control import ControlState, PolicySet
 from qmosaic.codecs.events.hops import Encoded
 from qmosaic.streams.hops.hop import Look, looked
 from qmosaic.streams.kafka.records import Received, Send
@@ -26,7 +28,8 @@ from tests.simulation.clients import clients_of
 from tests.simulation.loop import SimLoop
 from tests.simulation.world import PARTITIONS, SECONDS, Faults, answers, encoded, sensor
 
-TOPICS = dict.fromkeys(("problems.encoded", "incumbents", "proposals", "dead-letters", "backends.status"), PARTITIONS)
+JOINED = ("problems.encoded", "incumbents", "proposals", "dead-letters", "backends.status")
+TOPICS = {**dict.fromkeys(JOINED, PARTITIONS), "control.state": 1}
 POISON = "poison"
 
 
@@ -69,12 +72,29 @@ class Workers(Faults):
         self.broker.on_commit = self._check_floors
         self.sent: dict[tuple[int, int], str] = {}  # by place, which problem; none: garbage
         self._worker = worker
+        self.weight = 1.0
+        self._alive: dict[str, Worker] = {}
 
     async def begin(self) -> None:
         for k in range(2):
             self.loop.spawn(None, self.supervise(f"reduce-{k}"))
         for number in range(self.chance.randint(3, 12)):
             self.loop.spawn(None, self._produce(number, self.chance.uniform(0, SECONDS)))
+        self.loop.spawn(None, self._order())
+
+    async def _order(self) -> None:
+        """Policies, one after the other, as control writes them; now and then what is none."""
+        for number in range(1, 1 + self.chance.randint(0, 4)):
+            await asyncio.sleep(self.chance.uniform(0, SECONDS / 4))
+            weight = self.chance.choice((0.5, 2.0, 1000.0))
+            text = f"[tenants.gold]\nweight = {weight}\n"
+            if self.chance.random() < 0.1:
+                text = "attempts = 0\n"
+            else:
+                self.weight = weight
+            said = PolicySet(number=number, version="", text=text, who="ada", why="a test", at=self.loop.time())
+            value = wire.encode(ControlState(policy=said))
+            self.broker.append(TopicPartition("control.state", 0), Entry(None, value, (), self.loop.time(), None))
 
     async def life(self, name: str) -> None:
         settings = Settings(data_dir=self._folder, topics=Topics(partitions=PARTITIONS))
@@ -88,6 +108,7 @@ class Workers(Faults):
             clients=clients_of(self.broker),
             clock=self.loop.time,
         )
+        self._alive[name] = worker
         lifeline: Any = SimpleNamespace(
             wait=asyncio.Event().wait, ready=lambda: None, started=lambda: None, step=lambda doing: None
         )
@@ -118,8 +139,8 @@ class Workers(Faults):
         """The problems that something followed for, and the places with a dead letter."""
         problems, letters = set(), set()
         for place, log in self.broker.logs.items():
-            for entry in log.entries:
-                said = msgspec.json.decode(entry.value or b"{}") if place.topic != "problems.encoded" else {}
+            for entry in log.entries if place.topic not in ("problems.encoded", "control.state") else ():
+                said = msgspec.json.decode(entry.value or b"{}")
                 if place.topic == "dead-letters":
                     letters.add((said["partition"], said["offset"]))
                 elif said:
@@ -134,7 +155,16 @@ class Workers(Faults):
             if committed is not None and committed.offset > offset and not there:
                 self.wrong.append(f"{partition}/{offset} is committed, and nothing followed")
 
+    def _check_weights(self) -> None:
+        for name, worker in self._alive.items():
+            for lane in worker._lanes:
+                lane._follow()  # as at the next event
+                weights = [lane._turns._weigh(tenant) for tenant in ("gold/ada", "plain")]
+                if weights != [self.weight, 1.0]:
+                    self.wrong.append(f"{name} goes by {weights}, and {self.weight} was set")
+
     def check(self) -> None:
+        self._check_weights()
         problems, letters = self._followed()
         for (partition, offset), name in self.sent.items():
             if not (name in problems if name else (partition, offset) in letters):

@@ -24,18 +24,24 @@ from qmosaic.codecs.events.public import Outcome
 from qmosaic.processors.control.books import Books, unbalanced
 from qmosaic.processors.control.breakers import IN_A_ROW
 from qmosaic.processors.control.policy import Rule
+from qmosaic.processors.control.rates import Rate
 from qmosaic.streams.cli.app import app
+from qmosaic.streams.cli.facts import facts_now
 from qmosaic.streams.cli.orders import give
+from qmosaic.streams.cli.status import lines
 from qmosaic.streams.client import Client
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import reader, to_end
 from qmosaic.streams.observe.folded import read_ledger, read_ordered
 from qmosaic.streams.observe.story import explained
+from qmosaic.streams.observe.watching import Watching
 from qmosaic.streams.settings import ExecuteSettings, PaidSettings, RouteSettings, Settings
 from tests.streams.harness import Pipeline, pipeline, settings_for
 from tests.streams.hops.paying import LIMITS
 from tests.vendors.aqt import AqtServer
+from tests.vendors.cable import Cable
 from tests.vendors.ionq import IonqServer
+from tests.vendors.server import Fault
 
 pytestmark = pytest.mark.broker
 
@@ -79,9 +85,9 @@ def problem(seed: int) -> dict[str, Any]:
     return {"family": "maxcut", "problem": {"edges": [list(edge) for edge in graph.edges]}, "seed": seed}
 
 
-async def solved(settings: Settings, count: int, **options: Any) -> list[Outcome]:
+async def solved(settings: Settings, count: int, deadline: float = 60, **options: Any) -> list[Outcome]:
     async with Client(settings=settings) as client:
-        work = (client.solve(problem(k), deadline=options.pop("deadline", 60), **options) for k in range(count))
+        work = (client.solve(problem(k), deadline=deadline, **options) for k in range(count))
         return list(await asyncio.gather(*work))
 
 
@@ -187,6 +193,73 @@ async def test_a_policy_is_set_followed_and_rolled_back_without_a_restart(runnin
     assert later.policy == after.policy
 
 
+WEIGHTS = """
+[[rules]]
+name = "all classical"
+target = "classical"
+[tenants.gold]
+weight = 9.0
+"""
+BURST, FIRST = 50, 40
+
+
+async def golden_share(running: Pipeline) -> float:
+    """How many of the first that execute answers of a burst are gold's, where as many come of another tenant."""
+    settings, names = running.settings, dict[str, str]()
+    running.signal("execute.classical-0", signal.SIGSTOP)
+    try:
+        async with Client(settings=settings) as client:
+            for k in range(BURST):
+                for tenant in ("gold/ada", "plain"):
+                    name = await client.submit(problem(100 + k), tenant=tenant, deadline=120)
+                    names[name] = tenant
+        for _ in range(600):
+            if len(await asked(settings, "jobs.classical", names)) == len(names):
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        running.signal("execute.classical-0", signal.SIGCONT)
+    for _ in range(600):
+        answered = await asked(settings, "proposals", names)
+        if len(answered) == len(names):
+            break
+        await asyncio.sleep(0.05)
+    return sum(names[name] == "gold/ada" for name in answered[:FIRST]) / FIRST
+
+
+async def asked(settings: Settings, topic: str, names: dict[str, str]) -> list[str]:
+    """These problems, in the order of their records on a topic."""
+    places, found = [TopicPartition(topic_name(settings, topic), k) for k in range(2)], dict[str, int]()
+    async with reader(settings, places) as consumer:
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, begins[place])
+        async for record in to_end(consumer, ends):
+            event = wire.decode(record.value or b"", dict[str, Any])
+            name = event["ref"]["problem_id"]
+            if name in names:
+                found.setdefault(name, record.timestamp)
+    return sorted(found, key=lambda name: found[name])
+
+
+async def test_shares_of_tenants_follow_a_policy_without_a_restart(running: Pipeline) -> None:
+    settings = running.settings
+    await give(settings, SetPolicy(POLICY), "as much for everybody")
+    assert await golden_share(running) <= 0.7
+    await give(settings, SetPolicy(WEIGHTS), "gold pays for more")
+    for _ in range(10):
+        share = await golden_share(running)
+        if share >= 0.8:
+            break
+    assert share >= 0.8
+    await give(settings, SetPolicy(POLICY), "no more")
+    for _ in range(10):
+        share = await golden_share(running)
+        if share <= 0.7:
+            break
+    assert share <= 0.7
+
+
 async def test_a_backend_is_drained_maintained_and_enabled(running: Pipeline) -> None:
     settings = running.settings
     text = f'attempts = 1\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\n'
@@ -279,6 +352,7 @@ async def settled_audits(settings: Settings, names: set[str]) -> dict[str, Audit
 
 
 WRONG: list[tuple[Any, str, str]] = [
+    (SetPolicy("[tenants.a]\nweight = 1.0\n[tenants.b]\nweight = 0.0\n"), "reason", r"> 0.0.*policy:4"),
     (SetPolicy("attempt = 2\n"), "reason", r"attempt.*policy:1"),
     (SetPolicy('[[rules]]\nname = "a"\ntarget = "quantum"\nbackend = "ionk"\n'), "reason", r"no backend.*policy:4"),
     (
@@ -511,6 +585,147 @@ async def test_a_second_vendor_while_the_first_ones_breaker_is_open(broker: str,
             audits = await audited(settings, "breaker")
             assert audits[0].status == first
             assert audits[0].reason == "opened"
+
+
+SPARING = Rate(2, 4.0)
+
+
+async def test_a_vendor_is_sent_no_more_than_its_rate_and_what_cannot_wait_goes_on(broker: str, tmp_path: Path) -> None:
+    """Whatever is killed. Then the vendor itself says that it takes no more."""
+    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
+        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
+            patch.setenv(variable, value)
+        patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
+        settings = settings_for(
+            broker,
+            tmp_path,
+            paid=PaidSettings((NAME,), LIMITS, rates={NAME: SPARING}),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+            route=RouteSettings(rules=(RULE,), preference={"classical": ("exact",)}, attempts=2),
+        )
+        with pipeline(settings, STAGES) as running:
+
+            async def torment() -> None:
+                for worker in ("route-0", "execute.paid-0"):
+                    await asyncio.sleep(3.0)
+                    running.signal(worker, signal.SIGKILL)
+
+            outcomes, _ = await asyncio.gather(solved(settings, 7, deadline=120), torment())
+            assert {tuple(ran(outcome)) for outcome in outcomes} == {((NAME, "answered"),)}
+            slots = await slots_of(settings)
+            moments = sorted(slots.values())
+            assert len(moments) == len(server.jobs) == 7
+            assert all(last >= first + 4.0 for first, last in zip(moments, moments[2:], strict=False))
+            for job in server.jobs:
+                assert job.posted_at >= slots[job.name]
+            # far more at once than there is room for before their deadline
+            outcomes = await solved(settings, 30, deadline=20)
+            ways = Counter(tuple(ran(outcome)) for outcome in outcomes)
+            assert set(ways) <= {
+                ((NAME, "answered"),), ((NAME, "rate_limited"), ("exact", "answered")), (("exact", "answered"),)
+            }  # fmt: skip
+            assert ways[((NAME, "rate_limited"), ("exact", "answered"))] > 0
+            assert 0 < ways[((NAME, "answered"),)] <= 12
+            assert {outcome.status for outcome in outcomes} == {"accepted"}
+            said = {one.message for outcome in outcomes for one in outcome.tried or [] if one.ended == "rate_limited"}
+            assert all(text.startswith(f"{NAME} takes 2 jobs in 4 s: the next may go in ") for text in said)
+            await settled_ledger(settings)
+            moments = sorted((await slots_of(settings)).values())
+            assert all(last >= first + 4.0 for first, last in zip(moments, moments[2:], strict=False))
+            # and by the vendor's own word
+            before = len(server.jobs)
+            server.faults = [Fault("POST", "/v0.4/jobs", 429, headers={"Retry-After": "3600"})]
+            (told,) = await solved(settings, 1, deadline=120)
+            assert ran(told) == [(NAME, "rate_limited"), ("exact", "answered")]
+            for _ in range(100):
+                (spared,) = await solved(settings, 1, deadline=120)
+                if len(ran(spared)) == 1:
+                    break
+            assert ran(spared) == [("exact", "answered")]
+            said_of = await explained(settings, spared.problem_id, time.time() - 600)
+            assert said_of["considered"] == {NAME: "rate_limited", "exact": "taken"}
+            assert len(server.jobs) == before
+            facts, *_ = await facts_now(settings)
+            assert not facts.breakers
+
+
+async def test_a_network_that_is_cut_is_no_devices_fault(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs go to the second vendor at once, whoever is killed meanwhile; the first has no breaker open, and is back
+    with its network. What it says of itself is another thing: who is retuned keeps its jobs, who is offline does not.
+    """
+    first, second = IonqServer.backend, AqtServer.backend
+    with IonqServer() as ionq, AqtServer() as aqt, Cable(ionq.url) as cable:
+        for variable, value in (ionq.environment() | aqt.environment() | {"QMOSAIC_IONQ_URL": cable.url}).items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
+        settings = settings_for(
+            broker,
+            tmp_path,
+            paid=PaidSettings((first, second), LIMITS),
+            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+            route=RouteSettings(
+                rules=(Rule("devices", "quantum", backend=first, then=(second, "classical")),),
+                preference={"classical": ("exact",)},
+                attempts=3,
+            ),
+        )
+        monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
+        monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
+        monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")
+
+        async def until(way: list[tuple[str, str]]) -> Outcome:
+            for _ in range(200):
+                (outcome,) = await solved(settings, 1)
+                if ran(outcome) == way:
+                    break
+                await asyncio.sleep(0.1)
+            assert ran(outcome) == way
+            return outcome
+
+        with pipeline(settings, STAGES) as running:
+            assert [ran(one) for one in await solved(settings, 1)] == [[(first, "answered")]]
+            cable.cut()
+            outcomes = await solved(settings, 2 * IN_A_ROW)
+            assert {tuple(ran(one)) for one in outcomes} <= {
+                ((first, "unreachable"), (second, "answered")), ((second, "answered"),)
+            }  # fmt: skip
+            spared = await until([(second, "answered")])
+            said = await explained(settings, spared.problem_id, time.time() - 600)
+            assert said["considered"] == {first: "unreachable", second: "taken", "exact": "behind"}
+            facts, *_ = await facts_now(settings)
+            assert (dict(facts.conditions), dict(facts.breakers)) == ({first: "unreachable"}, {})
+            listed = await asyncio.to_thread(call, "backends", "list", "--json")
+            states = {row["name"]: row["state"] for row in map(json.loads, listed.stdout.splitlines())}
+            assert (states[first], states[second]) == ("unreachable", "alive")
+            async with Watching(settings) as watching:
+                shown = lines(await watching.report(once=True))
+            assert f"network  {first}  unreachable" in shown
+            running.signal("execute.paid-0", signal.SIGKILL)
+            assert {tuple(ran(one))[-1] for one in await solved(settings, 3)} == {(second, "answered")}
+            cable.mend()
+            await until([(first, "answered")])
+            ionq.condition = "calibrating"
+            for _ in range(100):
+                facts, *_ = await facts_now(settings)
+                if facts.conditions:
+                    break
+                await asyncio.sleep(0.1)
+            assert dict(facts.conditions) == {first: "retuning"}
+            assert [ran(one) for one in await solved(settings, 1)] == [[(first, "answered")]]
+            ionq.condition = "offline"
+            away = await until([(second, "answered")])
+            said = await explained(settings, away.problem_id, time.time() - 600)
+            assert said["considered"][first] == "offline"
+            ionq.condition = "available"
+            await until([(first, "answered")])
+
+
+async def slots_of(settings: Settings) -> dict[str, float]:
+    """By reservation, when what was granted may be sent."""
+    _, entries = await read_ledger(settings)
+    return {entry.reservation: entry.slot.at for entry in entries if entry.slot is not None}
 
 
 async def audited(settings: Settings, event: str) -> list[AuditEntry]:

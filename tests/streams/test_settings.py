@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qmosaic.codecs.errors import SettingsError
+from qmosaic.streams.hops.in_force import policy_of
 from qmosaic.streams.settings import Settings, load
 
 
@@ -30,6 +31,8 @@ def test_without_anything_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.
         ({"QMOSAIC_LIMITS__VARIABLES": "many"}, "limits.variables"),
         ({"QMOSAIC_BROKEN": "1"}, ""),
         ({"QMOSAIC_SECURITY__PROTOCOL": "TELEPATHY"}, "security.protocol"),
+        ({"QMOSAIC_ORDER__WEIGHTS": "{acme = 2.0}"}, "order.weights"),
+        ({"QMOSAIC_ROUTE__TENANTS": "{acme = {weight = 0.0}}"}, "route.tenants[...].weight"),
     ],
 )
 def test_what_is_wrong_is_named(environ: dict[str, str], place: str, tmp_path: Path) -> None:
@@ -58,3 +61,13 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     assert settings.security.sasl_password == "hush"
     assert settings.masked()["security"]["sasl_password"] == "***"
     assert "hush" not in str(settings.masked())
+
+
+def test_shares_of_tenants_are_the_policys_to_say(tmp_path: Path) -> None:
+    file = tmp_path / "qmosaic.toml"
+    file.write_text("[order.weights]\nacme = 3.0\n")
+    with pytest.raises(SettingsError, match="are the policy's to say") as caught:
+        load({}, file)
+    assert "[route.tenants.NAME]" in caught.value.remedy
+    file.write_text("[route.tenants.acme]\nweight = 3.0\n")
+    assert policy_of(load({}, file)).weight_of("acme/chem") == 3.0

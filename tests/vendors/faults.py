@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
-from qmosaic.backends.clouds.job import Memory, PaidJob, Waits
+from qmosaic.backends.clouds.job import PaidJob, Waits
+from qmosaic.backends.clouds.journal import Memory
 from qmosaic.backends.clouds.price import Price, check_cost
 from qmosaic.backends.clouds.remote import RemoteBackend
 from qmosaic.backends.conformance.circuits import expected
 from qmosaic.backends.conformance.samples import asymmetric_job, job_of, random_kernel, refusal
 from qmosaic.backends.registry import create
-from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown, OverBudget
+from qmosaic.codecs.errors import BackendError, JobTimedOut, JobUnknown, OverBudget, RateLimited
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from tests.vendors.server import KEY, Fault, VendorServer
 
@@ -158,15 +159,19 @@ class Faults:
         assert isinstance(error, JobUnknown)
         assert len(vendor.jobs) == 1
 
-    def test_429_is_waited_for_as_long_as_it_says_but_not_for_ever(self, vendor: VendorServer) -> None:
-        vendor.faults = [
-            Fault("POST", self.submit, 429, headers={"Retry-After": "0.05"}),
-            Fault("POST", self.submit, 429, headers={"Retry-After": "100000"}),
-        ]
+    def test_429_is_waited_for_as_long_as_it_says(self, vendor: VendorServer) -> None:
+        vendor.faults = [Fault("POST", self.submit, 429, headers={"Retry-After": "0.05"}) for _ in range(2)]
         answer, journal = self.ended()
         self.right(answer)
         assert self.states(journal)[:4] == ["submitting", "planned", "submitting", "planned"]
         assert len(vendor.jobs) == 1
+
+    def test_429_until_after_the_deadline_is_not_waited_for(self, vendor: VendorServer) -> None:
+        vendor.faults = [Fault("POST", self.submit, 429, headers={"Retry-After": "100000"})]
+        error, journal = self.ended()
+        self.make().rests_until = 0.0
+        assert isinstance(error, RateLimited)
+        assert (self.states(journal), vendor.jobs) == (["submitting", "planned", "failed"], [])
 
     @pytest.mark.parametrize("status", [0, 500, 503])
     def test_broken_off_after_the_job_was_taken(self, vendor: VendorServer, status: int) -> None:

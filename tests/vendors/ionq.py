@@ -39,6 +39,8 @@ class IonqServer(VendorServer):
     """The service."""
 
     backend = "ionq/simulator"
+    condition = "available"
+    """What it says of its targets."""
 
     def environment(self) -> dict[str, str]:
         return {"QMOSAIC_IONQ_URL": self.url, "QMOSAIC_IONQ_API_KEY": KEY}
@@ -142,7 +144,7 @@ class IonqServer(VendorServer):
         return web.json_response({"id": job.id, "status": "canceled"})
 
     async def _backend(self, request: web.Request) -> web.Response:
-        return web.json_response({"backend": request.match_info["name"], "status": "available"})
+        return web.json_response({"backend": request.match_info["name"], "status": self.condition})
 
 
 def _simulated(steps: list[dict[str, Any]], n: int) -> np.ndarray:

@@ -11,13 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmosaic.backends.base import Answer, Expectations
-from qmosaic.backends.clouds.job import Memory, NotAccepted, PaidJob, Status, Unclear, Waits
-from qmosaic.codecs.errors import BackendError, JobCancelled, JobTimedOut, JobUnknown
+from qmosaic.backends.clouds.job import NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.journal import Memory
+from qmosaic.codecs.errors import (
+    BackendError,
+    JobCancelled,
+    JobOutOfReach,
+    JobTimedOut,
+    JobUnknown,
+    RateLimited,
+    Unreachable,
+)
 from qmosaic.codecs.events.control import Submitted
 
 LIMITS = Waits()
 ANSWER = Expectations(np.ones(1), np.zeros(1), 0.0)
-WORDS = ("fine", "refused", "lost before", "lost after", "slow")
+WORDS = ("fine", "refused", "lost before", "lost after", "slow", "no way", "broken off")
 
 
 class Died(BaseException):
@@ -56,15 +65,30 @@ class Vendor:
     def __init__(self, script: list[str], can_find: bool = True, ends: bool = True) -> None:
         self.script, self.can_find, self.can_cancel, self.ends = script, can_find, True, ends
         self.sent: list[str] = []
+        self.tries = 0
+        self.rests_until = 0.0
+        self.reached = [True]
         self.cancelled: set[str] = set()
         self.polls = 0
+
+    def rest(self, until: float) -> None:
+        self.rests_until = max(self.rests_until, until)
+
+    def heard(self, reached: bool) -> None:
+        self.reached.append(reached)
 
     def _before(self) -> str:
         word = self.script.pop(0) if self.script else "fine"
         if word == "refused":
             raise NotAccepted("429", 7.0)
+        if word == "refused for long":
+            raise NotAccepted("429", 86_400.0)
         if word == "lost before":
             raise Unclear("lost")
+        if word == "no way":
+            raise NotAccepted("no way", network=True)
+        if word == "broken off":
+            raise Unclear("broken off", network=True)
         return word
 
     def _after(self, word: str) -> None:
@@ -72,6 +96,7 @@ class Vendor:
             raise Unclear("lost")
 
     async def submit(self, prepared: Any, client_id: str) -> str:
+        self.tries += 1
         word = self._before()
         self.sent.append(client_id)
         self._after(word)
@@ -235,7 +260,76 @@ def test_a_job_that_may_be_there_is_withdrawn() -> None:
     assert journal.counted.of("id")[-1].state == "cancelled"
 
 
-def test_retry_after_is_bounded() -> None:
+def test_who_says_when_to_come_again_is_not_asked_before() -> None:
     vendor, clock = Vendor(["refused"]), Time()
     assert asyncio.run(job(vendor, Memory(), clock).run()) is ANSWER
     assert clock.at >= 1007.0
+
+
+def test_nobody_asks_before_and_not_all_at_once_then() -> None:
+    """Ten jobs of a vendor that takes one in seven seconds."""
+    vendor, clock = Vendor([]), Time()
+    last, early = [-1e9], list[float]()
+
+    async def submit(prepared: Any, client_id: str) -> str:
+        vendor.tries += 1
+        early.extend([clock.at] if clock.at < vendor.rests_until else [])
+        if clock.at - last[0] < 7.0:
+            raise NotAccepted("429", last[0] + 7.0 - clock.at)
+        last[0] = clock.at
+        await clock.sleep(0.2)  # the answer takes its time
+        vendor.sent.append(client_id)
+        return f"v{len(vendor.sent) - 1}"
+
+    vendor.submit = submit  # type: ignore[method-assign]
+
+    async def all_of_them() -> list[Answer]:
+        jobs = [PaidJob(vendor, None, f"id-{k}", "", Memory(), 1500.0, LIMITS, clock) for k in range(10)]
+        return await asyncio.gather(*(each.run() for each in jobs))
+
+    assert asyncio.run(all_of_them()) == [ANSWER] * 10
+    assert not early
+    assert vendor.tries < 40
+
+
+@pytest.mark.parametrize("word", ["refused", "refused for long"])
+def test_who_cannot_be_sent_before_its_deadline_goes_on_at_once(word: str) -> None:
+    vendor, journal, clock = Vendor([word]), Memory(), Time()
+    for _ in range(2):  # another delivery is told the same
+        with pytest.raises(RateLimited):
+            asyncio.run(job(vendor, journal, clock, 5.0).run())
+    assert clock.at == 1000.0
+    with pytest.raises(RateLimited):  # nor does another job wait for what cannot be
+        asyncio.run(PaidJob(vendor, None, "other", "", Memory(), 1005.0, LIMITS, clock).run())
+    assert (clock.at, vendor.tries, vendor.sent) == (1000.0, 1, [])
+
+
+def test_without_a_way_there_the_next_candidate_has_it_at_once() -> None:
+    vendor, journal, clock = Vendor(["no way"]), Memory(), Time()
+    for _ in range(2):  # another delivery is told the same, and sends nothing, though there is a way now
+        with pytest.raises(Unreachable):
+            asyncio.run(PaidJob(vendor, None, "id", "", journal, 1500.0, LIMITS, clock, insists=False).run())
+    assert (clock.at, vendor.sent, vendor.reached[-1]) == (1000.0, [], False)
+
+
+def test_without_a_way_there_and_without_another_candidate_it_waits_for_one() -> None:
+    vendor, clock = Vendor(["no way"] * 3), Time()
+    assert asyncio.run(job(vendor, Memory(), clock).run()) is ANSWER
+    assert (len(vendor.sent), vendor.reached[1:5]) == (1, [False, False, False, True])
+
+
+def test_without_a_way_there_nobody_waits_beyond_the_deadline() -> None:
+    vendor, clock = Vendor(["no way"] * 100), Time()
+    with pytest.raises(Unreachable):
+        asyncio.run(job(vendor, Memory(), clock, 100.0).run())
+    assert clock.at < 1100.0
+
+
+@pytest.mark.parametrize(("word", "kind"), [("broken off", JobOutOfReach), ("lost before", JobUnknown)])
+def test_whose_fault_it_is_that_nobody_knows(word: str, kind: type[BackendError]) -> None:
+    """The vendor has it, and then there is no answer any more, to whatever is asked."""
+    vendor, journal, clock = Vendor(["fine", *[word] * 1000]), Memory(), Time()
+    with pytest.raises(JobUnknown) as caught:
+        asyncio.run(job(vendor, journal, clock, 60.0).run())
+    assert type(caught.value) is kind
+    assert (len(vendor.sent), vendor.reached[-1]) == (1, kind is JobUnknown)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Answer, Expectations, Job, run_async
-from qmosaic.backends.clouds.job import Memory, Status
+from qmosaic.backends.clouds.job import Status
+from qmosaic.backends.clouds.journal import Memory
 from qmosaic.backends.clouds.remote import Journaled
 from qmosaic.backends.conformance.circuits import expected
 from qmosaic.backends.registry import innermost, wrapped

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmosaic.processors.control.order import PASSED_OVER, Turns
+from qmosaic.processors.control.order import LEAST_COST, PASSED_OVER, Turns
+from qmosaic.processors.control.policy import OfTenant, Policy
 
 
 def drained(turns: Turns[Any]) -> list[Any]:
@@ -62,7 +63,7 @@ def test_who_sends_nine_tenths_waits_for_itself() -> None:
 
 
 def test_weights_and_sizes() -> None:
-    turns: Turns[str] = Turns({"gold": 3.0})
+    turns: Turns[str] = Turns(Policy(tenants={"gold": OfTenant(weight=3.0)}).weight_of)
     for _ in range(400):
         turns.put("gold", 1, "gold/team", 1.0, size=2.0)
         turns.put("plain", 1, "plain", 1.0, size=2.0)
@@ -128,7 +129,7 @@ def test_everything_that_is_put_is_got_once_each_tenants_by_deadline(todo: list[
 
 @given(events)
 def test_who_is_next_is_told_before(todo: list[Any]) -> None:
-    turns: Turns[tuple[int, str]] = Turns({"a": 3.0})
+    turns: Turns[tuple[int, str]] = Turns({"a": 3.0, "b": 1.0, "c": 1.0, "d": 1.0}.__getitem__)
     for one in todo:
         if one is not None:
             turns.put((one[0], one[1]), *one)
@@ -138,3 +139,82 @@ def test_who_is_next_is_told_before(todo: list[Any]) -> None:
     while len(turns):
         told = turns.next
         assert turns.get() == told
+
+
+# -- weights that change -----------------------------------------------------------------------------------------------
+
+
+def test_a_path_has_the_weight_of_what_it_lies_in() -> None:
+    tenants = {"acme": OfTenant(weight=4.0), "acme/chem": OfTenant(weight=0.5), "acme/ops": OfTenant(attempts=2)}
+    weigh = Policy(tenants=tenants).weight_of
+    assert [weigh(name) for name in ("acme", "acme/ada", "acme/chem/ada", "acme/ops")] == [4.0, 4.0, 0.5, 4.0]
+    assert [weigh(name) for name in ("", "other", "other/acme", "acmes")] == [1.0] * 4
+
+
+weights = st.dictionaries(st.sampled_from("abcd"), st.floats(1e-3, 1e3), min_size=4)
+
+
+@given(weights, weights, st.integers(0, 100))
+def test_shares_are_by_the_weights_in_force_whatever_they_were(
+    old: dict[str, float], new: dict[str, float], turns_before: int
+) -> None:
+    """From a change on nobody who waits has more than its share beyond a turn of its own and of each other's: two
+    flows' services, by weight, differ by at most what their largest turns are (Goyal, Vin, Cheng 1996, theorem 1)."""
+    turns: Turns[str] = Turns(old.__getitem__)
+    for _ in range(400):
+        for tenant in "abcd":
+            turns.put(tenant, 1, tenant, 1.0, size=1.0)
+    before = Counter(turns.get() for _ in range(turns_before))
+    turns.follow(new.__getitem__)
+    got: Counter[str] = Counter()
+    while max((before + got).values(), default=0) < 400:  # all of them wait
+        got[turns.get()] += 1
+        for one in "abcd":
+            for other in "abcd":
+                apart = got[one] / new[one] - got[other] / new[other]
+                # what the old weights left ahead is one turn at most, counted by the new ones
+                assert apart <= 2 / new[one] + 2 / new[other] + 1e-6 * abs(apart)
+
+
+@given(events, st.lists(weights, min_size=1, max_size=5), st.data())
+def test_a_change_loses_nothing_and_keeps_each_tenants_order(todo: list[Any], them: list[Any], data: Any) -> None:
+    turns: Turns[tuple[int, Any]] = Turns()
+    there: set[int] = set()
+    at = data.draw(st.lists(st.integers(0, 200), max_size=5))
+    for number, one in enumerate(todo):
+        if number in at:
+            turns.follow(data.draw(st.sampled_from(them)).__getitem__)
+        if one is not None:
+            turns.put((number, one), *one)
+            there.add(number)
+        elif there:
+            there.remove(turns.get()[0])
+    assert {number for number, _ in drained(turns)} == there
+
+
+def test_the_same_weights_again_change_nothing() -> None:
+    def order_of(changes: int) -> list[str]:
+        turns: Turns[str] = Turns()
+        for k in range(60):
+            turns.put(f"{k}", 1, f"t{k % 7}", float(k % 5), size=float(k % 3))
+        out = []
+        for k in range(60):
+            if k % 10 == 0:
+                for _ in range(changes):
+                    turns.follow(lambda _: 1.0)
+            out.append(turns.get())
+        return out
+
+    assert order_of(0) == order_of(1) == order_of(3)
+
+
+def test_who_had_next_to_no_weight_need_not_wait_for_that() -> None:
+    light = {"light": 1e-6, "heavy": 1.0}
+    turns: Turns[str] = Turns(light.__getitem__)
+    for _ in range(100):
+        for tenant in light:
+            turns.put(tenant, 1, tenant, 1.0, size=LEAST_COST)
+    first = Counter(turns.get() for _ in range(50))
+    assert first["light"] <= 1
+    turns.follow(lambda _: 1.0)
+    assert Counter(turns.get() for _ in range(40))["light"] == pytest.approx(20, abs=1)

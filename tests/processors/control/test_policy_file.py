@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from qmosaic.backends import registry
 from qmosaic.codecs.errors import SettingsError
 from qmosaic.processors.control.facts import Facts
-from qmosaic.processors.control.policy import Decision, Policy, Rule, Special, decide, version_of
+from qmosaic.processors.control.orders import policy_of
+from qmosaic.processors.control.policy import Decision, OfTenant, Policy, Rule, Special, decide, version_of
 from qmosaic.processors.control.policy_file import PolicyFile, line_of, read_policy, write_policy
 from qmosaic.processors.control.worth import Worth
 from tests.processors.test_route import ALIVE, reduced
@@ -113,6 +114,11 @@ def test_versions_are_of_what_is_said() -> None:
         ("attempts = 3", "explore = 1.5", 2, "<= 1.0"),
         ("attempts = 1", "worth = {percent = -1.0}", 18, ">= 0.0"),
         ("attempts = 3", "worth = {percents = 1.0}", 2, "unknown field `percents`"),
+        ("attempts = 1", "weight = 0.0", 18, "> 0.0"),
+        ("attempts = 1", "weight = 'heavy'", 18, "Expected `float | null`, got `str`"),
+        ("attempts = 3", "weight = 1.0", 1, "unknown field `weight`"),
+        ("attempts = 2", "weight = 1.0", 25, "unknown field `weight`"),
+        ("[families", "[tenants.b]\nweight = 2\n[tenants.'c.d/e']\nweight = -1\n[families", 28, "> 0.0 (tenants.c.d/e"),
         ('then = ["gpu", "exact"]', 'then = ["gpu", "exakt"]', 8, "no backend is called 'exakt'"),
     ],
 )
@@ -158,7 +164,8 @@ of_all = many.map(lambda found: tuple(msgspec.structs.replace(rule, families=())
 shares = st.floats(0, 1)
 worths = st.builds(Worth, st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
 said = st.none() | st.integers(1, 10), st.none() | shares, st.none() | worths
-tenants = st.dictionaries(texts, st.builds(Special, many, *said), max_size=2)
+shares_of_turns = st.none() | st.floats(0, 1e6, exclude_min=True)
+tenants = st.dictionaries(texts, st.builds(OfTenant, many, *said, shares_of_turns), max_size=2)
 families = st.dictionaries(texts, st.builds(Special, of_all, *said), max_size=2)
 preferences = st.just({"gpu": ("a", 'b"\\\x7f\n')})
 
@@ -170,9 +177,9 @@ def test_what_is_written_is_read_again(said: PolicyFile) -> None:
     assert read_policy(write_policy(said), "p") == said
 
 
-@given(st.text(max_size=300), st.text(max_size=30))
-def test_lines_are_found_in_anything(text: str, path: str) -> None:
-    assert 1 <= line_of(text, path) <= max(1, len(text.splitlines()))
+@given(st.text(max_size=300), st.lists(st.text(max_size=8), max_size=5))
+def test_lines_are_found_in_anything(text: str, path: list[str]) -> None:
+    assert 1 <= line_of(text, tuple(path)) <= max(1, len(text.splitlines()))
 
 
 @given(st.text(alphabet='[]{}="#\n.,ab1 ', max_size=200))
@@ -205,7 +212,13 @@ def recipe(name: str, kernel: Any, at: float = NOON, **facts: Any) -> list[str]:
 
 def test_every_recipe_is_a_policy_and_tried_here() -> None:
     names = {file.stem for file in POLICIES.glob("*.toml")}
-    assert names == {"cost-cap-per-team", "device-for-some-families", "night-window", "two-vendors"}
+    assert names == {
+        "cost-cap-per-team",
+        "device-for-some-families",
+        "night-window",
+        "shares-of-tenants",
+        "two-vendors",
+    }
     for name in names:
         assert recipe(name, reduced(8))
 
@@ -234,3 +247,10 @@ def test_the_recipe_of_two_vendors() -> None:
     shut: list[dict[str, Any]] = [{"breakers": {both[0]: "open"}}, {"closed": {both[0]: "draining"}}]
     for facts in shut:
         assert recipe("two-vendors", reduced(8), NOON, **facts) == ["aqt/default/ibex", "exact", "tabu"]
+
+
+def test_the_recipe_of_shares_of_tenants() -> None:
+    policy = policy_of((POLICIES / "shares-of-tenants.toml").read_text(), ())
+    tenants = ("acme/chem", "acme/batch/night", "guests", "others")
+    assert [policy.weight_of(tenant) for tenant in tenants] == [3.0, 0.5, 0.2, 1.0]
+    assert policy.rules == Policy().rules

@@ -26,7 +26,8 @@ from qmosaic.processors.control.grants import ended
 from qmosaic.processors.control.ordered import Orders
 from qmosaic.processors.control.orders import policy_of
 from qmosaic.processors.control.policy import Policy, Rule, decide
-from qmosaic.streams.hops.route import Route
+from qmosaic.streams.hops.in_force import InForce
+from qmosaic.streams.hops.in_force import policy_of as policy_of_settings
 from qmosaic.streams.settings import Settings
 from tests.processors.test_route import ALIVE, reduced
 
@@ -96,6 +97,6 @@ def test_policies_of_strangers(states: list[ControlState]) -> None:
     ordered = Orders().start
     for state in states:
         ordered = Orders().step(ordered, state)
-    route = Route(Settings(), "route")
-    assert route._policy(ordered) == route._of_settings  # an empty one is the default
-    assert route._policy(ordered) == route._of_settings
+    in_force = InForce(Settings())
+    assert in_force.of(ordered) == policy_of_settings(Settings())  # an empty one is the default
+    assert in_force.of(ordered) is in_force.of(ordered)

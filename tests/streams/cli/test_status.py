@@ -20,6 +20,7 @@ from rich.console import Console
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry, BackendStatus, Trouble
+from qmosaic.codecs.events.reasons import Condition
 from qmosaic.processors.overview.overview import Balance
 from qmosaic.streams.cli.status import lines, table
 from qmosaic.streams.kafka.names import topic_name
@@ -28,6 +29,7 @@ from qmosaic.streams.observe import asking
 from qmosaic.streams.observe.asking import Broker
 from qmosaic.streams.observe.report import Ejected, Held, Hop, Lag, Live, Oldest, Report
 from qmosaic.streams.observe.watching import Watching
+from qmosaic.streams.page.rows import backend_rows
 from qmosaic.streams.settings import Settings
 from tests.streams.cli.test_cli import run
 from tests.streams.harness import settings_for
@@ -87,6 +89,24 @@ def test_what_is_no_fault_of_the_pipeline_is_told_and_healthy() -> None:
     assert ailing.health == "unhealthy: verify-0 does not answer"
     assert ailing.warnings[0].startswith("worker verify-0 does not answer, since 1970-01-01T00:01:00Z: it hangs")
     assert ailing.warnings[1:] == found.warnings
+
+
+def test_how_vendors_are_is_told_and_no_fault_of_the_pipeline() -> None:
+    how: dict[str, Condition] = {"aqt/default/ibex": "retuning", "ionq/qpu.forte-1": "unreachable"}
+    live = [Live("execute.paid-0", "quantum", list(how), 1.0)]
+    found = Report("b", [], live=live, conditions=how, cut_off=["execute.paid-1"])
+    assert (found.health, lines(found)[2:4]) == (
+        "healthy",
+        ["vendor   aqt/default/ibex  retuning", "network  ionq/qpu.forte-1  unreachable"],
+    )
+    assert found.warnings == [
+        "aqt/default/ibex: its vendor is retuning it: jobs wait there until it is ready again",
+        "ionq/qpu.forte-1: there is no way through the network to its vendor: no jobs go to it, its breaker counts "
+        "nothing",
+        "execute.paid-1 reaches none of its vendors: look at the network where it runs",
+    ]
+    rows = {row["key"]: (row["state"], row["tone"]) for row in backend_rows(found)}
+    assert rows == {"aqt/default/ibex": ("retuning", "warn"), "ionq/qpu.forte-1": ("unreachable", "bad")}
 
 
 async def report(settings: Settings) -> Report:

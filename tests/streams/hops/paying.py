@@ -28,6 +28,7 @@ LIMITS = Waits(
     poll_seconds=0.05,
     ask_seconds=0.05,
     grace_seconds=5.0,
+    look_seconds=1.0,
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 from faust.types import TP
 
 from benchmarks.hostile_events import EVENTS, named
+from qmosaic.processors.control.policy import OfTenant, Policy
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import Received, whole
 from qmosaic.streams.life.lane import URGENT_SECONDS, Held, Lane
@@ -24,6 +25,7 @@ from qmosaic.streams.watch.spans import Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 
 MEBIBYTE = 1024 * 1024
+ALIKE, GOLDEN = Policy(), Policy(tenants={"gold": OfTenant(weight=3.0)})
 
 
 def event(offset: int, value: bytes) -> Any:
@@ -34,13 +36,21 @@ def event(offset: int, value: bytes) -> Any:
     return SimpleNamespace(message=message)
 
 
+def alike() -> Policy:
+    return ALIKE
+
+
+def golden() -> Policy:
+    return GOLDEN
+
+
 async def drained(lane: Lane) -> list[Any]:
     return [await lane.get() for _ in range(len(lane._turns))]
 
 
 def test_batches_of_others_are_small_while_urgent_ones_come() -> None:
     now = 100.0
-    lane = Lane({}, lambda: now)
+    lane = Lane(alike, lambda: now)
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 64, 64]
     lane.put(SimpleNamespace(), Look(1.0, 0, 1e9))  # type: ignore[arg-type]  # nobody looks at it
     assert [lane.most(64, rank) for rank in (0, 1, 2)] == [64, 8, 8]
@@ -59,7 +69,7 @@ def filled(lane: Lane, *tenants: str, rank: int = 1) -> None:
 def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
     async def run() -> None:
         now = 100.0
-        lane = Lane({}, lambda: now)
+        lane = Lane(alike, lambda: now)
 
         async def batch() -> Counter[str]:
             return Counter(held.tenant for held in await lane.batch(64, MEBIBYTE))
@@ -82,7 +92,7 @@ def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
 
 def test_a_part_of_a_batch_is_no_way_round_the_weights() -> None:
     async def run() -> None:
-        lane = Lane({"gold": 3.0}, lambda: 100.0)
+        lane = Lane(golden, lambda: 100.0)
         filled(lane, *["gold", "plain"] * 400)
         first = [held.tenant for _ in range(8) for held in await lane.batch(64, MEBIBYTE)]
         got = Counter(first)
@@ -91,9 +101,23 @@ def test_a_part_of_a_batch_is_no_way_round_the_weights() -> None:
     asyncio.run(run())
 
 
+def test_a_lane_goes_by_the_policy_that_is_in_force_at_each_turn() -> None:
+    async def run() -> None:
+        policy = [ALIKE]
+        lane = Lane(lambda: policy[0], lambda: 100.0)
+        filled(lane, *["gold", "plain"] * 400)
+        shares = []
+        for policy[0] in (ALIKE, GOLDEN, ALIKE):
+            got = Counter([(await lane.get()).tenant for _ in range(80)])
+            shares.append(got["gold"] / got["plain"])
+        assert shares == pytest.approx([1.0, 3.0, 1.0], rel=0.06)
+
+    asyncio.run(run())
+
+
 def test_what_is_urgent_is_no_part_of_the_batch_of_others() -> None:
     async def run() -> None:
-        lane = Lane({}, lambda: 100.0)
+        lane = Lane(alike, lambda: 100.0)
         filled(lane, *["busy"] * 100)
         filled(lane, "few", rank=0)
         assert [held.tenant for held in await lane.batch(64, MEBIBYTE)] == ["few"]
@@ -107,7 +131,7 @@ def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
         settings = Settings(data_dir=str(tmp_path))
         worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
         worker.app.consumer = Mock()  # Faust would make one, with a client
-        worker._lanes = [Lane({}, time) for _ in range(len(worker.stage.lanes) + 1)]
+        worker._lanes = [Lane(alike, time) for _ in range(len(worker.stage.lanes) + 1)]
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
             await worker._take(event(offset, large))

@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as open_parser
 
+from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.codecs.events.evidence import Calibration, Learned, Sums
 from qmosaic.codecs.events.hops import Ref
 from qmosaic.codecs.events.public import Attempt, Baseline, CircuitInfo, Outcome, Timing, Timings
@@ -24,7 +25,7 @@ from qmosaic.processors.control.breakers import Known
 from qmosaic.processors.control.evidence import backend_key
 from qmosaic.streams.kafka.records import Received
 from qmosaic.streams.life.broker import HOST
-from qmosaic.streams.life.observed import observe_control
+from qmosaic.streams.life.observed import observe_control, observe_vendors
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.exposition import merged, names_of, text
 from qmosaic.streams.watch.instruments import BY_NAME, INSTRUMENTS
@@ -250,6 +251,28 @@ def test_how_good_estimates_are_is_told_by_the_leader_of_known_backends() -> Non
     said = {name: value(samples(metrics), f"qmosaic_estimate_{name}_ratio") for name in OF_ESTIMATES}
     assert said == dict(zip(OF_ESTIMATES, map(pytest.approx, (2.0, 1.0, -0.01, 0.04)), strict=True))
     assert value(samples(metrics), "qmosaic_estimate_seconds_ratio", qmosaic_backend_name="whose") is None
+
+
+def test_how_vendors_are_is_told_by_who_looks_at_them() -> None:
+    metrics, _ = listener("execute.paid")
+    names = ("ionq/qpu.forte-1", "aqt/default/ibex")
+    status = BackendStatus(
+        worker="", target="quantum", backends={name: {} for name in names}, at=NOW, conditions={names[0]: "unreachable"}
+    )
+    paid: Any = SimpleNamespace(status=lambda: status)
+    observe_vendors(metrics, paid)
+    found = {
+        (name, condition): value(
+            samples(metrics),
+            "qmosaic_backend_condition",
+            qmosaic_backend_name=name,
+            qmosaic_condition=condition,
+        )
+        for name in names
+        for condition in ("ready", "retuning", "offline", "unreachable")
+    }
+    assert {key for key, one in found.items() if one} == {(names[0], "unreachable"), (names[1], "ready")}
+    assert set(found.values()) == {0.0, 1.0}
 
 
 def test_texts_of_several_workers_are_one() -> None:
