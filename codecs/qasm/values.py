@@ -1,121 +1,35 @@
-"""What OpenQASM's names and expressions mean while a program is compiled: see `qasm`.
+"""What OpenQASM's expressions mean while a program is compiled: see `qasm`.
 
-Classical values are numbers, truth values, bit strings (text, bit 0 on the right) and registers of bits (`Bits`). A bit
-is known, or it is a classical bit of the circuit that a measurement wrote: who needs its value gets `Measured`.
-
-One file: the values of expressions, a method for a kind of them, all on the same names.
+Classical values are numbers, truth values, bit strings (text, bit 0 on the right) and registers of bits (`Bits`).
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import chain
 from typing import Any
 
 from qmosaic.codecs.errors import RejectCode
 from qmosaic.codecs.qasm import syntax
-from qmosaic.codecs.qasm.parser import MAX_BITS, Work
+from qmosaic.codecs.qasm.arithmetic import CONSTANTS, FUNCTIONS, Arithmetic, UndefinedError, shown
+from qmosaic.codecs.qasm.expressions import MAX_BITS
+from qmosaic.codecs.qasm.names import ONE, Bit, Bits, Condition, Measured, Qubits, Variable
 from qmosaic.codecs.qasm.syntax import Expr, QasmError, quoted
 
-MAX_WHOLE = 2**63
-"""No result of integers gets as large; literals may, as registers of bits are compared with them."""
 MAX_ANGLE = 1e300
 """No angle is as large, so that sums of a few are finite."""
-OPERATOR, CALL, FRACTION = 3, 8, 8
-"""Units of work: of an operator, of a function or cast, more for a result that is a fraction."""
-
-Condition = dict[int, int]
-"""Classical bits of the circuit, and what each has to read."""
-ZERO, ONE = -1, -2
-"""A bit known while compiling; other values are numbers of classical bits of the circuit."""
-
-
-@dataclass(eq=False, slots=True)
-class Bit:
-    """One bit of a program. `now` is `ZERO`, `ONE` or a classical bit; a measurement into it goes to `home`."""
-
-    home: int
-    now: int = ZERO
-
-
-@dataclass(frozen=True, slots=True)
-class Bits:
-    """A register of bits, or a part of one, which shares its bits."""
-
-    bits: tuple[Bit, ...]
-    output: bool = False
-    const: bool = False
-
-    @classmethod
-    def known(cls, digits: str) -> Bits:
-        """The bits of a bit string, bit 0 on the right."""
-        return cls(tuple(Bit(ZERO, ONE if digit == "1" else ZERO) for digit in reversed(digits)))
-
-
-@dataclass(frozen=True)
-class Qubits:
-    indices: tuple[int, ...]
-
-
-@dataclass(eq=False, slots=True)
-class Variable:
-    kind: str
-    width: int | None
-    value: Any
-    const: bool
-
-
-class Measured(Exception):  # noqa: N818  (it is a question, no error)
-    """The value hangs on a classical bit."""
-
-    def __init__(self, bit: int) -> None:
-        self.bit = bit
-
-
-class UndefinedError(QasmError):
-    """Arithmetic without a result, such as 1/0."""
-
-
-_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
-    "sin": (1, math.sin),
-    "cos": (1, math.cos),
-    "tan": (1, math.tan),
-    "arcsin": (1, math.asin),
-    "arccos": (1, math.acos),
-    "arctan": (1, math.atan),
-    "exp": (1, math.exp),
-    "ln": (1, math.log),
-    "log": (1, math.log),
-    "sqrt": (1, math.sqrt),
-    "floor": (1, math.floor),
-    "ceiling": (1, math.ceil),
-    "abs": (1, abs),
-    "mod": (2, lambda a, b: a % b),
-    "popcount": (1, lambda a: int(a).bit_count()),
-}
-_CONSTANTS = {
-    "pi": math.pi,
-    "π": math.pi,
-    "tau": math.tau,
-    "τ": math.tau,
-    "euler": math.e,
-    "ℇ": math.e,
-}
+OPERATOR, CALL = 3, 8
+"""Units of work: of an operator, of a function or cast."""
 
 
 @dataclass
-class Values(ABC):
+class Values(Arithmetic, ABC):
     """The names of a program being compiled, and the values of expressions.
 
     `asked`: values that measured bits are supposed to have, while a condition is taken apart.
     """
 
-    program: syntax.Program
-    work: Work
     scopes: list[dict[str, Any]] = field(default_factory=lambda: [{}])
     defs: dict[str, syntax.Def] = field(default_factory=dict)
     calls: int = 0
@@ -222,10 +136,10 @@ class Values(ABC):
             case syntax.Constant(value=value):
                 return value
             case syntax.Name(name=name):
-                if name in _CONSTANTS:
+                if name in CONSTANTS:
                     self.work.add(len(self.scopes) >> 1)
-                if name in _CONSTANTS and not any(name in scope for scope in self.scopes):
-                    return _CONSTANTS[name]
+                if name in CONSTANTS and not any(name in scope for scope in self.scopes):
+                    return CONSTANTS[name]
                 found = self.look(expression)
                 if isinstance(found, Qubits):
                     raise QasmError(f"{quoted(name)} is a qubit, not a value", expression.at, "Measure it first.")
@@ -348,10 +262,10 @@ class Values(ABC):
         arguments = [self.plain(self.value(argument)) for argument in call.arguments]
         if call.name == "pow" and len(arguments) == 2:
             return self.arithmetic("**", arguments[0], arguments[1], call.at)
-        if call.name not in _FUNCTIONS:
+        if call.name not in FUNCTIONS:
             message = f"the function {quoted(call.name)} is not known"
-            raise QasmError(message, call.at, f"Known are {', '.join(sorted(_FUNCTIONS))}, pow.")
-        count, function = _FUNCTIONS[call.name]
+            raise QasmError(message, call.at, f"Known are {', '.join(sorted(FUNCTIONS))}, pow.")
+        count, function = FUNCTIONS[call.name]
         if len(arguments) != count:
             raise QasmError(
                 f"{quoted(call.name)} takes {count} arguments, got {len(arguments)}", call.at, "Mend the call."
@@ -362,72 +276,6 @@ class Values(ABC):
             message = f"{call.name}({', '.join(map(shown, arguments))}) has no value"
             raise UndefinedError(message, call.at, "Mend the expression.") from None
         return self.bounded(result, call.name, call.at)
-
-    def arithmetic(self, op: str, a: Any, b: Any, at: int) -> Any:
-        try:
-            result = self.computed(op, a, b, at)
-        except (ArithmeticError, ValueError):
-            raise UndefinedError(f"{shown(a)} {op} {shown(b)} has no value", at, "Mend the expression.") from None
-        if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
-            raise UndefinedError(f"{shown(a)} {op} {shown(b)} is no finite number", at, "Mend the expression.")
-        return self.bounded(result, op, at)
-
-    def bounded(self, result: Any, of: str, at: int) -> Any:
-        """A result, neither an integer nor a fraction of endless digits."""
-        if not isinstance(result, float) and abs(result) >= MAX_WHOLE:
-            raise QasmError(f"{of} gives an integer of more than 63 bits", at, "Use float numbers.", "too_large")
-        if isinstance(result, Fraction):
-            self.work.add(FRACTION)
-            return float(result) if result.denominator >= MAX_WHOLE else result
-        return result
-
-    def computed(self, op: str, a: Any, b: Any, at: int) -> Any:
-        match op:
-            case "+":
-                return a + b
-            case "-":
-                return a - b
-            case "*":
-                return a * b
-            case "/" if isinstance(a, float) or isinstance(b, float) or self.program.version == 2:
-                return a / b
-            case "/" if a % b == 0:
-                return a // b
-            case "/":
-                # kept exact: it is rounded towards 0 only where an integer is needed, and 1/2 stays a half elsewhere
-                return Fraction(a) / Fraction(b)
-            case "%":
-                return math.fmod(a, b) if isinstance(a, float) or isinstance(b, float) else a % b
-            case "**":
-                if isinstance(a, int) and isinstance(b, int) and 0 <= b <= 63 and abs(a) < 2**32:
-                    return a**b
-                return float(a) ** float(b)
-            case "<":
-                return a < b
-            case ">":
-                return a > b
-            case "<=":
-                return a <= b
-            case ">=":
-                return a >= b
-        left, right = self.integer(a, at), self.integer(b, at)
-        match op:
-            case "&":
-                return left & right
-            case "|":
-                return left | right
-            case "^":
-                return left ^ right
-            case "<<" if 0 <= right < 64:
-                return left << right
-            case ">>" if right >= 0:
-                return left >> right
-        raise QasmError(f"the operator '{op}' does not fit here", at, "Mend the expression.")
-
-    def integer(self, value: Any, at: int) -> int:
-        if isinstance(value, float) and not value.is_integer():
-            raise QasmError(f"expected an integer, got {shown(value)}", at, "Write an integer.")
-        return int(value)
 
     def number(self, expression: Expr) -> Any:
         """A number known while compiling."""
@@ -456,13 +304,6 @@ class Values(ABC):
     def real(self, expression: Expr) -> float:
         return self.floating(self.number(expression), expression.at)
 
-    def floating(self, number: Any, at: int) -> float:
-        try:
-            return float(number)
-        except OverflowError:
-            message = f"{shown(number)} is more than a number can be"
-            raise QasmError(message, at, "Write a finite number.", "too_large") from None
-
     def angle(self, expression: Expr) -> float:
         value = self.real(expression)
         if not abs(value) < MAX_ANGLE:
@@ -487,10 +328,3 @@ class Values(ABC):
             if kind == "int" and whole >> (width - 1):
                 whole -= 1 << width
         return whole
-
-
-def shown(number: Any) -> str:
-    """A number in a message."""
-    if not isinstance(number, float) and abs(number) >= 2**64:
-        return f"an integer of {int(abs(number)).bit_length()} bits"
-    return str(number)

@@ -26,8 +26,8 @@ from qmosaic.codecs.models.arrays import unpack
 from qmosaic.codecs.models.bundle import Bundle, array
 from qmosaic.codecs.models.circuit import Circuit, Operation, PauliSum
 from qmosaic.codecs.qasm import compiler
-from qmosaic.codecs.qasm.parser import MAX_NAME
 from qmosaic.codecs.qasm.syntax import QasmError, line_and_column
+from qmosaic.codecs.qasm.tokens import MAX_NAME
 from qmosaic.processors.families.base import Evaluation, Limits, Reduction, Task
 from qmosaic.processors.families.circuit import evidence
 from qmosaic.processors.families.payload import invalid, unknown_field

@@ -14,8 +14,10 @@ from qmosaic.backends.conformance.circuits import reference
 from qmosaic.codecs.events.wire import decode, encode
 from qmosaic.codecs.models.circuit import Circuit, Operation, condition
 from qmosaic.codecs.qasm import compiler
-from qmosaic.codecs.qasm.parser import MAX_BITS, Work, parse
+from qmosaic.codecs.qasm.expressions import MAX_BITS
+from qmosaic.codecs.qasm.parser import parse
 from qmosaic.codecs.qasm.syntax import QasmError, line_and_column
+from qmosaic.codecs.qasm.work import Work
 
 TWO = 'OPENQASM 2.0;include "qelib1.inc";'
 THREE = 'OPENQASM 3;include "stdgates.inc";'

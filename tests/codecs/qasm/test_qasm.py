@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qmosaic.backends.conformance.circuits import reference
 from qmosaic.codecs.models.circuit import Circuit, unitary
-from qmosaic.codecs.qasm import compiler, parser
+from qmosaic.codecs.qasm import building, compiler, parser
 from qmosaic.codecs.qasm.syntax import QasmError, line_and_column
 
 TWO = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
@@ -225,8 +225,11 @@ def test_what_is_wrong_is_said_with_its_place(source: str, message: str, line: i
     ],
 )
 def test_bombs_are_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for bound in ("MAX_STEPS", "MAX_OPERATIONS"):
-        monkeypatch.setattr(compiler, bound, getattr(compiler, bound) // 20)  # to be quick
+    # to be quick
+    monkeypatch.setattr(compiler, "MAX_STEPS", compiler.MAX_STEPS // 20)
+    most = building.MAX_OPERATIONS // 20
+    for module in ("building", "gates"):
+        monkeypatch.setattr(f"qmosaic.codecs.qasm.{module}.MAX_OPERATIONS", most)
     said, _ = refused(source)
     assert len(said) < 200
 

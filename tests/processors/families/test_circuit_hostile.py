@@ -21,8 +21,9 @@ from qmosaic.codecs.models.arrays import pack
 from qmosaic.codecs.models.bundle import Bundle, array, bundle
 from qmosaic.codecs.models.circuit import Circuit
 from qmosaic.codecs.qasm import compiler
-from qmosaic.codecs.qasm.parser import Work, parse
+from qmosaic.codecs.qasm.parser import parse
 from qmosaic.codecs.qasm.syntax import QasmError
+from qmosaic.codecs.qasm.work import Work
 from qmosaic.processors.families.base import Evaluation, Limits, Task
 from qmosaic.processors.families.circuit import family
 from qmosaic.processors.families.circuit.family import CircuitFamily, CircuitInstance
