@@ -131,8 +131,10 @@ async def _run(settings: Settings, stage: Stage, instance: str, lifeline: Lifeli
             await _serve(verifier, lifeline)
         finally:
             verifier.crashes.close()
-    last = [telemetry.close, *([metrics.close] if metrics is not None else [])]
-    await asyncio.gather(*map(asyncio.to_thread, last))
+    last = [asyncio.to_thread(telemetry.close)]
+    if metrics is not None:
+        last.append(asyncio.to_thread(metrics.close, telemetry.closing_seconds))
+    await asyncio.gather(*last)
 
 
 async def _serve(service: ExactlyOnce[Any], lifeline: Lifeline) -> None:

@@ -37,7 +37,6 @@ from qmosaic.streams.watch.instruments import REASON as OUTCOME_REASON
 from qmosaic.streams.watch.sensor import Ended
 from qmosaic.streams.watch.series import OTHER, Counts, Distribution, attributes_of
 
-CLOSE_MS = 5_000
 EXPORT_SECONDS = 5.0
 NONE = "none"
 """The value of an attribute that a problem does not have: no backend worked on it."""
@@ -98,9 +97,9 @@ class Metrics:
         ours = ResourceMetrics(self._resource, [ScopeMetrics(self._scope, metrics, "")], "")
         return MetricsData([*(observed.resource_metrics if observed else ()), ours])
 
-    def close(self) -> None:
-        """Send what is left; bounded."""
-        self._provider.shutdown(CLOSE_MS)
+    def close(self, seconds: float) -> None:
+        """Send what is left, for so long at most."""
+        self._provider.shutdown(seconds * 1000)
 
 
 class _Exporter(OTLPMetricExporter):

@@ -40,8 +40,8 @@ MOST_SPANS, MOST_AT_ONCE = 16_384, 2048
 LATE_SECONDS, AWAY_SECONDS = 1.5, 60.0
 """A collector that does not answer for so long hangs; one that failed is away until something arrives there, or for so
 long, where nothing more is sent."""
-CLOSE_SECONDS = 2.0
-"""For the last spans, at the end of a process."""
+CLOSE_SECONDS, LOST_SECONDS = 2.0, 0.2
+"""For the last spans and metrics, at the end of a process, and where the collector did not answer before."""
 
 
 class _ToCollector(OTLPSpanExporter):
@@ -174,19 +174,21 @@ class Telemetry:
         # The sampler that the OTEL_* variables say, for traces that begin here.
         self._sampler = TracerProvider(resource=self.resource, shutdown_on_exit=False).sampler
         self._processors: list[SpanProcessor] = []
-        self._collectors: list[_ToCollector] = []
+        self._collector: _ToCollector | None = None
         if settings.otlp_endpoint:
             otlp.install()
-            exporter = _ToCollector(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
-            self._collectors.append(exporter)
+            collector = _ToCollector(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
+            self._collector = collector
             self._processors.append(
                 BatchSpanProcessor(
-                    exporter, max_queue_size=MOST_SPANS, max_export_batch_size=MOST_AT_ONCE, schedule_delay_millis=500
+                    collector, max_queue_size=MOST_SPANS, max_export_batch_size=MOST_AT_ONCE, schedule_delay_millis=500
                 )
             )
+        self._file: SpanProcessor | None = None
         if settings.spans_dir:
             file = FileExporter(Path(settings.spans_dir) / f"{instance}.jsonl")
-            self._processors.append(BatchSpanProcessor(file, schedule_delay_millis=200))
+            self._file = BatchSpanProcessor(file, schedule_delay_millis=200)
+            self._processors.append(self._file)
 
     def export(self, span: ReadableSpan) -> None:
         """To where the settings say."""
@@ -196,16 +198,23 @@ class Telemetry:
     @property
     def is_lost(self) -> bool:
         """Whether spans do not reach the collector, as far as was tried lately."""
-        return any(each.is_away(time.monotonic()) for each in self._collectors)
+        return self._collector is not None and self._collector.is_away(time.monotonic())
+
+    @property
+    def closing_seconds(self) -> float:
+        """What the collector gets for the last spans and metrics. Workers end one after the other, so that one that
+        hangs would hold each of them up."""
+        return LOST_SECONDS if self.is_lost else CLOSE_SECONDS
 
     def close(self) -> None:
         """Send what is left, for some seconds at most."""
+        began, patience = time.monotonic(), self.closing_seconds
         threads = [threading.Thread(target=each.shutdown, name="last spans", daemon=True) for each in self._processors]
         for thread in threads:
             thread.start()
-        give_up = time.monotonic() + CLOSE_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, give_up - time.monotonic()))
+        for thread, processor in zip(threads, self._processors, strict=True):
+            seconds = CLOSE_SECONDS if processor is self._file else patience
+            thread.join(max(0.0, began + seconds - time.monotonic()))
 
     def span(
         self,

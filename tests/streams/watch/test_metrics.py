@@ -32,7 +32,7 @@ from qmosaic.streams.watch.instruments import BY_NAME, INSTRUMENTS
 from qmosaic.streams.watch.metrics import QUEUE, Measuring, Metrics
 from qmosaic.streams.watch.sensor import Ended, Several
 from qmosaic.streams.watch.series import MOST_SERIES, OTHER, Counts, Distribution
-from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.spans import CLOSE_SECONDS, Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 
 openmetrics: Any = open_parser.text_string_to_metric_families
@@ -342,12 +342,12 @@ def test_whatever_the_collector_does_is_out_of_the_way(answers: bytes | None, mo
         assert taken[0].startswith(b"POST /v1/metrics ")
         end(measuring)
         assert value(samples(metrics), "qmosaic_outcomes_total")
-        metrics.close()
+        metrics.close(CLOSE_SECONDS)
 
 
 def test_no_collector_is_out_of_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
     metrics, measuring = listener("verify", Settings(namespace="ns", otlp_endpoint=f"http://{HOST}:9"))
     end(measuring)
-    metrics.close()
+    metrics.close(CLOSE_SECONDS)
     assert value(samples(metrics), "qmosaic_outcomes_total") == 1

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from qmosaic.streams.kafka.context import extract, root_of, trace_of
 from qmosaic.streams.kafka.records import Received, Step
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.watch.sensor import Ended
-from qmosaic.streams.watch.spans import Telemetry
+from qmosaic.streams.watch.spans import CLOSE_SECONDS, LOST_SECONDS, Telemetry
 from qmosaic.streams.watch.tracing import Tracing
 from tests.streams.harness import pipeline, settings_for
 
@@ -201,6 +202,19 @@ def deaf() -> Iterator[str]:
         server.shutdown(socket.SHUT_RDWR)
     for one in held:
         one.close()
+
+
+def test_a_collector_that_did_not_answer_gets_a_moment_at_the_end(deaf: str) -> None:
+    telemetry = Telemetry(Settings(otlp_endpoint=deaf), "verify", "verify-0")
+    assert telemetry.closing_seconds == CLOSE_SECONDS
+    tracing = Tracing(telemetry, "qmosaic.verify")
+    tracing.handled([record()], NOW, NOW).sent()
+    give_up = time.monotonic() + 60
+    while not telemetry.is_lost:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert telemetry.closing_seconds == LOST_SECONDS
+    telemetry.close()
 
 
 @pytest.mark.broker
