@@ -1,10 +1,12 @@
 """(o) Outcomes per second with traces and metrics on, against without either.
 
-The problems and the client of (a). A round is a pipeline without both, one whose spans go to files and whose metrics
-are asked for every 5 s, and one that sends both to a collector, which takes everything and is a process of its
-own. Rounds follow each other in the same run, and the median of each counts.
+The problems and the client of (a). Three pipelines stand side by side: one without both, one whose spans go to files
+and whose metrics are asked for every 5 s, and one that sends both to a collector, which takes everything and is a
+process of its own. They take turns of some seconds, in another order each time, for a machine is not as fast in one
+minute as in the next; the two that wait take little, and as much of each. A ratio is the median over the turns of one
+after the other.
 
-    python -m benchmarks.telemetry [--problems 1500] [--rounds 3] [--quick]
+    python -m benchmarks.telemetry [--problems 1500] [--rounds 8] [--quick]
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from statistics import median
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
-from benchmarks.common import Row, cubic, parser, pipeline, print_table, tell
-from benchmarks.throughput import NODES, WARM_UP, WINDOW, rate_of
+from benchmarks.common import Row, cubic, parser, pipeline, print_table, solve_all, tell
+from benchmarks.throughput import NODES, WARM_UP, WINDOW
 from qmosaic.codecs.problems import MaxCut
+from qmosaic.streams.client import Client
 from qmosaic.streams.hops.processes import cpu_seconds
 from qmosaic.streams.life.broker import HOST
+from qmosaic.streams.life.supervisor import Supervisor
 from qmosaic.streams.settings import MetricsSettings
 from tests.servers import free_ports
 
@@ -80,50 +85,75 @@ async def scraped(port: int) -> AsyncIterator[None]:
         asking.cancel()
 
 
-async def rate(way: str, problems: Sequence[MaxCut], window: int) -> tuple[float, float]:
-    """Outcomes per second, and the milliseconds of a processor that one took in all processes of the pipeline."""
+class Turn(NamedTuple):
+    """Outcomes per second, and the milliseconds of a processor that one took in all workers."""
+
+    rate: float
+    each: float
+
+
+class Way:
+    """A pipeline that runs, and its client."""
+
+    def __init__(self, name: str, up: Supervisor, client: Client) -> None:
+        self.name, self.client, self.turns = name, client, list[Turn]()
+        self._pids = {child.instance: child.process.pid for child in up.children if child.process is not None}
+
+    async def turn(self, problems: Sequence[MaxCut], window: int) -> None:
+        """From the first problem on its way to the last outcome. What each worker took is told."""
+        before, began = cpu_seconds(self._pids.values()), perf_counter()
+        await solve_all(self.client, [(problem, None) for problem in problems], window)
+        rate = len(problems) / (perf_counter() - began)
+        after = cpu_seconds(self._pids.values())
+        took = {name: 1000 / len(problems) * (after[pid] - before[pid]) for name, pid in self._pids.items()}
+        self.turns.append(Turn(rate, sum(took.values())))
+        each = ", ".join(f"{name} {ms:.2f}" for name, ms in took.items())
+        tell(f"{self.name}: {rate:.1f} outcomes/s; ms each: {each}")
+
+
+async def measured(problems: Sequence[MaxCut], window: int, rounds: int) -> dict[str, list[Turn]]:
+    """The turns of each way."""
     os.environ["OTEL_METRIC_EXPORT_INTERVAL"] = EXPORT_MS
-    if way == COLLECTOR:
-        with collector() as address:
-            return await measured(way, problems, window, spans_dir=None, otlp_endpoint=address)
-    if way == FILES:
+    async with AsyncExitStack() as stack:
         (port,) = free_ports(1)
-        async with scraped(port):
-            return await measured(way, problems, window, metrics=MetricsSettings(port=port))
-    return await measured(way, problems, window, spans_dir=None)
-
-
-async def measured(way: str, problems: Sequence[MaxCut], window: int, **more: Any) -> tuple[float, float]:
-    """The same, with these settings. What each worker took is told."""
-    async with pipeline(**more) as (up, client):
-        pids = {child.instance: child.process.pid for child in up.children if child.process is not None}
-        before = cpu_seconds(pids.values())
-        found, _ = await rate_of(client, problems, window)
-        after = cpu_seconds(pids.values())
-    each = 1000 / (len(problems) + WARM_UP)
-    took = {name: each * (after[pid] - before[pid]) for name, pid in pids.items()}
-    tell(f"{way}: {found:.1f} outcomes/s; ms each: {', '.join(f'{name} {ms:.2f}' for name, ms in took.items())}")
-    return found, sum(took.values())
+        await stack.enter_async_context(scraped(port))
+        settings: dict[str, dict[str, Any]] = {
+            OFF: {"spans_dir": None},
+            FILES: {"metrics": MetricsSettings(port=port)},
+            COLLECTOR: {"spans_dir": None, "otlp_endpoint": stack.enter_context(collector())},
+        }
+        ways = [Way(name, *await stack.enter_async_context(pipeline(**more))) for name, more in settings.items()]
+        for way in ways:
+            await solve_all(way.client, [(cubic(-1 - k), None) for k in range(WARM_UP)], window)
+        for number in range(rounds):
+            for place in range(len(ways)):
+                await ways[(number + place) % len(ways)].turn(problems, window)
+        return {way.name: way.turns for way in ways}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     options = parser("outcomes per second with traces and metrics, and without")
     options.add_argument("--problems", type=int, default=1500)
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=8)
     given: Any = options.parse_args(arguments)
     count, rounds = (240, 1) if given.quick else (given.problems, given.rounds)
     problems = [cubic(seed, NODES) for seed in range(count)]
-    found: dict[str, list[tuple[float, float]]] = {OFF: [], FILES: [], COLLECTOR: []}
-    for _ in range(rounds):
-        for way, each in found.items():
-            each.append(asyncio.run(rate(way, problems, min(WINDOW, count // 4))))
-    rates = {way: median(one for one, _ in each) for way, each in found.items()}
-    took = {way: median(ms for _, ms in each) for way, each in found.items()}
-    rows = [Row(way, rates[way], rates[OFF]) for way in (FILES, COLLECTOR)]
-    rows = [row.judged(f"ratio ≥ {GOAL:g}", row.ratio >= GOAL) for row in rows]
-    rows += [Row(f"{way}: processor, ms each", took[way], took[OFF]) for way in (FILES, COLLECTOR)]
+    found = asyncio.run(measured(problems, min(WINDOW, count // 4), rounds))
+    rows = []
+    for way in (FILES, COLLECTOR):
+        row = compared(way, [turn.rate for turn in found[way]], [turn.rate for turn in found[OFF]])
+        rows.append(row.judged(f"ratio ≥ {GOAL:g}", row.ratio >= GOAL))
+    for way in (FILES, COLLECTOR):
+        of_processor = [turn.each for turn in found[way]], [turn.each for turn in found[OFF]]
+        rows.append(compared(f"{way}: processor, ms each", *of_processor))
     print_table(f"(o) traces and metrics, {NODES}-node max-cut, outcomes/s", "on", "off", rows)
+
+
+def compared(what: str, on: Sequence[float], off: Sequence[float]) -> Row:
+    """The median of `off`, and it times the median ratio of turns that followed each other."""
+    peer = median(off)
+    return Row(what, peer * median(one / other for one, other in zip(on, off, strict=True)), peer)
 
 
 if __name__ == "__main__":

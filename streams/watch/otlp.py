@@ -69,9 +69,9 @@ def _span(span: ReadableSpan) -> bytes:
             _IDS.pack(b"\x0a\x10", context.trace_id.to_bytes(16), b"\x12\x08", context.span_id.to_bytes(8)),
             _within(b"\x1a", context.trace_state.to_header().encode()) if context.trace_state else b"",
             b"\x22\x08" + parent.span_id.to_bytes(8) if parent else b"",
-            _within(b"\x2a", span.name.encode()),
+            _text(b"\x2a", span.name),
             _TIMES.pack(0x30, kind, 0x39, span.start_time or 0, 0x41, span.end_time or 0),
-            *[_attribute(key, value) for key, value in said.items()],
+            *map(_attribute, said, said.values()),
             *[_within(b"\x6a", _link(link)) for link in span.links],
             _status(status.status_code.value, status.description),
             b"\x85\x01" + _flags(parent is not None and parent.is_remote),
@@ -97,20 +97,21 @@ def _flags(is_remote: bool) -> bytes:
 @lru_cache(KEPT, typed=True)  # True and 1 are equal
 def _attribute(key: str, value: Any) -> bytes:
     """One of a span: a KeyValue of common.proto, and the AnyValue in it."""
-    if isinstance(value, bool):
+    if isinstance(value, float):
+        said = b"\x21" + _DOUBLE.pack(value)
+    elif isinstance(value, bool):
         said = b"\x10\x01" if value else b"\x10\x00"
     elif isinstance(value, int):
         said = b"\x18" + _varint(value % 2**64)  # negative ones as two's complement
-    elif isinstance(value, float):
-        said = b"\x21" + _DOUBLE.pack(value)
     else:
         said = _within(b"\x0a", str(value).encode())
-    return _within(b"\x4a", _key(key) + _within(b"\x12", said))
+    return _within(b"\x4a", _text(b"\x0a", key) + _within(b"\x12", said))
 
 
 @lru_cache(KEPT)
-def _key(key: str) -> bytes:
-    return _within(b"\x0a", key.encode())
+def _text(tag: bytes, text: str) -> bytes:
+    """A name, of which there are few."""
+    return _within(tag, text.encode())
 
 
 def _key_value(key: str, value: Any) -> KeyValue:
@@ -121,13 +122,12 @@ def _key_value(key: str, value: Any) -> KeyValue:
 
 def _within(tag: bytes, body: bytes) -> bytes:
     """A message in another, or a text: its tag, its length, itself."""
-    return tag + _varint(len(body)) + body
+    size = len(body)
+    return tag + (_BYTES[size] if size < 128 else _varint(size)) + body
 
 
 def _varint(value: int) -> bytes:
     """Seven bits a byte, the lowest first."""
-    if value < 128:
-        return _BYTES[value]
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

@@ -73,6 +73,13 @@ def test_targets() -> None:
     assert registry.by_target("classical") == classical
 
 
+def test_the_packages_that_are_installed_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.names()
+    monkeypatch.setattr(registry, "entry_points", lambda **_: pytest.fail("read again"))
+    assert registry.is_known("zne(cirq.density/depolarizing=0.01)")
+    assert not registry.is_known("acme")
+
+
 def test_other_packages_add_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = EntryPoints(
         [
@@ -80,7 +87,7 @@ def test_other_packages_add_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
             EntryPoint("broken", "no_such_module:Backend", registry.GROUP),
         ]
     )
-    monkeypatch.setattr(registry, "entry_points", lambda **wanted: installed.select(**wanted))
+    monkeypatch.setattr(registry, "_installed", lambda: installed)
     assert "acme" in registry.names()
     assert isinstance(registry.create("acme"), Fake)
     with pytest.raises(BackendError, match="no_such_module"):
