@@ -7,7 +7,6 @@ requests that are sent once (`paid.Vendor`). When which of them is called, and w
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 from qmosaic.backends.base import Answer, Backend, Estimate, Health, Job, Placed
-from qmosaic.backends.clouds.job import WITHDRAWN, NotAccepted, PaidJob, Status, Unclear, Waits
+from qmosaic.backends.clouds.job import WALL, WITHDRAWN, Clock, NotAccepted, PaidJob, Status, Unclear, Waits
 from qmosaic.backends.clouds.journal import Journal, Memory
 from qmosaic.backends.clouds.price import Price
 from qmosaic.codecs.errors import BackendError, JobUnknown
@@ -40,6 +39,7 @@ class RemoteBackend(Backend):
     can_cancel = True
     price = Price()
     limits = Waits()
+    clock: Clock = WALL
     rests_until = 0.0
     is_reached = True
     """Whether the last request got there."""
@@ -104,7 +104,7 @@ class RemoteBackend(Backend):
 
         Raises BackendError. What happened is known to this process alone: where it may be killed, let a worker run it.
         """
-        own = Journaled(self, f"qm-{uuid4().hex}", "", Memory(), time.time() + WAIT_SECONDS)
+        own = Journaled(self, f"qm-{uuid4().hex}", "", Memory(), self.clock.now() + WAIT_SECONDS)
         try:
             return await own.run(batch)
         except BackendError as error:
@@ -153,6 +153,7 @@ class Journaled(Backend):
             journal=journal,
             deadline=deadline,
             limits=vendor.limits,
+            clock=vendor.clock,
             backend=backend,
             insists=insists,
         )

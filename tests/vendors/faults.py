@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qmosaic.backends.base import Answer, Expectations, Job, Result, run_sync
+from qmosaic.backends.clouds import remote
 from qmosaic.backends.clouds.job import PaidJob, Waits
 from qmosaic.backends.clouds.journal import Memory
 from qmosaic.backends.clouds.price import Price, check_cost
@@ -28,12 +29,28 @@ from tests.vendors.server import KEY, Fault, VendorServer
 QUICK = Waits(
     lease_seconds=0.2,
     skew_seconds=0.05,
-    request_seconds=2.0,
+    request_seconds=60.0,  # of the machine's time, and no test waits for their end
     poll_seconds=0.005,
     ask_seconds=0.01,
     retry_after_seconds=0.3,
     grace_seconds=0.5,
 )
+
+
+class Patient:
+    """A clock that only what is slept moves: a machine may be as busy as it likes, and no wait takes its time."""
+
+    def __init__(self) -> None:
+        self._now = time.time()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others go on."""
+        self._now += seconds
+        await asyncio.sleep(0)
 
 
 OPERATIONS = (Operation("ry", (0,), (0.8,)), Operation("cx", (0, 1)))
@@ -45,6 +62,7 @@ def serving(service: type[VendorServer]) -> Any:
 
     @pytest.fixture(autouse=True)
     def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[VendorServer]:
+        monkeypatch.setattr(remote, "HEALTH_SECONDS", QUICK.request_seconds)
         with service() as server:
             for variable, value in server.environment().items():
                 monkeypatch.setenv(variable, value)
@@ -57,8 +75,14 @@ def made(name: str) -> RemoteBackend:
     """A fresh backend that waits for nothing for long."""
     backend = create(name)
     assert isinstance(backend, RemoteBackend)
-    backend.limits = QUICK
+    backend.limits, backend.clock = QUICK, Patient()
     return backend
+
+
+def job_at(backend: RemoteBackend, prepared: Any, client_id: str, journal: Memory, seconds: float) -> PaidJob:
+    """A job that has so long, by its backend's clock."""
+    deadline = backend.clock.now() + seconds
+    return PaidJob(backend, prepared, client_id, "", journal, deadline, QUICK, backend.clock)
 
 
 _known = cache(made)
@@ -90,7 +114,7 @@ class Faults:
         """How one job ends, and the journal."""
         backend, journal = self.make(), Memory()
         prepared = backend.prepare(job or asymmetric_job())
-        work = PaidJob(backend, prepared, "qm-1", "", journal, time.time() + seconds, QUICK)
+        work = job_at(backend, prepared, "qm-1", journal, seconds)
         try:
             return asyncio.run(work.run()), journal
         except BackendError as error:
@@ -226,14 +250,14 @@ class Faults:
         assert "401" in error.message
         assert self.states(journal) == ["submitting", "failed"]
         assert not self.make().health().ok
-        vendor.revoked, vendor.endless = False, True
+        vendor.revoked, vendor.endless, vendor.held = False, True, {"polling"}
 
         async def revoked_later() -> None:
             backend = self.make()
-            work = PaidJob(backend, backend.prepare(asymmetric_job()), "qm-2", "", journal, time.time() + 20, QUICK)
+            work = job_at(backend, backend.prepare(asymmetric_job()), "qm-2", journal, 20)
             running = asyncio.create_task(work.run())
-            await asyncio.to_thread(vendor.reached["polling"].wait, 10)
-            vendor.revoked = True
+            await asyncio.to_thread(vendor.reached["polling"].wait, QUICK.request_seconds)
+            vendor.revoked, vendor.held = True, set()
             await running
 
         with pytest.raises(JobUnknown, match="may still run"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from typing import get_args
 
@@ -30,7 +29,8 @@ JOB = Job(THREE_BASES, 3000, 1)
 
 async def ran(name: str, journal: Memory) -> Answer:
     """One problem by a wrapper of that name, as a new worker would run it."""
-    own = Journaled(made(innermost(name)), "qm-1", "digest", journal, time.time() + 30, name)
+    vendor = made(innermost(name))
+    own = Journaled(vendor, "qm-1", "digest", journal, vendor.clock.now() + 3600, name)
     backend = wrapped(name, own)
     try:
         (answer,) = await run_async(backend, [backend.prepare(JOB)])

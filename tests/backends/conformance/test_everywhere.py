@@ -22,6 +22,7 @@ from qmosaic.codecs.models.kernel import Kernel, Kind, kind_of
 from qmosaic.codecs.models.polynomial import SpinPolynomial
 from tests.backends.kernels import PROBLEMS, SHOTS, job, kernel
 from tests.vendors.aqt import AqtServer
+from tests.vendors.faults import made
 from tests.vendors.google import GoogleServer
 from tests.vendors.ionq import IonqServer
 from tests.vendors.server import VendorServer
@@ -129,7 +130,7 @@ def test_clouds_agree_with_theory(service: type[VendorServer], monkeypatch: pyte
     with service() as server:
         for variable, value in server.environment().items():
             monkeypatch.setenv(variable, value)
-        backend = create(server.backend)
+        backend = made(server.backend)
         assert taken(backend) == list(PROBLEMS)
         agrees(backend)
 
