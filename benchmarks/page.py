@@ -2,11 +2,11 @@
 takes until it is answered, and the memory of the page's process. A real browser looks at it (chromium). Then what it
 costs that somebody looks: outcomes a second of (a), of two pipelines side by side that take turns, one with a browser
 at its page, and the processor time that an outcome takes of the pipelines, their brokers, their client and the page
-together, which says the same and varies less. A ratio is the median over the turns of one after the other. The page
-that waits for its turn looks on at a pipeline without work; what that takes is told. The browser has what nobody else
-wants of the processor, as it would be somewhere else.
+together, which says the same and varies less. After some turns both are started anew, in the other order. A ratio is
+the median over the turns of one after the other. The page that waits for its turn looks on at a pipeline without
+work; what that takes is told. The browser has what nobody else wants of the processor, as it would be somewhere else.
 
-    python -m benchmarks.page [--seconds 60] [--rounds 8] [--only load|cost] [--quick]
+    python -m benchmarks.page [--seconds 60] [--rounds 4] [--only load|cost] [--quick]
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from qmosaic.streams.life.topics import create_topics
 from qmosaic.streams.settings import Settings
 from tests.streams.page.feeding import entry_of, outcome_of
 
+TURNS = 3
+"""Of a pipeline, until it is started anew."""
 RATE = 1000
 SHOWN_SECONDS = 3.0
 STEPS = 20
@@ -189,32 +191,35 @@ async def turn(client: Client, problems: Sequence[MaxCut], window: int, page: ps
     return Turn(len(problems) / seconds, 1000 * (last - first) / len(problems), share, memory_of(page.pid))
 
 
-async def turns(rounds: int, count: int) -> dict[bool, list[Turn]]:
-    """Of a pipeline at which somebody looks, and of one at which nobody does."""
-    problems, window = [cubic(seed, NODES) for seed in range(count)], min(WINDOW, count // 4)
+async def turns(problems: Sequence[MaxCut], window: int, number: int) -> dict[bool, list[Turn]]:
+    """Of a pipeline at which somebody looks, and of one at which nobody does, in a round."""
     found: dict[bool, list[Turn]] = {False: [], True: []}
     async with AsyncExitStack() as stack:
-        _, alone = await stack.enter_async_context(pipeline(spans_dir=None))
-        up, watched = await stack.enter_async_context(pipeline(spans_dir=None))
+        either = [await stack.enter_async_context(pipeline(spans_dir=None)) for _ in found]
+        (_, alone), (up, watched) = either if number % 2 == 0 else reversed(either)
         folder = Path(up.settings.data_dir)
         address = await stack.enter_async_context(beside(up.settings, folder / "logs", tell))
         page = await stack.enter_async_context(looking(address, folder))
         for client in (alone, watched):
             await solve_all(client, [(cubic(-1 - k), None) for k in range(WARM_UP)], window)
-        for number in range(rounds):
-            for looked_at in (False, True) if number % 2 == 0 else (True, False):
+        for place in range(TURNS):
+            for looked_at in (False, True) if place % 2 == 0 else (True, False):
                 one = await turn(watched if looked_at else alone, problems, window, page)
                 found[looked_at].append(one)
-                told = (
+                said = (
                     f"{one.outcomes:.1f} outcomes/s, {one.each:.2f} ms of a processor each, the page {one.share:.1f} %"
                 )
-                tell(f"{'with' if looked_at else 'without'} a browser: {told}")
+                tell(f"{'with' if looked_at else 'without'} a browser: {said}")
     return found
 
 
 def cost(rounds: int, count: int) -> list[Figure]:
     """Of a browser that looks."""
-    found = asyncio.run(turns(rounds, count))
+    problems = [cubic(seed, NODES) for seed in range(count)]
+    found: dict[bool, list[Turn]] = {False: [], True: []}
+    for number in range(rounds):
+        for looked_at, those in asyncio.run(turns(problems, min(WINDOW, count // 4), number)).items():
+            found[looked_at] += those
     pairs = list(zip(found[True], found[False], strict=True))
     rate = median(looked.outcomes / alone.outcomes for looked, alone in pairs)
     each = median(looked.each / alone.each for looked, alone in pairs)
@@ -234,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print."""
     options = parser(__doc__ or "")
     options.add_argument("--seconds", type=float, default=60.0)
-    options.add_argument("--rounds", type=int, default=8)
+    options.add_argument("--rounds", type=int, default=4)
     options.add_argument("--only", choices=["load", "cost"])
     options.add_argument("--write", metavar="BROKER", help="only write, to this broker")
     given = options.parse_args(arguments)
@@ -247,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.only != "cost":
         print_figures(f"(p) the live page, {RATE} outcomes a second for {seconds:g} s", asyncio.run(measure(seconds)))
     if given.only != "load":
-        rounds, count = (1, 240) if given.quick else (given.rounds, 1500)
+        rounds, count = (1, 240) if given.quick else (given.rounds, 1000)
         print_figures("(p) what it costs that somebody looks", cost(rounds, count))
 
 
