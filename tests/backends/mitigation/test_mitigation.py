@@ -244,7 +244,7 @@ def test_a_calibration_is_kept_counted_and_made_anew(monkeypatch: pytest.MonkeyP
     backend = Readout(inner)
     circuit, other = observed(2, 1), observed(3, 1)
     job = Job(circuit, 100, 1)
-    assert backend.estimate(job) == Estimate(6.0, 3.0, 0.9)
+    assert backend.estimate(job) == Estimate(6.0, 3.0, 0.9, jobs=3)
     first = answer(backend, circuit, 100)
     assert (first.usage.cost, first.usage.device_seconds, first.usage.job_id) == (3.0, 6.0, "id0 id0 id1")
     assert inner.batches == [2, 1]
@@ -314,7 +314,7 @@ def test_three_runs_are_counted_in_batches_of_the_inner_size() -> None:
     inner = Billed("depolarizing=0.01")
     backend = ZeroNoise(inner)
     jobs = [Job(observed(2, seed), 100, seed) for seed in (1, 2)]
-    assert backend.estimate(jobs[0]) == Estimate(6.0, 3.0, 0.9)
+    assert backend.estimate(jobs[0]) == Estimate(6.0, 3.0, 0.9, jobs=3)
     answers = run_sync(backend, [backend.prepare(job) for job in jobs])
     assert inner.batches == [4, 2]
     assert [each.usage.cost for each in answers] == [3.0, 3.0]

@@ -171,7 +171,11 @@ def test_every_backend_that_was_looked_at_has_its_reason() -> None:
     by_order = decide(kernel, closed, Policy())
     paid_rule = (Rule("all", "quantum", backend="ionq/simulator"),)
     unkept = decide(kernel, closed, Policy(paid_rule, paid=("ionq/simulator",)))
-    told = {one.reason for said in (found, behind, shut, by_order, unkept) for one in said.considered}
+    away = decide(kernel, Facts(0.0, alive, conditions={"tabu": "offline", "annealing": "unreachable"}), Policy())
+    often = decide(
+        reduced(4), Facts(0.0, ALIVE, not_before={name: 1e12 for of in ALIVE.values() for name in of}), Policy()
+    )
+    told = {one.reason for said in (found, behind, shut, by_order, unkept, away, often) for one in said.considered}
     slow = decide(msgspec.structs.replace(reduced(4), work_seconds=1e9), Facts(0.0, ALIVE), Policy())
     told |= {one.reason for one in slow.considered}
     for _, changes, _ in CASES:
