@@ -20,7 +20,7 @@ from itertools import islice
 from qmosaic.codecs.models.circuit import GATES, Circuit, Operation
 from qmosaic.codecs.qasm import parser, syntax
 from qmosaic.codecs.qasm.flow import Flow, Jumped
-from qmosaic.codecs.qasm.library import BUILT_IN, FILES, LIBRARY, LIBRARY_2, LIBRARY_3, library
+from qmosaic.codecs.qasm.includes import BUILT_IN, FILES, LIBRARY, LIBRARY_2, LIBRARY_3, library
 from qmosaic.codecs.qasm.names import ONE, ZERO, Bits, Qubits, Variable
 from qmosaic.codecs.qasm.syntax import QasmError, quoted
 from qmosaic.codecs.qasm.work import MAX_WORK, Work

@@ -13,7 +13,7 @@ from qmosaic.codecs.models.circuit import GATES, Operation
 from qmosaic.codecs.qasm import syntax
 from qmosaic.codecs.qasm.arithmetic import UndefinedError, shown
 from qmosaic.codecs.qasm.building import MAX_OPERATIONS, Building
-from qmosaic.codecs.qasm.library import LIBRARY, LIBRARY_2, Gate, library
+from qmosaic.codecs.qasm.includes import LIBRARY, LIBRARY_2, Gate, library
 from qmosaic.codecs.qasm.modifiers import TooManyError, controlled, inverse, power
 from qmosaic.codecs.qasm.names import Qubits, Variable
 from qmosaic.codecs.qasm.syntax import QasmError, quoted

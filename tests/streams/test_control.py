@@ -547,23 +547,28 @@ def test_the_command_line(at_home: Settings, tmp_path: Path) -> None:
     assert call("backends", "enable", "exact", "--why", "x").exit_code == 0
 
 
+def two_vendors(broker: str, folder: Path, first: str, second: str) -> Settings:
+    """Everything goes to the first, what fails there to the second, and then to the processor."""
+    return settings_for(
+        broker,
+        folder,
+        paid=PaidSettings((first, second), LIMITS),
+        execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
+        route=RouteSettings(
+            rules=(Rule("devices", "quantum", backend=first, then=(second, "classical")),),
+            preference={"classical": ("exact",)},
+            attempts=3,
+        ),
+    )
+
+
 async def test_a_second_vendor_while_the_first_ones_breaker_is_open(broker: str, tmp_path: Path) -> None:
     first, second = IonqServer.backend, AqtServer.backend
     with IonqServer() as ionq, AqtServer() as aqt, pytest.MonkeyPatch.context() as patch:
         for variable, value in (ionq.environment() | aqt.environment()).items():
             patch.setenv(variable, value)
         patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
-        settings = settings_for(
-            broker,
-            tmp_path,
-            paid=PaidSettings((first, second), LIMITS),
-            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
-            route=RouteSettings(
-                rules=(Rule("devices", "quantum", backend=first, then=(second, "classical")),),
-                preference={"classical": ("exact",)},
-                attempts=3,
-            ),
-        )
+        settings = two_vendors(broker, tmp_path, first, second)
         ionq.fails = True
         with pipeline(settings, STAGES):
             seen: list[Outcome] = []
@@ -660,17 +665,7 @@ async def test_a_network_that_is_cut_is_no_devices_fault(
         for variable, value in (ionq.environment() | aqt.environment() | {"QMOSAIC_IONQ_URL": cable.url}).items():
             monkeypatch.setenv(variable, value)
         monkeypatch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
-        settings = settings_for(
-            broker,
-            tmp_path,
-            paid=PaidSettings((first, second), LIMITS),
-            execute=ExecuteSettings(backends={"classical": ("exact",), "gpu": (), "quantum": ()}),
-            route=RouteSettings(
-                rules=(Rule("devices", "quantum", backend=first, then=(second, "classical")),),
-                preference={"classical": ("exact",)},
-                attempts=3,
-            ),
-        )
+        settings = two_vendors(broker, tmp_path, first, second)
         monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
         monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
         monkeypatch.setenv("QMOSAIC_TOPICS__PARTITIONS", "2")

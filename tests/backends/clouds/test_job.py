@@ -268,20 +268,20 @@ def test_who_says_when_to_come_again_is_not_asked_before() -> None:
 
 def test_nobody_asks_before_and_not_all_at_once_then() -> None:
     """Ten jobs of a vendor that takes one in seven seconds."""
-    vendor, clock = Vendor([]), Time()
-    last, early = [-1e9], list[float]()
+    clock, last, early = Time(), [-1e9], list[float]()
 
-    async def submit(prepared: Any, client_id: str) -> str:
-        vendor.tries += 1
-        early.extend([clock.at] if clock.at < vendor.rests_until else [])
-        if clock.at - last[0] < 7.0:
-            raise NotAccepted("429", last[0] + 7.0 - clock.at)
-        last[0] = clock.at
-        await clock.sleep(0.2)  # the answer takes its time
-        vendor.sent.append(client_id)
-        return f"v{len(vendor.sent) - 1}"
+    class Slow(Vendor):
+        async def submit(self, prepared: Any, client_id: str) -> str:
+            self.tries += 1
+            early.extend([clock.at] if clock.at < self.rests_until else [])
+            if clock.at - last[0] < 7.0:
+                raise NotAccepted("429", last[0] + 7.0 - clock.at)
+            last[0] = clock.at
+            await clock.sleep(0.2)  # the answer takes its time
+            self.sent.append(client_id)
+            return f"v{len(self.sent) - 1}"
 
-    vendor.submit = submit  # type: ignore[method-assign]
+    vendor = Slow([])
 
     async def all_of_them() -> list[Answer]:
         jobs = [PaidJob(vendor, None, f"id-{k}", "", Memory(), 1500.0, LIMITS, clock) for k in range(10)]
