@@ -13,21 +13,29 @@ import heapq
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from qmosaic.codecs.errors import Rejected
 from qmosaic.codecs.events.hops import Incumbent, Interim, Proposal, Ref
 from qmosaic.processors.admit import Admission, Refusal
-
-Input = Literal["problems", "incumbents", "proposals"]
-REJECTED = "problems.rejected"
-INTERIM = "problems.interim"
-INPUTS: tuple[Input, ...] = ("problems", "incumbents", "proposals")
+from qmosaic.processors.decisions import (
+    INPUTS,
+    INTERIM,
+    REJECTED,
+    Arrived,
+    Began,
+    Decision,
+    Duplicate,
+    Input,
+    Open,
+    Reject,
+    Settled,
+    Unread,
+)
 
 # An incumbent or a proposal may be read before its problem. If the problem never comes, what waits for it is let go
 # this long after it was read.
@@ -36,96 +44,6 @@ MOST_ARRIVED = 8
 """Incumbents, and proposals, that are kept for one problem: each hop may run twice, not without end."""
 MOST_ORPHANS = 10_000
 """Events kept that were read before their problem. Beyond, they are let go: a problem without them falls back."""
-
-
-@dataclass(frozen=True, eq=False)
-class Arrived:
-    """An event and the record it came in; `record` is the shell's own, handed back with the decision."""
-
-    event: Any
-    record: Any
-
-
-@dataclass(eq=False)
-class Open:
-    """A problem that is not settled yet. `admission` None: it is admitted again from its record when it is judged."""
-
-    ref: Ref
-    admission: Admission | None
-    record: Any
-    incumbents: list[Arrived] = field(default_factory=list)
-    proposals: list[Arrived] = field(default_factory=list)
-    interim: Interim | None = None  # what the rounds before came to
-
-    @property
-    def round(self) -> int:
-        """The one that is on."""
-        return 1 if self.interim is None else self.interim.ref.round
-
-    def takes(self, number: int) -> bool:
-        """Whether an event of a round is of use: of this one, or of the next, which may have been seen to begin by a
-        transaction that was aborted."""
-        return number == self.round or (self.ref.rounds != 1 and number == self.round + 1)
-
-    def now(self, arrived: list[Arrived]) -> list[Arrived]:
-        """Those of the round that is on."""
-        return [one for one in arrived if one.event.ref.round == self.round]
-
-
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """A problem to settle now, with what is known: `cause` is the record that decided, None for the clock."""
-
-    open: Open
-    incumbent: Arrived | None
-    proposal: Arrived | None
-    cause: Arrived | None
-
-
-@dataclass(frozen=True, eq=False)
-class Reject:
-    """A record to reject now."""
-
-    refusal: Refusal
-    offset: int
-    record: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Unread:
-    """A record whose time is over before anybody knew whether it is a problem at all."""
-
-    offset: int
-    record: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Duplicate:
-    """A record that says again what is known already: dropped, with an audit entry."""
-
-    problem_id: str
-    offset: int
-    first_offset: int
-    record: Any
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """A terminal event in the log. `topic`, `position`: where it stands; `offset`: of its problem record."""
-
-    problem_id: str
-    digest: str
-    offset: int
-    at: float
-    topic: str
-    position: int
-
-
-@dataclass(frozen=True, eq=False)
-class Began:
-    """A round that began, as the log says: at this position of it."""
-
-    interim: Interim
-    position: int
 
 
 # What is remembered of a settled problem, for as long as the repeat window, so as few bytes as will do: hashes

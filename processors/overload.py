@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qmosaic.processors.join import Open
+from qmosaic.processors.decisions import Open
 
 RANKS = {"high": 0, "normal": 1, "low": 2}
 SLACK = 1.5

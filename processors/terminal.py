@@ -22,8 +22,8 @@ from qmosaic.codecs.events.public import Attempt, Outcome, Rejection
 from qmosaic.codecs.events.reasons import MOST_ROUNDS, OutcomeReason
 from qmosaic.processors import rounds
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
+from qmosaic.processors.decisions import INTERIM, Duplicate
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.join import INTERIM, Duplicate
 from qmosaic.processors.verify import relative_gain, settle_safely
 
 ACCEPTED: Literal["outcomes.accepted"] = "outcomes.accepted"

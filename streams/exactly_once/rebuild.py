@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import Interim
-from qmosaic.processors.join import INTERIM, Began, Settled
+from qmosaic.processors.decisions import INTERIM, Began, Settled
 from qmosaic.processors.terminal import TERMINAL
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.kafka.tail import to_end

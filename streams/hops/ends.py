@@ -10,7 +10,8 @@ import msgspec
 from qmosaic.codecs.events import public
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Encoded, Interim
-from qmosaic.processors.join import REJECTED, Decision, Join, Open, Reject, Settled
+from qmosaic.processors.decisions import REJECTED, Decision, Open, Reject, Settled
+from qmosaic.processors.join import Join
 from qmosaic.processors.rounds import began
 from qmosaic.processors.terminal import (
     Onward,

@@ -17,8 +17,8 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import Incumbent, Proposal, Ref
 from qmosaic.codecs.events.reasons import OutcomeReason
 from qmosaic.processors.admit import Admission, Refusal, admit_safely, is_light, refuse
+from qmosaic.processors.decisions import Decision, Input
 from qmosaic.processors.families.base import QUICK
-from qmosaic.processors.join import Decision, Input
 from qmosaic.processors.rounds import joined
 from qmosaic.processors.terminal import Verdict, admit_record, judge, judge_record, outcome_verdict
 from qmosaic.processors.verify import unjudged

@@ -23,7 +23,8 @@ from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.control import AuditEntry
 from qmosaic.codecs.events.hops import Incumbent
 from qmosaic.processors.admit import deadline_claimed
-from qmosaic.processors.join import INPUTS, Decision, Duplicate, Input, Join, Reject
+from qmosaic.processors.decisions import INPUTS, Decision, Duplicate, Input, Reject
+from qmosaic.processors.join import Join
 from qmosaic.processors.overload import AnswerRate, SettleRate, hopeless
 from qmosaic.processors.terminal import (
     Verdict,

@@ -17,20 +17,8 @@ from qmosaic.codecs.events.public import Problem
 from qmosaic.codecs.models.arrays import Packed
 from qmosaic.codecs.models.bundle import Bundle
 from qmosaic.processors.admit import Admission, Refusal
-from qmosaic.processors.join import (
-    INPUTS,
-    MOST_ARRIVED,
-    MOST_ORPHANS,
-    ORPHAN_SECONDS,
-    REJECTED,
-    Decision,
-    Duplicate,
-    Input,
-    Join,
-    Reject,
-    Settled,
-    Unread,
-)
+from qmosaic.processors.decisions import INPUTS, REJECTED, Decision, Duplicate, Input, Reject, Settled, Unread
+from qmosaic.processors.join import MOST_ARRIVED, MOST_ORPHANS, ORPHAN_SECONDS, Join
 
 NO_BITS = Packed("|u1", (0,), "")
 BAD = Rejected("invalid_problem", "bad", "$", "mend it")

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import Incumbent, Interim, Proposal, Ref
-from qmosaic.processors.join import INTERIM, Began, Decision, Join, Reject
+from qmosaic.processors.decisions import INTERIM, Began, Decision, Reject
+from qmosaic.processors.join import Join
 from tests.codecs.test_events import GOLDEN
 from tests.processors.test_join import START, incumbent, proposal, ref_of, refusal, settled
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from qmosaic.processors.join import Arrived, Open
+from qmosaic.processors.decisions import Arrived, Open
 from qmosaic.processors.overload import CAUTION, FEW, AnswerRate, SettleRate, hopeless
 from tests.processors.test_join import ref_of
 

@@ -19,10 +19,10 @@ from qmosaic.codecs.events.public import Attempt, Outcome, Round, Timing, Timing
 from qmosaic.codecs.events.reasons import MOST_ROUNDS
 from qmosaic.codecs.models.bundle import array
 from qmosaic.processors.admit import Admission, Defaults, Record, Refusal, admit
+from qmosaic.processors.decisions import INTERIM
 from qmosaic.processors.encode import encoded
 from qmosaic.processors.execute import execute, job_id, proposal_of
 from qmosaic.processors.families.base import Limits
-from qmosaic.processors.join import INTERIM
 from qmosaic.processors.reduce import reduce_events
 from qmosaic.processors.rounds import MOST_TRIED, again, another, goes_on, joined, share_of, takes
 from qmosaic.processors.terminal import Verdict, judge
