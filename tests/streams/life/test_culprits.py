@@ -38,9 +38,9 @@ def running(plugged: None, broker: str, tmp_path_factory: pytest.TempPathFactory
         yield up
 
 
-def plugin(name: str, log: Path, **acts: str) -> bytes:
+def plugin(name: str, log: Path, deadline: float = 40.0, **acts: str) -> bytes:
     problem = {"log": str(log), **acts}
-    return orjson.dumps({"id": name, "family": "plugged", "problem": problem, "deadline": 40})
+    return orjson.dumps({"id": name, "family": "plugged", "problem": problem, "deadline": deadline})
 
 
 async def by_name(running: Pipeline, values: list[bytes], seconds: float) -> dict[str, Mapping[str, Any]]:
@@ -72,14 +72,16 @@ async def test_a_family_that_fails_at_the_door_or_dies_there(running: Pipeline, 
 
 async def test_a_family_that_fails_at_judging_or_dies_there(running: Pipeline, tmp_path: Path) -> None:
     reasons = {"die": "worker_crashed", "raise": "stage_failed", "exit": "stage_failed", "grow": "stage_failed"}
-    values = [plugin(f"judging {act}", tmp_path / "log", evaluate=act) for act in reasons]
+    # Nobody answers them, so each is judged just before its deadline: one after the other, however slow the machine is.
+    deadlines = zip(reasons, range(40, 0, -10), strict=True)
+    values = [plugin(f"judging {act}", tmp_path / "log", seconds, evaluate=act) for act, seconds in deadlines]
     found = await by_name(running, [*values, good("good too", 10.0)], 70.0)
     for act, reason in reasons.items():
         said = found[f"judging {act}"]
         assert (said["status"], said["solution"]) == ("fallback", None), act
         # Three processes one after the other take their time.
         assert said["reason"] in ((reason, "deadline") if act == "die" else (reason,)), act
-    alone = plugin("encoding", tmp_path / "log", encode="die").replace(b'"deadline":40', b'"deadline":15')
+    alone = plugin("encoding", tmp_path / "log", 15.0, encode="die")
     encoding = (await by_name(running, [alone], 40.0))["encoding"]
     assert (encoding["status"], encoding["reason"]) == ("fallback", "no_incumbent")
     assert encoding["solution"] is not None  # its quick answer
