@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from qmosaic.backends.circuits import sampled
 from qmosaic.backends.circuits.sampled import Compiled
 from qmosaic.backends.clouds.http import Http, Secret, secret
 from qmosaic.backends.clouds.job import NotAccepted, Status, Unclear
+from qmosaic.backends.clouds.listing import Listing
 from qmosaic.backends.clouds.price import price
 from qmosaic.backends.clouds.remote import RemoteBackend
 from qmosaic.codecs.errors import BackendError
@@ -76,7 +77,7 @@ class Ionq(RemoteBackend):
         )
         gateset = cirq_ionq.IonQTargetGateset()
         self._compiled = sampled.remembering(lambda n, parts, on: sampled.in_gates(n, parts, self.name, gateset))
-        self.price = price(self.price_variable)
+        self.price, self._listing = price(self.price_variable), Listing(self._pages)
 
     def _http(self) -> Http:
         key = secret("QMOSAIC_IONQ_API_KEY")
@@ -116,18 +117,20 @@ class Ionq(RemoteBackend):
 
     async def find(self, client_id: str) -> str | None:
         """Look for the name in the list of jobs."""
+        return await self._listing.find(client_id)
+
+    async def _pages(self) -> AsyncIterator[list[tuple[str, str]]]:
+        """The names and ids of the last jobs, newest first. Raises Unclear where there are more."""
         http, after = self._http(), ""
         for _ in range(PAGES):
             page = await http.ask("GET", f"/jobs?limit=100{after and f'&next={quote(after)}'}")
             jobs = page.get("jobs") if isinstance(page, dict) else None
             if not isinstance(jobs, list):
                 raise Unclear("no list of jobs")
-            for job in jobs:
-                if isinstance(job, dict) and job.get("name") == client_id:
-                    return _text(job, "id")
-            after = page.get("next") or ""
+            yield [(str(job.get("name")), _text(job, "id")) for job in jobs if isinstance(job, dict)]
+            after = str(page.get("next") or "")
             if not after:
-                return None
+                return
         raise Unclear(f"not among the last {PAGES * 100} jobs")
 
     async def poll(self, vendor_id: str) -> tuple[Status, str]:

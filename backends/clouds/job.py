@@ -98,7 +98,8 @@ class Vendor(Protocol):
         ...
 
     async def find(self, client_id: str) -> str | None:
-        """The vendor's id of the job with our id; None if it says there is none."""
+        """The vendor's id of the job with our id; None if it says there is none. It may take several requests, each
+        with its bound."""
         ...
 
     async def poll(self, vendor_id: str) -> tuple[Status, str]:
@@ -278,7 +279,10 @@ class PaidJob:
             await self._pause(over - self._clock.now(), over)
             until = max(until, over + limits.grace_seconds)
         for _ in range(limits.asks):
-            found = await self._insist(lambda: self._vendor.find(self.client_id), until, "is it there")
+            bound = max(
+                limits.request_seconds, until - self._clock.now()
+            )  # a list may be long; its requests are bounded
+            found = await self._insist(lambda: self._vendor.find(self.client_id), until, "is it there", bound)
             if found is not None:
                 return found
             await self._pause(limits.ask_seconds, until)
@@ -331,12 +335,15 @@ class PaidJob:
             raise self._error(_unknown(error), why) from error
         return await self._write("cancelled", last, why, timed_out=timed_out)
 
-    async def _insist(self, ask: Callable[[], Awaitable[T]], until: float, what: str) -> T:
-        """A question that may be asked again, until it is answered. Raises JobUnknown when the time is over."""
+    async def _insist(
+        self, ask: Callable[[], Awaitable[T]], until: float, what: str, seconds: float | None = None
+    ) -> T:
+        """A question that may be asked again, until it is answered. Raises JobUnknown when the time is over.
+        `seconds`: of one try, if not those of a request."""
         pause = self._limits.ask_seconds
         while True:
             try:
-                return await self._request(ask())
+                return await self._request(ask(), seconds)
             except (NotAccepted, Unclear) as error:
                 if self._clock.now() >= until:
                     kind = JobOutOfReach if error.network else JobUnknown
@@ -345,12 +352,13 @@ class PaidJob:
                 await self._pause(pause if later is None else min(later, self._limits.retry_after_seconds), until)
                 pause = min(pause * 2, 30 * self._limits.ask_seconds)
 
-    async def _request(self, work: Awaitable[T]) -> T:
+    async def _request(self, work: Awaitable[T], seconds: float | None = None) -> T:
+        bound = self._limits.request_seconds if seconds is None else seconds
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
+            async with asyncio.timeout(bound):
                 found = await work
         except TimeoutError:
-            raise Unclear(f"no answer after {self._limits.request_seconds:g} s") from None
+            raise Unclear(f"no answer after {bound:g} s") from None
         except (NotAccepted, Unclear) as error:
             self._vendor.heard(not error.network)
             raise

@@ -76,7 +76,8 @@ class RemoteBackend(Backend):
         """Send a job under our id; the vendor's id of it."""
 
     async def find(self, client_id: str) -> str | None:
-        """The vendor's id of the job with our id; None if it says there is none."""
+        """The vendor's id of the job with our id; None if it says there is none. Where it reads a list, `Listing` reads
+        it once for all."""
         raise NotImplementedError
 
     @abstractmethod

@@ -45,7 +45,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.kafka]
 
 PROBLEMS = int(os.environ.get("QMOSAIC_BUDGET_PROBLEMS", "2000"))
 RATE = 50.0 if PROBLEMS <= 2000 else 80.0  # a second
-DEADLINE, TOLERANCE = 120.0, 2.0
+DEADLINE, TOLERANCE = 240.0, 2.0
 TENANTS, ORGANISATIONS = 50, 10
 COST = MICROS  # of a job
 JOBS = 137
@@ -156,6 +156,7 @@ async def quiet(settings: Settings, vendor: IonqServer) -> list[LedgerEntry]:
 async def test_caps_hold_whatever_dies(slow_kafka: tuple[RealKafka, Proxy], tmp_path: Path) -> None:
     kafka, proxy = slow_kafka
     with IonqServer() as vendor, pytest.MonkeyPatch.context() as patch:
+        vendor.most_a_page = 100  # as there are more than forty
         for variable, value in (vendor.environment() | {"QMOSAIC_IONQ_PRICE": '{"task": 1}'}).items():
             patch.setenv(variable, value)
         settings = settings_for(

@@ -41,6 +41,7 @@ class IonqServer(VendorServer):
     backend = "ionq/simulator"
     condition = "available"
     """What it says of its targets."""
+    most_a_page = 2
 
     def environment(self) -> dict[str, str]:
         return {"QMOSAIC_IONQ_URL": self.url, "QMOSAIC_IONQ_API_KEY": KEY}
@@ -72,11 +73,12 @@ class IonqServer(VendorServer):
         return web.json_response({"id": job.id, "status": "ready"})
 
     async def _list(self, request: web.Request) -> web.Response:
-        # newest first, two a page
+        # newest first
+        most = min(int(request.query["limit"]), self.most_a_page)
         start, told = int(request.query.get("next", "0")), [each for job in self.jobs[::-1] for each in self._told(job)]
-        page: dict[str, Any] = {"jobs": told[start : start + 2]}
-        if start + 2 < len(told):
-            page["next"] = str(start + 2)
+        page: dict[str, Any] = {"jobs": told[start : start + most]}
+        if start + most < len(told):
+            page["next"] = str(start + most)
         return web.json_response(page)
 
     def _told(self, job: Posted) -> list[dict[str, str]]:

@@ -48,7 +48,7 @@ class VendorServer:
 
     `key`: the one that it takes; `endless`: jobs run and never end; `odd`: a status that nobody knows; `fails`: jobs
     fail; `drops`: jobs are not taken; `polls`: questions until a job is done, and `slow` more for each qubit;
-    `circuits`: of how many circuits of a job there are results.
+    `circuits`: of how many circuits of a job there are results; `in_hand`: requests without an answer.
     """
 
     def __init__(self) -> None:
@@ -62,6 +62,7 @@ class VendorServer:
         self.circuits = sys.maxsize
         self.url = ""
         self.held: set[Point] = set()
+        self.in_hand = 0
         self.reached: dict[Point, threading.Event] = {
             "received": threading.Event(),
             "accepted": threading.Event(),
@@ -125,6 +126,15 @@ class VendorServer:
     async def _around(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        self.in_hand += 1
+        try:
+            return await self._answered(request, handler)
+        finally:
+            self.in_hand -= 1
+
+    async def _answered(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
         await request.read()  # all of it is here: what is broken off now was sent
         if self.revoked or not self.authorized(request):
@@ -156,6 +166,13 @@ class VendorServer:
         self.reached[point].set()
         while point in self.held:
             await asyncio.sleep(0.01)
+
+    async def let_go(self) -> None:
+        """Hold nothing any more, and see what was held to its end, whoever has given up waiting for it."""
+        self.held = set()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while self.in_hand:
+                await asyncio.sleep(0.01)
 
     def post(self, name: str, body: Any) -> Posted:
         """Take a job."""

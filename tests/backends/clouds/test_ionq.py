@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
 import pytest
 
-from qmosaic.backends.base import Result, run_sync
+from qmosaic.backends.base import Answer, Result, run_sync
+from qmosaic.backends.clouds.journal import Memory
 from qmosaic.backends.conformance.samples import (
     CircuitConformance,
+    asymmetric_job,
     chi_square,
     dense_probabilities,
     job_of,
@@ -14,8 +19,9 @@ from qmosaic.backends.conformance.samples import (
 )
 from qmosaic.backends.registry import create
 from qmosaic.codecs.errors import BackendError
+from qmosaic.codecs.events.control import Submitted
 from tests.vendors.device import DeviceConformance
-from tests.vendors.faults import Faults, Made, made, serving
+from tests.vendors.faults import QUICK, Faults, Made, job_at, made, serving
 from tests.vendors.ionq import IonqServer
 
 NAME = "ionq/simulator"
@@ -32,6 +38,29 @@ class TestCircuits(Made, DeviceConformance):
 
 class TestFaults(Faults):
     name, submit, poll, variable = NAME, "/v0.4/jobs", "/v0.4/jobs/", "QMOSAIC_IONQ_API_KEY"
+
+
+def test_who_takes_over_many_jobs_reads_the_list_once_for_all(vendor: IonqServer) -> None:
+    """Of forty that may have been sent every second one was, and one worker asks for them all at once."""
+    backend, journal = made(NAME), Memory()
+    prepared = backend.prepare(asymmetric_job())
+    before = Submitted(
+        client_id="", revision=1, writer="before", backend=NAME, job="", state="unknown", at=0.0, sends=1
+    )
+
+    async def taken_over() -> list[Answer]:
+        for k in range(40):
+            await journal.append(msgspec.structs.replace(before, client_id=f"qm-{k}"))
+            if k % 2:
+                await backend.submit(prepared, f"qm-{k}")
+        vendor.requests.clear()
+        return await asyncio.gather(*(job_at(backend, prepared, f"qm-{k}", journal, 600).run() for k in range(40)))
+
+    answers = asyncio.run(taken_over())
+    assert len(answers) == 40
+    assert sorted(job.name for job in vendor.jobs) == sorted(f"qm-{k}" for k in range(40))
+    lists = vendor.requests.count(("GET", "/v0.4/jobs"))
+    assert lists <= 10 * (QUICK.asks + 1)  # readings of ten pages; 40 * 3 * 10 if each had its own
 
 
 def test_a_qpus_counts_seconds_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,10 @@ NAME = "ionq/simulator"
 JOB = Job(THREE_BASES, 3000, 1)
 
 
-async def ran(name: str, journal: Memory) -> Answer:
+async def ran(name: str, journal: Memory, of: str = "qm-1") -> Answer:
     """One problem by a wrapper of that name, as a new worker would run it."""
     vendor = made(innermost(name))
-    own = Journaled(vendor, "qm-1", "digest", journal, vendor.clock.now() + 3600, name)
+    own = Journaled(vendor, of, "digest", journal, vendor.clock.now() + 3600, name)
     backend = wrapped(name, own)
     try:
         (answer,) = await run_async(backend, [backend.prepare(JOB)])
@@ -43,22 +43,25 @@ async def ran(name: str, journal: Memory) -> Answer:
     ("name", "jobs"), [(NAME, 1), (f"zne({NAME})", 3), (f"readout({NAME})", 3), (f"readout(zne({NAME}))", 5)]
 )
 async def test_whoever_goes_on_sends_each_once(vendor: IonqServer, name: str, jobs: int) -> None:
-    journal, points = Memory(), get_args(Point)
-    for point in points:
-        vendor.held = {point}
-        vendor.reached[point].clear()
-        worker = asyncio.create_task(ran(name, journal))
-        assert await asyncio.to_thread(vendor.reached[point].wait, 20)
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
-        vendor.held = set()
-    answer = await ran(name, journal)
-    assert isinstance(answer, Expectations)
-    assert (np.abs(answer.values - expected(THREE_BASES)) < 5 * answer.errors).all()
-    names = ["qm-1", *(f"qm-1-{k}" for k in range(1, jobs))]
-    assert Counter(job.name for job in vendor.jobs) == dict.fromkeys(names, 1)
-    assert sorted(answer.usage.job_id.split()) == sorted(job.id for job in vendor.jobs)
-    assert {entry.backend for each in names for entry in journal.counted.of(each)} == {name}
+    """The first worker is killed at one point, the second while it asks how the jobs are."""
+    for point in get_args(Point):
+        journal, of = Memory(), f"qm-{point}"
+        vendor.jobs.clear()
+        for place in dict.fromkeys((point, "polling")):
+            vendor.held = {place}
+            vendor.reached[place].clear()
+            worker = asyncio.create_task(ran(name, journal, of))
+            assert await asyncio.to_thread(vendor.reached[place].wait, 20)
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+            await vendor.let_go()
+        answer = await ran(name, journal, of)
+        assert isinstance(answer, Expectations)
+        assert (np.abs(answer.values - expected(THREE_BASES)) < 5 * answer.errors).all()
+        names = [of, *(f"{of}-{k}" for k in range(1, jobs))]
+        assert Counter(job.name for job in vendor.jobs) == dict.fromkeys(names, 1)
+        assert sorted(answer.usage.job_id.split()) == sorted(job.id for job in vendor.jobs)
+        assert {entry.backend for each in names for entry in journal.counted.of(each)} == {name}
 
 
 async def test_where_one_fails_the_others_are_cancelled(vendor: IonqServer) -> None:
