@@ -186,6 +186,7 @@ class Control(ExactlyOnce[Kept]):
                     written.states.append(("learned", ControlState(learned=learned)))
                 work = self._write(number, owned, records, written, now)
                 await bounded(work, TRANSACTION_SECONDS, "writing a transaction")
+                self._open |= {entry.status: entry.reason == "opened" for entry in changes}
             if learned is not None:
                 self._learning.wrote(learned, now)
             if now - owned.told_at >= STATUS_SECONDS:
@@ -275,13 +276,12 @@ class Control(ExactlyOnce[Kept]):
         return None
 
     def _breaker_changes(self, now: float) -> list[AuditEntry]:
-        """Opened or closed since the last look."""
+        """Opened or closed since the last were written."""
         known = self._breakers.state.breakers if self._breakers is not None else {}
         out = []
         for name, breaker in known.items():
             if breaker.is_open == self._open.get(name, False):
                 continue
-            self._open[name] = breaker.is_open
             reason = "opened" if breaker.is_open else "closed"
             log.warning("the breaker of %s is %s", name, reason)
             said = (

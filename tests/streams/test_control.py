@@ -725,19 +725,27 @@ async def slots_of(settings: Settings) -> dict[str, float]:
 
 async def audited(settings: Settings, event: str) -> list[AuditEntry]:
     """What the audit has of a kind, after a moment."""
-    for _ in range(50):
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         place = TopicPartition(topic_name(settings, "audit"), 0)
-        found = []
+        entries = []
         async with reader(settings, [place]) as consumer:
             ends = await consumer.end_offsets([place])
             await consumer.seek_to_beginning(place)
             async for record in to_end(consumer, ends):
-                entry = wire.decode(record.value or b"", AuditEntry)
-                found += [entry] if entry.event == event else []
-        if found:
+                entries.append(wire.decode(record.value or b"", AuditEntry))
+        if found := [entry for entry in entries if entry.event == event]:
             return found
         await asyncio.sleep(0.1)
-    raise AssertionError(f"no {event} in the audit")
+    raise AssertionError(
+        f"no {event} in the audit, only {Counter(entry.event for entry in entries)}; {_logs(settings)}"
+    )
+
+
+def _logs(settings: Settings) -> str:
+    """The ends of the workers' logs."""
+    files = Path(settings.data_dir, "logs").glob("*")
+    return "\n".join(f"{file.name}:\n{file.read_text()[-2000:]}" for file in files)
 
 
 def test_reconcile_finds_what_nobody_heard_of(at_home: Settings) -> None:
