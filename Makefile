@@ -13,6 +13,9 @@ INSTALLED := .venv/installed
 CACHE := .cache
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 ELSEWHERE := kafka or jaeger or prometheus or page or chaos or cluster or soak or viewer
+# Where the tests are that need a server or a browser: the others need not be collected for them (tests/test_house.py).
+SERVED := tests/streams tests/chaos tests/cluster tests/simulation/test_broker.py tests/test_metrics.py
+ON_KAFKA := not (jaeger or prometheus or page or cluster or embedded or soak or viewer)
 
 .PHONY: help install test test-kafka test-cluster soak-budgets soak-breakers test-jaeger test-metrics test-page test-viewer check lint types imports format kafka jaeger viewer demo bench fuzz lock clean
 
@@ -31,14 +34,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 test: $(INSTALLED) ## all tests that need nothing but Python (the broker is the embedded one)
 	$(PYTEST) --durations 20 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not broker and not ($(ELSEWHERE))"
 	$(BIN)/qmosaic compile
-	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not ($(ELSEWHERE))"
+	$(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not ($(ELSEWHERE))" $(SERVED)
 
 test-kafka: $(INSTALLED) kafka ## all tests that touch a broker, on a real Apache Kafka, crashes included
 	$(BIN)/qmosaic compile
-	QMOSAIC_TEST_BROKER=kafka $(PYTEST) -m "(broker or kafka or chaos) and not (jaeger or prometheus or page or cluster or embedded or soak or viewer)"
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) --durations 20 --numprocesses 2 --dist loadfile -m "broker and not (kafka or chaos) and $(ON_KAFKA)" $(SERVED)
+	QMOSAIC_TEST_BROKER=kafka $(PYTEST) --durations 20 -m "(kafka or chaos) and $(ON_KAFKA)" $(SERVED)
 
 test-cluster: $(INSTALLED) kafka ## three brokers of a real Kafka, that are killed, slow, or too few
-	$(PYTEST) -s -m cluster
+	$(PYTEST) -s -m cluster $(SERVED)
 
 soak-budgets: $(INSTALLED) kafka ## 10,000 problems against crossing budgets while everything that keeps the books dies
 	QMOSAIC_BUDGET_PROBLEMS=10000 $(PYTEST) -s tests/chaos/test_budgets.py
@@ -47,19 +51,19 @@ soak-breakers: $(INSTALLED) ## ten minutes of a backend that fails half of its j
 	QMOSAIC_BREAKER_SECONDS=600 $(PYTEST) -s -m soak tests/chaos/test_breakers.py
 
 test-jaeger: $(INSTALLED) jaeger ## the tests that ask a real Jaeger for the traces
-	$(PYTEST) -m jaeger
+	$(PYTEST) -m jaeger $(SERVED)
 
 test-metrics: $(INSTALLED) ## the alerts and the dashboard, with a real Prometheus and its promtool (Debian: apt install prometheus)
 	@for tool in prometheus promtool; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is not here: install Prometheus, in Debian by 'apt install prometheus'" >&2; exit 1; }; done
-	$(PYTEST) -m prometheus
+	$(PYTEST) -m prometheus $(SERVED)
 
 test-page: $(INSTALLED) ## the live page in a real browser: what it shows, keyboard, contrast, hostile names; what goes wrong is told (Prometheus, too)
 	@command -v chromium >/dev/null || { echo 'chromium is not there: apt-get install chromium' >&2; exit 1; }
-	$(PYTEST) -m page
+	$(PYTEST) -m page $(SERVED)
 
 test-viewer: $(INSTALLED) $(CACHE)/otelite/built ## the viewer of `make viewer`, with the trace of a problem
-	$(PYTEST) -m viewer
+	$(PYTEST) -m viewer $(SERVED)
 
 check: test lint types imports ## test, lint, types and imports
 

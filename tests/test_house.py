@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 from qmosaic.backends.registry import BUILT_IN
 from qmosaic.processors.families.registry import FAMILIES
+from tests.conftest import SUITES
 from tests.servers import ROOT
 
 FOLDERS = ("streams", "processors", "backends", "codecs")
@@ -61,3 +63,13 @@ def test_an_input_of_the_rules_touches_four_files() -> None:
     assert users == {"processors/control/facts.py"}
     tails = {str(name) for name, used in USES.items() if "qmosaic.processors.control.facts.STATUS" in used}
     assert tails == {"streams/hops/route.py", "streams/cli/facts.py", "processors/overview/overview.py"}
+
+
+def test_what_needs_a_server_is_where_the_makefile_looks() -> None:
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    served = [ROOT / place for line in lines if line.startswith("SERVED :=") for place in line.split()[2:]]
+    assert all(place.exists() for place in served)
+    marked = re.compile(rf"pytest\.mark\.({'|'.join([*SUITES, 'broker', 'soak'])})\b")
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        if not any(place in (file, *file.parents) for place in served):
+            assert not marked.search(file.read_text(encoding="utf-8")), file

@@ -749,7 +749,13 @@ def _logs(settings: Settings) -> str:
 
 
 def test_reconcile_finds_what_nobody_heard_of(at_home: Settings) -> None:
-    books = asyncio.run(read_ledger(at_home))[0]
+    text = f'attempts = 2\n[[rules]]\nname = "devices"\ntarget = "quantum"\nbackend = "{NAME}"\nthen = ["exact"]\n'
+    asyncio.run(give(at_home, SetPolicy(text), "to be reconciled"))
+    for _ in range(50):  # until route follows it
+        (outcome,) = asyncio.run(solved(at_home, 1))
+        if ran(outcome) == [(NAME, "answered")]:
+            break
+    books, _ = asyncio.run(settled_ledger(at_home))
     assert any(one.state == "settled" and one.amounts.micros == COST for one in books.reservations.values())
     found = CliRunner().invoke(app, ["budget", "reconcile", "--json"])
     rows = [json.loads(line) for line in found.stdout.splitlines()]
