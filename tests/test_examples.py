@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qmosaic.backends import registry
 from qmosaic.backends.base import Backend
 from qmosaic.backends.conformance.samples import BackendConformance
 from qmosaic.backends.registry import by_target, create
@@ -27,7 +28,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     subprocess.run([*pip, "--no-build-isolation", "--no-index", "--target", str(target), str(source)], check=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(target)
+        registry._installed.cache_clear()  # who asked before did not find it
         yield
+    registry._installed.cache_clear()
 
 
 class TestDescent(BackendConformance):

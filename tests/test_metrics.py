@@ -108,10 +108,10 @@ def test_promtool_is_content(promtool: str, what: str) -> None:
 def running(broker: str, promtool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """With two vendors, of which the first fails, and everything served on one port."""
     first, second = IonqServer.backend, AqtServer.backend
-    with IonqServer() as ionq, AqtServer() as aqt, pytest.MonkeyPatch.context() as patch:
-        prices = {"QMOSAIC_AQT_PRICE": '{"task": 1, "shot": 0.001}', "QMOSAIC_IONQ_PRICE": '{"task": 1}'}
-        for variable, value in (ionq.environment() | aqt.environment() | prices).items():
-            patch.setenv(variable, value)
+    with (
+        IonqServer().at_hand(QMOSAIC_IONQ_PRICE='{"task": 1}') as ionq,
+        AqtServer().at_hand(QMOSAIC_AQT_PRICE='{"task": 1, "shot": 0.001}'),
+    ):
         ionq.fails = True
         settings = settings_for(
             broker,

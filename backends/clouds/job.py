@@ -15,8 +15,7 @@ Two workers may hold the same job, for the first may only have been frozen. Entr
 same number the first in the log counts: whoever wrote the other starts again from what is there. Who wrote an intent
 sends within `lease_seconds` of it or not at all; who takes over waits until the lease and the longest request are over.
 What remains: a process that freezes between its last look at the clock and the system call that sends, for longer
-than the successor waits; clocks that differ by more than `skew_seconds`; a vendor whose list of jobs is
-older than all the asking takes.
+than its successor waits; clocks further apart than `skew_seconds`; a vendor whose list lags behind all the asking.
 
 As in `cirq_google.engine.stream_manager`, which asks for a result before it creates a job anew.
 """
@@ -98,8 +97,7 @@ class Vendor(Protocol):
         ...
 
     async def find(self, client_id: str) -> str | None:
-        """The vendor's id of the job with our id; None if it says there is none. It may take several requests, each
-        with its bound."""
+        """The vendor's id of the job with our id; None if it says there is none. It bounds each of its requests."""
         ...
 
     async def poll(self, vendor_id: str) -> tuple[Status, str]:
@@ -279,9 +277,7 @@ class PaidJob:
             await self._pause(over - self._clock.now(), over)
             until = max(until, over + limits.grace_seconds)
         for _ in range(limits.asks):
-            bound = max(
-                limits.request_seconds, until - self._clock.now()
-            )  # a list may be long; its requests are bounded
+            bound = max(limits.request_seconds, until - self._clock.now())  # a list may be long
             found = await self._insist(lambda: self._vendor.find(self.client_id), until, "is it there", bound)
             if found is not None:
                 return found
@@ -338,8 +334,7 @@ class PaidJob:
     async def _insist(
         self, ask: Callable[[], Awaitable[T]], until: float, what: str, seconds: float | None = None
     ) -> T:
-        """A question that may be asked again, until it is answered. Raises JobUnknown when the time is over.
-        `seconds`: of one try, if not those of a request."""
+        """A question that may be asked again, until it is answered; `seconds`: of a try. Raises JobUnknown."""
         pause = self._limits.ask_seconds
         while True:
             try:
@@ -353,7 +348,7 @@ class PaidJob:
                 pause = min(pause * 2, 30 * self._limits.ask_seconds)
 
     async def _request(self, work: Awaitable[T], seconds: float | None = None) -> T:
-        bound = self._limits.request_seconds if seconds is None else seconds
+        bound = seconds or self._limits.request_seconds
         try:
             async with asyncio.timeout(bound):
                 found = await work

@@ -155,10 +155,8 @@ async def quiet(settings: Settings, vendor: IonqServer) -> list[LedgerEntry]:
 
 async def test_caps_hold_whatever_dies(slow_kafka: tuple[RealKafka, Proxy], tmp_path: Path) -> None:
     kafka, proxy = slow_kafka
-    with IonqServer() as vendor, pytest.MonkeyPatch.context() as patch:
+    with IonqServer().at_hand(QMOSAIC_IONQ_PRICE='{"task": 1}') as vendor:
         vendor.most_a_page = 100  # as there are more than forty
-        for variable, value in (vendor.environment() | {"QMOSAIC_IONQ_PRICE": '{"task": 1}'}).items():
-            patch.setenv(variable, value)
         settings = settings_for(
             kafka.address,
             tmp_path,

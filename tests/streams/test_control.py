@@ -59,11 +59,12 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def vendor(key_file: Path) -> Iterator[IonqServer]:
-    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        environment = server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE, "QMOSAIC_IONQ_API_KEY_FILE": str(key_file)}
-        key_file.write_text(environment.pop("QMOSAIC_IONQ_API_KEY"))
-        for variable, value in environment.items():
-            patch.setenv(variable, value)
+    with (
+        IonqServer().at_hand(QMOSAIC_IONQ_PRICE=PRICE, QMOSAIC_IONQ_API_KEY_FILE=str(key_file)) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        key_file.write_text(server.environment()["QMOSAIC_IONQ_API_KEY"])
+        patch.delenv("QMOSAIC_IONQ_API_KEY")
         yield server
 
 
@@ -564,9 +565,7 @@ def two_vendors(broker: str, folder: Path, first: str, second: str) -> Settings:
 
 async def test_a_second_vendor_while_the_first_ones_breaker_is_open(broker: str, tmp_path: Path) -> None:
     first, second = IonqServer.backend, AqtServer.backend
-    with IonqServer() as ionq, AqtServer() as aqt, pytest.MonkeyPatch.context() as patch:
-        for variable, value in (ionq.environment() | aqt.environment()).items():
-            patch.setenv(variable, value)
+    with IonqServer().at_hand() as ionq, AqtServer().at_hand(), pytest.MonkeyPatch.context() as patch:
         patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
         settings = two_vendors(broker, tmp_path, first, second)
         ionq.fails = True
@@ -597,9 +596,7 @@ SPARING = Rate(2, 4.0)
 
 async def test_a_vendor_is_sent_no_more_than_its_rate_and_what_cannot_wait_goes_on(broker: str, tmp_path: Path) -> None:
     """Whatever is killed. Then the vendor itself says that it takes no more."""
-    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
-            patch.setenv(variable, value)
+    with IonqServer().at_hand(QMOSAIC_IONQ_PRICE=PRICE) as server, pytest.MonkeyPatch.context() as patch:
         patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
         settings = settings_for(
             broker,
@@ -661,9 +658,8 @@ async def test_a_network_that_is_cut_is_no_devices_fault(
     with its network. What it says of itself is another thing: who is retuned keeps its jobs, who is offline does not.
     """
     first, second = IonqServer.backend, AqtServer.backend
-    with IonqServer() as ionq, AqtServer() as aqt, Cable(ionq.url) as cable:
-        for variable, value in (ionq.environment() | aqt.environment() | {"QMOSAIC_IONQ_URL": cable.url}).items():
-            monkeypatch.setenv(variable, value)
+    with IonqServer().at_hand() as ionq, AqtServer().at_hand(), Cable(ionq.url) as cable:
+        monkeypatch.setenv("QMOSAIC_IONQ_URL", cable.url)
         monkeypatch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
         settings = two_vendors(broker, tmp_path, first, second)
         monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)

@@ -46,9 +46,7 @@ SINGLE = 2e-6
 
 @pytest.fixture(scope="module")
 def vendor() -> Iterator[IonqServer]:
-    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": '{"task": 1, "shot": 0.001}'}).items():
-            patch.setenv(variable, value)
+    with IonqServer().at_hand(QMOSAIC_IONQ_PRICE='{"task": 1, "shot": 0.001}') as server:
         yield server
 
 

@@ -63,9 +63,7 @@ def serving(service: type[VendorServer]) -> Any:
     @pytest.fixture(autouse=True)
     def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[VendorServer]:
         monkeypatch.setattr(remote, "HEALTH_SECONDS", QUICK.request_seconds)
-        with service() as server:
-            for variable, value in server.environment().items():
-                monkeypatch.setenv(variable, value)
+        with service().at_hand() as server:
             yield server
 
     return vendor

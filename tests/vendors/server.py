@@ -7,10 +7,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import pytest
 from aiohttp import web
 
 Point = Literal["received", "accepted", "polling"]
@@ -93,6 +95,14 @@ class VendorServer:
     def qubits(self, job: Posted) -> int:
         """Of a job's circuit."""
         raise NotImplementedError
+
+    @contextmanager
+    def at_hand(self, **more: str) -> Iterator[Self]:
+        """It runs, and the environment says where, and `more`."""
+        with self, pytest.MonkeyPatch.context() as patch:
+            for variable, value in (self.environment() | more).items():
+                patch.setenv(variable, value)
+            yield self
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -81,9 +81,7 @@ async def test_where_one_fails_the_others_are_cancelled(vendor: IonqServer) -> N
 
 
 async def test_where_one_fails_and_another_cannot_be_cancelled() -> None:
-    with AqtServer() as vendor, pytest.MonkeyPatch.context() as patch:
-        for variable, value in vendor.environment().items():
-            patch.setenv(variable, value)
+    with AqtServer().at_hand() as vendor:
         vendor.endless, vendor.held = True, {"received"}
         worker = asyncio.create_task(ran(f"zne({vendor.backend})", Memory()))
         async with asyncio.timeout(20):

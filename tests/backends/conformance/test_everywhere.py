@@ -126,10 +126,8 @@ def test_what_has_no_noise_agrees_with_theory(backend_name: str) -> None:
 
 
 @pytest.mark.parametrize("service", [AqtServer, GoogleServer, IonqServer])
-def test_clouds_agree_with_theory(service: type[VendorServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    with service() as server:
-        for variable, value in server.environment().items():
-            monkeypatch.setenv(variable, value)
+def test_clouds_agree_with_theory(service: type[VendorServer]) -> None:
+    with service().at_hand() as server:
         backend = made(server.backend)
         assert taken(backend) == list(PROBLEMS)
         agrees(backend)

@@ -55,9 +55,7 @@ CORRELATED = Job(
 
 @pytest.fixture(scope="module")
 def vendor() -> Iterator[IonqServer]:
-    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        for variable, value in (server.environment() | {"QMOSAIC_IONQ_PRICE": PRICE}).items():
-            patch.setenv(variable, value)
+    with IonqServer().at_hand(QMOSAIC_IONQ_PRICE=PRICE) as server:
         yield server
 
 

@@ -29,9 +29,7 @@ PETERSEN: Any = {"edges": [list(edge) for edge in nx.petersen_graph().edges]}  #
 
 @pytest.fixture
 def vendor() -> Iterator[IonqServer]:
-    with IonqServer() as server, pytest.MonkeyPatch.context() as patch:
-        for variable, value in server.environment().items():
-            patch.setenv(variable, value)
+    with IonqServer().at_hand() as server:
         yield server
 
 
