@@ -658,9 +658,14 @@ async def test_a_network_that_is_cut_is_no_devices_fault(
     with its network. What it says of itself is another thing: who is retuned keeps its jobs, who is offline does not.
     """
     first, second = IonqServer.backend, AqtServer.backend
-    with IonqServer().at_hand() as ionq, AqtServer().at_hand(), Cable(ionq.url) as cable:
-        monkeypatch.setenv("QMOSAIC_IONQ_URL", cable.url)
-        monkeypatch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
+    with (
+        IonqServer().at_hand() as ionq,
+        AqtServer().at_hand(),
+        Cable(ionq.url) as cable,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("QMOSAIC_IONQ_URL", cable.url)
+        patch.delenv("QMOSAIC_IONQ_API_KEY_FILE", raising=False)
         settings = two_vendors(broker, tmp_path, first, second)
         monkeypatch.setenv("QMOSAIC_BROKER", settings.broker)
         monkeypatch.setenv("QMOSAIC_NAMESPACE", settings.namespace)
@@ -756,7 +761,7 @@ def test_reconcile_finds_what_nobody_heard_of(at_home: Settings) -> None:
     found = CliRunner().invoke(app, ["budget", "reconcile", "--json"])
     rows = [json.loads(line) for line in found.stdout.splitlines()]
     # the vendor's simulator is free of charge, whatever price is set here
-    assert found.exit_code == 1
+    assert found.exit_code == 1, found.output
     assert {(row["vendor"], row["amounts"].get("micros", 0)) for row in rows} == {
         ("the vendor says completed, $0.00", 0)
     }

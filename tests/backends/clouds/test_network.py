@@ -97,13 +97,13 @@ def test_who_takes_a_request_and_is_silent_is_there() -> None:
     assert not network(error)
 
 
-def test_how_a_vendor_is_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_a_vendor_is_is_looked_at() -> None:
     backend = create("ionq/simulator")
     assert isinstance(backend, RemoteBackend)
     backend.limits = Waits(request_seconds=2.0)
     seen = []
-    with IonqServer().at_hand() as vendor, Cable(vendor.url) as cable:
-        monkeypatch.setenv("QMOSAIC_IONQ_URL", cable.url)
+    with IonqServer().at_hand() as vendor, Cable(vendor.url) as cable, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QMOSAIC_IONQ_URL", cable.url)
         for word in ("available", "running", "calibrating", "reserved", "offline", "unavailable", "retired"):
             vendor.condition = word
             asyncio.run(backend.look())
