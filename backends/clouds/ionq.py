@@ -117,17 +117,21 @@ class Ionq(RemoteBackend):
 
     async def find(self, client_id: str) -> str | None:
         """Look for the name in the list of jobs."""
-        return await self._listing.find(client_id)
+        found = await self._listing.find(client_id)
+        if found == "":  # it is there, and must not be sent again
+            raise Unclear("an answer without id")
+        return found
 
     async def _pages(self) -> AsyncIterator[list[tuple[str, str]]]:
-        """The names and ids of the last jobs, newest first. Raises Unclear where there are more."""
+        """The names and ids (empty where there is none) of the last jobs, newest first. Raises Unclear where there are
+        more."""
         http, after = self._http(), ""
         for _ in range(PAGES):
             page = await http.ask("GET", f"/jobs?limit=100{after and f'&next={quote(after)}'}")
             jobs = page.get("jobs") if isinstance(page, dict) else None
             if not isinstance(jobs, list):
                 raise Unclear("no list of jobs")
-            yield [(str(job.get("name")), _text(job, "id")) for job in jobs if isinstance(job, dict)]
+            yield [(str(job.get("name")), str(job.get("id") or "")) for job in jobs if isinstance(job, dict)]
             after = str(page.get("next") or "")
             if not after:
                 return
