@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 
 from qmosaic.codecs.events import wire
 from qmosaic.codecs.events.hops import JobEvent, Route
 from qmosaic.codecs.events.ledger import Amounts
 from qmosaic.processors.control.books import Books
+from qmosaic.processors.control.breakers import Breaker, Known
 from qmosaic.processors.control.ordered import Orders
 from qmosaic.streams.hops.control import Control, Kept
 from qmosaic.streams.hops.crashes import MOST
@@ -131,3 +135,39 @@ def test_a_job_that_kills_control_is_passed_over(tmp_path: Path) -> None:
     sent = {send.event.ref.problem_id: send.topic for send in found.sends}  # type: ignore[attr-defined]
     assert sent == {"good": "jobs.paid", "bad": "jobs.classical"}
     assert [entry.reason for entry in found.audits] == [f"control died {MOST} times at it"]
+
+
+class Unwritten(Control):
+    """Its first transaction fails."""
+
+    fails = True
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.wrote: list[str] = []
+
+    async def _write(
+        self, number: int, owned: Kept, records: Sequence[Received], written: Round, started: float
+    ) -> None:
+        if self.fails:
+            self.fails = False
+            raise KafkaTimeoutError
+        self.wrote += [entry.reason for entry in written.audits]
+
+
+async def test_a_change_of_a_breaker_is_told_until_it_is_written_and_then_no_more(tmp_path: Path) -> None:
+    control = control_of(tmp_path, Unwritten)
+    assert isinstance(control, Unwritten)
+    now = time()
+    known: Any = SimpleNamespace(state=Known({BACKEND: Breaker(is_open=True, until=now + 5, times=1)}))
+    nobody: Any = None
+    control._breakers = known
+    control.owned = {0: Kept(producer=nobody, ledger=Books().start, ordered=Orders().start, told_at=now + 60)}
+    with pytest.raises(KafkaTimeoutError):
+        await control.round({})
+    await control.round({})
+    await control.round({})
+    assert control.wrote == ["opened"]
+    known.state = Known({BACKEND: Breaker()})
+    await control.round({})
+    assert control.wrote == ["opened", "closed"]
