@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -105,7 +106,8 @@ def test_says_what_to_do_without_the_binary(tmp_path: Path, monkeypatch: pytest.
 def test_outlives_a_terminals_interrupt_but_not_its_parent(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from qmosaic.streams.life.broker import EmbeddedBroker\n"
-        "b = EmbeddedBroker(Path(sys.argv[1])); b.start(); print('up', flush=True); time.sleep(600)"
+        "b = EmbeddedBroker(Path(sys.argv[1])); b.start(); print('up', flush=True)\n"
+        "try: time.sleep(600)\nexcept KeyboardInterrupt: print('interrupted', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
@@ -114,10 +116,29 @@ def test_outlives_a_terminals_interrupt_but_not_its_parent(tmp_path: Path) -> No
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"up\n"
             (child,) = psutil.Process(parent.pid).children()
-            assert os.getsid(child.pid) == child.pid  # Ctrl-C goes to the terminal's own session
+            os.killpg(parent.pid, signal.SIGINT)  # what Ctrl-C does to the terminal's processes
+            assert parent.stdout.readline() == b"interrupted\n"
+            assert child.status() != psutil.STATUS_ZOMBIE
         finally:
             parent.kill()
         child.wait(10)  # TimeoutExpired if it stays behind
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has threads of a niceness of their own")
+def test_saving_comes_behind_the_workers(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(tmp_path)
+    broker.start()
+    try:
+        (child,) = (one for one in psutil.Process().children(recursive=True) if "noida-db" in one.name())
+        threads = {task.name: (task / "comm").read_text().strip() for task in Path(f"/proc/{child.pid}/task").iterdir()}
+        niceness = {int(name): os.getpriority(os.PRIO_PROCESS, int(name)) for name in threads}
+        saving = [int(name) for name, called in threads.items() if called == module.SAVING_THREAD]
+        assert [niceness.pop(name) for name in saving] == [module.SAVING_NICENESS]
+        assert set(niceness.values()) == {os.getpriority(os.PRIO_PROCESS, 0)}
+        # Niceness counts within a session alone.
+        assert os.getsid(child.pid) == os.getsid(0)
+    finally:
+        broker.stop()
 
 
 # What the verifier counts on
