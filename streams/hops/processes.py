@@ -86,7 +86,7 @@ def stay_in_background(least: bool = False) -> None:
     if least and sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Linux shares a processor out by session first and by niceness second (sched(7), "The autogroup feature"): in the
-    # workers' session this would take from the broker, which has its own, as much as they do all together.
+    # workers' session a few of these would take as much as a worker; a session's niceness is that of all in it.
     os.setsid()
     with suppress(OSError):  # no Linux, or autogroups are off
         Path("/proc/self/autogroup").write_text(str(LEAST if least else NICE))

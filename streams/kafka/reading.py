@@ -26,7 +26,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition, conn
 from aiokafka.consumer import fetcher
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -40,13 +40,17 @@ RAW_BYTES = 1024 * 1024  # of a batch that cannot be read, kept
 RECORDS = 100_000  # in one batch; clients send some 10,000 at most
 HEADERS = 10_000  # of one record of a large batch; those behind are left out
 LARGE = 1024 * 1024  # from here on a batch is parsed here, where its headers are counted before they are made
-HANDED_OUT = 16 * 1024 * 1024  # bytes of one partition at once, and the record that goes beyond
+HANDED_OUT = 4 * 1024 * 1024  # bytes of one partition at once, and the record that goes beyond
+READ_AHEAD = 2 * 1024 * 1024  # of a connection: with aiokafka's 64 KiB it waits anew for every 256 KiB
 RECORD_OVERHEAD = 256  # bytes of a record besides key and value, as it is in memory
 
 
 _LENGTH, _LENGTH_END, _MAGIC, _CHECKED, _DELTA = 8, 12, 16, 21, 23
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _INT64 = 2**63
+
+Raw = bytes | memoryview
+"""A batch as it was fetched; a large one is a view of what was."""
 
 
 class Unreadable(bytes):
@@ -79,6 +83,7 @@ def install(limit: int) -> None:
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = PartitionRecords
     fetcher.FetchResult = FetchResult
+    conn.READER_LIMIT = READ_AHEAD
 
 
 class Batches:
@@ -95,7 +100,7 @@ class Batches:
         """Whether there is any."""
         return bool(self._data)
 
-    def __iter__(self) -> Iterator[tuple[bytes, int | None]]:
+    def __iter__(self) -> Iterator[tuple[Raw, int | None]]:
         """Each batch, and the base offset of the next one where it is there, too.
 
         A broker cuts the last one off where it will. The first one is whole, or it is none, and comes as it is.
@@ -107,7 +112,8 @@ class Batches:
             if end <= position + _MAGIC or end > len(data):
                 break
             following = struct.unpack_from(">q", data, end)[0] if len(data) - end >= _LENGTH else None
-            yield data[position:end], following
+            large = length > LARGE  # it is copied once, where its records are taken out
+            yield memoryview(data)[position:end] if large else data[position:end], following
             position = end
         if position == 0:
             yield data, None
@@ -130,7 +136,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         # No broker answers with nothing but what lies before: asked the same again, it would answer the same again.
         self.next_fetch_offset = max(self.next_fetch_offset, asked + 1)
 
-    def _unpack(self, raw: bytes, following: int | None) -> Iterator[ConsumerRecord]:
+    def _unpack(self, raw: Raw, following: int | None) -> Iterator[ConsumerRecord]:
         count = 0
         try:
             head = _head(raw, self._check_crcs)
@@ -147,7 +153,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
             if not count or behind > self.next_fetch_offset:
                 yield self._unreadable(raw, str(why), max(behind, self.next_fetch_offset + 1))
 
-    def _left_out(self, raw: bytes, head: _Head) -> bool:
+    def _left_out(self, raw: Raw, head: _Head) -> bool:
         """Whether a batch is a transaction's marker, or was aborted."""
         control = bool(head.attributes & _CONTROL)
         if self._isolation_level == fetcher.READ_COMMITTED:
@@ -174,7 +180,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
                         self._markers.setdefault(marker.producer, []).append((marker.base, aborts))
         return next((aborts for at, aborts in self._markers.get(head.producer, ()) if at > head.base), None)
 
-    def _is_open(self, raw: bytes, asked: int) -> bool:
+    def _is_open(self, raw: Raw, asked: int) -> bool:
         """Whether nobody can say yet if a batch was aborted, and there is something before it to go on with."""
         if not (self._aborted_transactions or self._aborted_producers) or self.next_fetch_offset == asked:
             return False
@@ -186,7 +192,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         self._consume_aborted_up_to(head.base)
         return head.producer in self._aborted_producers and self._fate(head) is None
 
-    def _behind(self, raw: bytes, following: int | None) -> int:
+    def _behind(self, raw: Raw, following: int | None) -> int:
         """The offset behind a batch that cannot be read: what it claims, if that may be, and else at least a step."""
         position = self.next_fetch_offset
         ahead = [offset for offset in (following, self.end) if offset is not None and offset > position]
@@ -196,7 +202,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
                 return int(claimed)
         return following if following is not None and following in ahead else position
 
-    def _unreadable(self, raw: bytes, reason: str, behind: int) -> ConsumerRecord:
+    def _unreadable(self, raw: Raw, reason: str, behind: int) -> ConsumerRecord:
         value, now = Unreadable(raw[:RAW_BYTES]), int(time.time() * 1000)
         position = self.next_fetch_offset
         base, written = -1, -1
@@ -266,7 +272,7 @@ class _Head(NamedTuple):
 _HEAD = struct.Struct(">qiibIhiqqqhii")
 
 
-def _head(raw: bytes, check_crc: bool) -> _Head:
+def _head(raw: Raw, check_crc: bool) -> _Head:
     """Raises CorruptError where this is no batch, or not the one that was written."""
     if len(raw) < _HEAD.size:
         raise CorruptError(f"{len(raw)} bytes are no batch of records")
@@ -280,12 +286,12 @@ def _head(raw: bytes, check_crc: bool) -> _Head:
     return head
 
 
-def _records(raw: bytes, head: _Head, limit: int) -> Iterator[Any]:
+def _records(raw: Raw, head: _Head, limit: int) -> Iterator[Any]:
     """The records of a batch, in rising order of offset. Raises CorruptError where they are none, or end."""
     if not 0 <= head.records <= RECORDS:
         raise CorruptError(f"it says that it has {head.records:,} records, {RECORDS:,} are read at most")
     if codec := head.attributes & _CODEC:
-        payload = unpack(codec, raw[_HEAD.size :], limit)
+        payload = unpack(codec, bytes(raw[_HEAD.size :]), limit)
         raw = b"".join((raw[: _CHECKED + 1], bytes([raw[_CHECKED + 1] & ~_CODEC]), raw[_DELTA : _HEAD.size], payload))
     before, last, done = head.base - 1, head.base + head.delta, 0
     for parse in (DefaultRecordBatch, _parse) if len(raw) < LARGE else (_parse,):
@@ -303,7 +309,7 @@ def _records(raw: bytes, head: _Head, limit: int) -> Iterator[Any]:
         return
 
 
-def _parse(raw: bytes) -> Iterator[_Record]:
+def _parse(raw: Raw) -> Iterator[_Record]:
     """The records of a batch that is not compressed, as aiokafka reads them, but for headers. Raises CorruptError."""
     head = _Head._make(_HEAD.unpack_from(raw))
     kind = 1 if head.attributes & _APPEND_TIME else 0
@@ -333,17 +339,17 @@ def _parse(raw: bytes) -> Iterator[_Record]:
         raise CorruptError(f"{len(raw) - position} bytes behind its last record")
 
 
-def _bytes(raw: bytes, position: int, end: int) -> tuple[bytes | None, int]:
+def _bytes(raw: Raw, position: int, end: int) -> tuple[bytes | None, int]:
     """What has its length before it (−1: null), and the position behind."""
     length, position = decode_varint_py(raw, position)
     if length < 0:
         return None, position
     if length > end - position:
         raise CorruptError(f"{length} bytes said where {end - position} are left of the record")
-    return raw[position : position + length], position + length
+    return bytes(raw[position : position + length]), position + length
 
 
-def _headers(raw: bytes, position: int, end: int) -> tuple[list[tuple[str, bytes | None]], int]:
+def _headers(raw: Raw, position: int, end: int) -> tuple[list[tuple[str, bytes | None]], int]:
     """Those that have a name, and the position behind all."""
     count, position = decode_varint_py(raw, position)
     if not 0 <= count <= (end - position) // 2:
@@ -358,7 +364,7 @@ def _headers(raw: bytes, position: int, end: int) -> tuple[list[tuple[str, bytes
     return found, position if count <= HEADERS else end
 
 
-def _is_abort(raw: bytes, head: _Head, limit: int) -> bool:
+def _is_abort(raw: Raw, head: _Head, limit: int) -> bool:
     """Whether a control batch says that its transaction was aborted."""
     with suppress(CorruptError, struct.error, TypeError):
         return any(ControlRecord.parse(record.key) == ABORT_MARKER for record in islice(_records(raw, head, limit), 1))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
+from faust.types import EventT
 
 from qmosaic.processors.control.order import Turns
 from qmosaic.processors.control.policy import Policy
@@ -18,6 +19,8 @@ URGENT_SECONDS, BESIDE_URGENT = 2.0, 8
 """So long after an event of the highest class, batches of others are so much smaller."""
 BESIDE_OTHERS = 8
 """And so long after one of another tenant, nobody has more than this part of a batch, or than an equal one."""
+LARGE_BYTES, LARGE_WAITING = 256 * 1024, 8
+"""What is handed out after all that is smaller, and how many may wait for that."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -29,6 +32,32 @@ class Held(msgspec.Struct, frozen=True):
     deadline_at: float
     rank: int
     tenant: str = ""
+
+
+async def smaller_first(stream: Any, arrives: Callable[[EventT[Any]], bool]) -> AsyncIterator[EventT[Any]]:
+    """The events of a stream of Faust's, large ones after the small ones that are there, one at a time.
+
+    To look at a large one takes as long as hundreds of small ones; the event loop has its turn after each. `arrives` is
+    told of every event in the order they come in; False: it is not wanted.
+    """
+    waiting = stream.channel.queue
+    async for first in stream.noack().events():
+        large, event = deque[EventT[Any]](), first
+        while True:
+            if event is not None and arrives(event):
+                if len(event.message.value or b"") > LARGE_BYTES:
+                    large.append(event)
+                else:
+                    yield event
+            # The stream goes once around the event loop for each event; what waits behind it is taken along.
+            if not waiting.empty() and len(large) < LARGE_WAITING:
+                event = waiting.get_nowait()
+            elif large:
+                event = None
+                yield large.popleft()
+                await asyncio.sleep(0)
+            else:
+                break
 
 
 class Lane:

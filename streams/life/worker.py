@@ -36,7 +36,7 @@ from qmosaic.streams.kafka.names import group_id, topic_name
 from qmosaic.streams.kafka.records import Received, Send, headers_for_turns, headers_of, stamp, whole, whose
 from qmosaic.streams.kafka.store import Store
 from qmosaic.streams.life.app import faust_app, reader_of, received
-from qmosaic.streams.life.lane import Held, Lane
+from qmosaic.streams.life.lane import Held, Lane, smaller_first
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
 from qmosaic.streams.settings import Settings
@@ -176,17 +176,18 @@ class Worker:
 
     async def _agent(self, stream: Any) -> None:
         """The agent: hand every event to its lane; a lane acknowledges it when it is done."""
-        waiting = stream.channel.queue
-        async for event in stream.noack().events():
+        async for event in smaller_first(stream, self._arrives):
             await self._take(event)
-            # The stream goes once around the event loop for each event; what waits behind it is taken along.
-            while not waiting.empty():
-                event = waiting.get_nowait()
-                if event.message.generation_id == self.app.consumer_generation_id:
-                    await self._take(event)
+
+    def _arrives(self, event: EventT[Any]) -> bool:
+        """Whether it is of a partition that is ours still; else it is read again."""
+        if ours := bool(event.message.generation_id == self.app.consumer_generation_id):
+            self.app.consumer.taken(event.message)
+        return ours
 
     async def _take(self, event: EventT[Any]) -> None:
-        self.app.consumer.taken(event.message)
+        if event.message.generation_id != self.app.consumer_generation_id:
+            return  # given away while it waited behind others
         await self._pending.acquire()
         while self._pending_bytes > PENDING_BYTES:
             self._room.clear()

@@ -391,7 +391,7 @@ def fetched(*batches: bytes, highwater: int | None = None) -> tuple[FetchResult,
 
 def test_what_compresses_well_comes_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PartitionRecords, "limit", 16 * LIMIT)
-    bombs = [batch(compressed(ZSTD, record(bytes(6 * LIMIT))), codec=ZSTD, base=k) for k in range(5)]
+    bombs = [batch(compressed(ZSTD, record(bytes(3 * reading.HANDED_OUT // 8))), codec=ZSTD, base=k) for k in range(5)]
     result, state = fetched(*bombs)
     portions = []
     while result.has_more():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import time
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from benchmarks.hostile_events import EVENTS, named
 from qmosaic.processors.control.policy import OfTenant, Policy
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import Received, whole
-from qmosaic.streams.life.lane import URGENT_SECONDS, Held, Lane
+from qmosaic.streams.life.lane import LARGE_BYTES, LARGE_WAITING, URGENT_SECONDS, Held, Lane, smaller_first
 from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
@@ -34,6 +35,60 @@ def event(offset: int, value: bytes) -> Any:
     rest: dict[str, Any] = {"timestamp": 1e9, "key": None, "value": value, "headers": [], "generation_id": 0}
     message = SimpleNamespace(tp=place, topic=place.topic, partition=place.partition, offset=offset, **rest)
     return SimpleNamespace(message=message)
+
+
+class Stream:
+    """What an agent of Faust's is given: a queue, and events that come out of it one by one."""
+
+    def __init__(self) -> None:
+        self.channel = SimpleNamespace(queue=asyncio.Queue[Any]())
+
+    def noack(self) -> Stream:
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self.channel.queue.get()
+
+
+async def test_large_events_come_after_the_small_ones_that_are_there() -> None:
+    stream, arrived = Stream(), list[int]()
+
+    def arrives(event: Any) -> bool:
+        arrived.append(event.message.offset)
+        return bool(event.message.offset != 3)
+
+    large = b"x" * (LARGE_BYTES + 1)
+    for offset, value in enumerate((large, b"", large, b"", b"", large)):
+        stream.channel.queue.put_nowait(event(offset, value))
+    order = []
+    async for each in smaller_first(stream, arrives):
+        order.append(each.message.offset)
+        if order == [1, 4, 0]:  # while the first large one is looked at, a small one comes
+            asyncio.get_running_loop().call_soon(stream.channel.queue.put_nowait, event(6, b""))
+        if len(order) == 6:
+            break
+    assert order == [1, 4, 0, 6, 2, 5]
+    assert arrived == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_no_more_than_a_few_large_events_wait_for_small_ones() -> None:
+    stream, arrived = Stream(), list[int]()
+    count = LARGE_WAITING + 3
+    for offset in range(count):
+        stream.channel.queue.put_nowait(event(offset, b"x" * (LARGE_BYTES + 1)))
+    order = list[int]()
+
+    def arrives(event: Any) -> bool:
+        arrived.append(event.message.offset)
+        return True
+
+    async for each in smaller_first(stream, arrives):
+        order.append(each.message.offset)
+        assert len(arrived) - len(order) < LARGE_WAITING
+        if len(order) == count:
+            break
+    assert order == arrived == list(range(count))
 
 
 def alike() -> Policy:
