@@ -102,7 +102,7 @@ async def follow(consumer: AIOKafkaConsumer) -> AsyncIterator[dict[TopicPartitio
     """What there is, again and again, often nothing; a broker that is away is waited for."""
     while True:
         try:
-            yield await consumer.getmany(timeout_ms=1000, max_records=MOST_AT_ONCE)
+            yield await consumer.getmany(timeout_ms=2000, max_records=MOST_AT_ONCE)
         except KafkaError:
             await asyncio.sleep(AWAY_SECONDS)
 

@@ -8,6 +8,7 @@ that is well nothing is written.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -28,7 +29,8 @@ from qmosaic.streams.life.lifeline import ASK
 from qmosaic.streams.settings import Settings
 
 TOPIC = "workers.status"
-ASK_SECONDS, AGAIN_SECONDS = 0.5, 5.0
+LOOK_SECONDS, ASK_EVERY, AGAIN_SECONDS = 0.5, 2, 5.0
+"""Between two looks; they are asked at every other one, for each answer wakes a worker up."""
 PATIENCE = 10.0
 
 log = logging.getLogger("qmosaic.troubles")
@@ -37,9 +39,10 @@ log = logging.getLogger("qmosaic.troubles")
 async def keep_telling(settings: Settings, children: Sequence[Child]) -> None:
     """For ever; a broker that is away is told later."""
     told, told_at, since = list[Trouble](), 0.0, dict[tuple[str, str], float]()
-    while True:
-        ask(children)
-        await asyncio.sleep(ASK_SECONDS)
+    for look in itertools.count():
+        if look % ASK_EVERY == 0:
+            ask(children)
+        await asyncio.sleep(LOOK_SECONDS)
         now = time.monotonic()
         found = [(child.instance, what) for child in children for what in child.troubles(now)]
         since = {key: since.get(key, time.time()) for key in found}

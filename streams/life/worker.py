@@ -39,6 +39,7 @@ from qmosaic.streams.life.app import faust_app, reader_of, received
 from qmosaic.streams.life.lane import Held, Lane, smaller_first
 from qmosaic.streams.life.letters import WorkerCrashedError, put_aside, unfit
 from qmosaic.streams.life.lifeline import Lifeline
+from qmosaic.streams.life.telling import PUBLISH_SECONDS, tell_status
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
 from qmosaic.streams.watch.logs import about, concerning, sentence
@@ -52,9 +53,7 @@ IN_MEMORY_BYTES = 32 * 1024 * 1024  # of them; the others lie in a file: what is
 BATCH_BYTES = 4 * 1024 * 1024  # of a micro-batch, unless one event alone is larger
 TRIES = 3  # of an event at which a process died
 GATE_SECONDS = 60.0  # after a crash, so long a worker does one thing at a time while it looks for the culprit
-PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
-STATUS_SECONDS, NEWS_SECONDS, FAILING_SECONDS = 5.0, 0.25, 600.0
-POLICY_SECONDS = 0.5  # between two looks at what was ordered
+POLICY_SECONDS = 1.0  # between two looks at what was ordered
 
 
 class _Handled(msgspec.Struct, frozen=True):
@@ -96,7 +95,10 @@ class Worker:
         self._in_force = InForce(settings, rest_seconds=POLICY_SECONDS, clients=clients)
         self._pending = asyncio.Semaphore(PENDING)
         self._pending_bytes = self._pending_count = 0
-        self._moved_at = time.monotonic()  # when an event came or was done
+        self._moved_at, self._moved = (
+            time.monotonic(),
+            asyncio.Event(),
+        )  # when an event came or was done, and that one did
         self.is_ready = False  # it has its partitions
         self._store = Store(IN_MEMORY_BYTES, Path(settings.data_dir))
         self._room = asyncio.Event()
@@ -128,7 +130,9 @@ class Worker:
         background = [
             self._guarded(self._lane(k)) for k in range(len(self._lanes)) for _ in range(self.stage.concurrency)
         ]
-        background.append(self._guarded(self._tell_status()))
+        background.append(
+            self._guarded(tell_status(self.handler, self.settings, self.instance, self.producer, self._moved))
+        )
         background.append(self._guarded(self._tell_ready(lifeline)))
         if rest is not None:
             background.append(self._guarded(rest))
@@ -153,6 +157,10 @@ class Worker:
         reader = reader_of(self.app)
         found = lags(reader) if reader is not None else {}
         return {topic: lag + self._pending_count for topic, lag in found.items()}
+
+    def _stir(self) -> None:
+        self._moved_at = time.monotonic()
+        self._moved.set()
 
     def trouble(self) -> str:
         """Why it should be taken for stuck, or nothing. What is paid for may take hours."""
@@ -200,7 +208,7 @@ class Worker:
         event.message.value = None
         self._pending_bytes += size
         self._pending_count += 1
-        self._moved_at = time.monotonic()
+        self._stir()
         held = Held(event.message, record, size, look.deadline_at, look.rank, look.tenant)
         self._lanes[bisect_left(self.stage.lanes, look.size)].put(held, look)
 
@@ -237,7 +245,7 @@ class Worker:
             self._pending.release()
             self._pending_bytes -= held.size
         self._pending_count -= len(batch)
-        self._moved_at = time.monotonic()
+        self._stir()
         self._room.set()
 
     async def _handle(self, batch: Sequence[Received], lane: int) -> list[_Handled]:
@@ -367,31 +375,6 @@ class Worker:
         self.app.on_partitions_revoked.connect(gone, weak=False)
         await assigned.wait()
         lifeline.ready()
-
-    async def _tell_status(self) -> None:
-        """Now and then, and at once where there is news: of a mere sign of life nobody need be woken up."""
-        told, said_at = None, 0.0
-        failed: dict[str, int] = {}
-        failing: dict[str, float] = {}
-        topic = topic_name(self.settings, "backends.status")
-        while (status := self.handler.status()) is not None:
-            now = asyncio.get_running_loop().time()
-            # Of a backend that failed lately every answer is news: it may be a trial's.
-            failures = {name: tally.failed for name, tally in status.tallies.items()}
-            failing = {name: at for name, at in failing.items() if now - at < FAILING_SECONDS} | {
-                name: now for name, count in failures.items() if count != failed.get(name, 0)
-            }
-            failed = failures
-            answers = {name: status.tallies[name].answered for name in failing if name in status.tallies}
-            news = status.backends, failures, answers, status.not_before, status.conditions
-            if news != told or now - said_at >= STATUS_SECONDS:
-                status = msgspec.structs.replace(status, worker=self.instance)
-                future = await self.producer.send(topic, wire.encode(status), key=self.instance.encode())
-                await bounded(future, PUBLISH_SECONDS, "publishing")
-                if news != told:
-                    pacing.ring([topic])
-                told, said_at = news, now
-            await asyncio.sleep(NEWS_SECONDS)
 
 
 async def _all(futures: Sequence[asyncio.Future[Any]]) -> None:

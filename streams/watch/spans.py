@@ -187,7 +187,7 @@ class Telemetry:
         self._file: SpanProcessor | None = None
         if settings.spans_dir:
             file = FileExporter(Path(settings.spans_dir) / f"{instance}.jsonl")
-            self._file = BatchSpanProcessor(file, schedule_delay_millis=200)
+            self._file = BatchSpanProcessor(file, schedule_delay_millis=500)
             self._processors.append(self._file)
 
     def export(self, span: ReadableSpan) -> None:
