@@ -324,8 +324,8 @@ async def sharing(others: int, each: int) -> list[Figure]:
 
 async def sharing_on(others: int, each: int, seconds: float) -> list[Figure]:
     """The same while it goes on: everybody has problems waiting all the time, `each` of the others so many, and one
-    nine times as many as all of them. Counted is from when all of the others have had an answer: before that what the
-    busy one sent first is still on its way in front of them.
+    nine times as many as all of them. Counted is from when all of the others have had an answer, and as many problems
+    have been answered as are on their way at once: before that what the busy one sent first is still in front of them.
 
     Jain's index is over what each is served of its fair part (`benchmarks.fairness`), and what one of the others can
     ask for is what it gets without the busy one.
@@ -346,7 +346,7 @@ async def sharing_on(others: int, each: int, seconds: float) -> list[Figure]:
             going = [asyncio.create_task(goes_on(tenant)) for tenant in tenants]
             await asyncio.sleep(WARM_SECONDS)
             async with asyncio.timeout(MOST_WARM_SECONDS):
-                while not set(small) <= {tenant for tenant, _, _ in answers}:
+                while len(answers) < len(tenants) or not set(small) <= {tenant for tenant, _, _ in answers}:
                     await asyncio.sleep(0.1)
             start = perf_counter()
             await asyncio.sleep(seconds)

@@ -17,8 +17,9 @@ from qmosaic.streams.kafka.records import Received
 
 URGENT_SECONDS, BESIDE_URGENT = 2.0, 8
 """So long after an event of the highest class, batches of others are so much smaller."""
-BESIDE_OTHERS = 8
-"""And so long after one of another tenant, nobody has more than this part of a batch, or than an equal one."""
+OTHERS_SECONDS, BESIDE_OTHERS = 10.0, 8
+"""And so long after one of another tenant, nobody has more than this part of a batch, or than an equal one. Those who
+ask again when they have their answers come in waves, as far apart as an answer takes."""
 LARGE_BYTES, LARGE_WAITING = 256 * 1024, 8
 """What is handed out after all that is smaller, and how many may wait for that."""
 
@@ -124,5 +125,5 @@ class Lane:
 
     def _forget(self, now: float) -> None:
         """Who has not come for long."""
-        while self._came and self._came[flow := next(iter(self._came))] + URGENT_SECONDS <= now:
+        while self._came and self._came[flow := next(iter(self._came))] + OTHERS_SECONDS <= now:
             del self._came[flow]

@@ -18,7 +18,15 @@ from benchmarks.hostile_events import EVENTS, named
 from qmosaic.processors.control.policy import OfTenant, Policy
 from qmosaic.streams.hops.hop import Look
 from qmosaic.streams.kafka.records import Received, whole
-from qmosaic.streams.life.lane import LARGE_BYTES, LARGE_WAITING, URGENT_SECONDS, Held, Lane, smaller_first
+from qmosaic.streams.life.lane import (
+    LARGE_BYTES,
+    LARGE_WAITING,
+    OTHERS_SECONDS,
+    URGENT_SECONDS,
+    Held,
+    Lane,
+    smaller_first,
+)
 from qmosaic.streams.life.worker import IN_MEMORY_BYTES, Worker
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
@@ -135,12 +143,26 @@ def test_what_others_do_not_fill_of_a_batch_is_not_one_tenants() -> None:
         assert await batch() == {"busy": 8} | {f"t{k}": 1 for k in range(20)}
         assert await batch() == {"busy": 8}  # the next that come do not wait for many
         filled(lane, *["other"] * 200)
-        now += URGENT_SECONDS
+        now += OTHERS_SECONDS
         filled(lane, "other", "busy")
         assert await batch() == {"busy": 32, "other": 32}  # two that wait fill it
-        now += URGENT_SECONDS
+        now += OTHERS_SECONDS
         lane_of_one = [await batch() for _ in range(3)]
         assert sum(lane_of_one, Counter()).total() == 3 * 64  # nobody came for long: it is full
+
+    asyncio.run(run())
+
+
+def test_between_the_waves_of_others_nobody_has_a_batch_alone() -> None:
+    async def run() -> None:
+        now = 100.0
+        lane = Lane(alike, lambda: now)
+        filled(lane, *["busy"] * 1000)
+        for _ in range(5):
+            filled(lane, *(f"t{k}" for k in range(20)))
+            batches = [Counter(held.tenant for held in await lane.batch(64, MEBIBYTE)) for _ in range(3)]
+            assert [batch["busy"] for batch in batches] == [8, 8, 8]
+            now += OTHERS_SECONDS / 2
 
     asyncio.run(run())
 
