@@ -42,7 +42,7 @@ from qmosaic.streams.watch.logs import last_lines, open_log, trim
 READY_SECONDS = 300.0
 """A start is given up that long after the last sign of progress: a step that a worker tells, or time of a processor."""
 LOOK_SECONDS, SAY_SECONDS = 1.0, 5.0
-LOG_LOOK_SECONDS = 1.0
+LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
 COMPILER_STARTS = 3
 HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
