@@ -106,8 +106,8 @@ def test_says_what_to_do_without_the_binary(tmp_path: Path, monkeypatch: pytest.
 def test_outlives_a_terminals_interrupt_but_not_its_parent(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from qmosaic.streams.life.broker import EmbeddedBroker\n"
-        "b = EmbeddedBroker(Path(sys.argv[1])); b.start(); print('up', flush=True)\n"
-        "try: time.sleep(600)\nexcept KeyboardInterrupt: print('interrupted', flush=True); time.sleep(600)"
+        "b = EmbeddedBroker(Path(sys.argv[1])); b.start()\n"
+        "try: print('up', flush=True); time.sleep(600)\nexcept KeyboardInterrupt: print('interrupted', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
