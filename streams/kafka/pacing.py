@@ -4,10 +4,10 @@ A Kafka broker holds an empty fetch for `fetch_max_wait_ms`. The embedded one (n
 and aiokafka asks again at once: 4,000 times a second, a core for nothing in every process. Here a consumer
 whose broker answers an empty fetch early rests before it asks again: 1 ms after records, growing to 15 ms when
 nothing comes. The processes that a supervisor started on its own broker need not rest in vain: whoever has
-published rings the *bell* of the topic, a datagram to the socket of each of its consumers, and they wake up. So they
-may rest longer: two seconds, and less where others, who ring no bell, write to what they read: a quarter of one where
-problems come, one where orders do. Who reads problems alone, encode, and finds some that nobody rang for rings the bell
-for the others. Elsewhere what nobody rang for (signs of life) is no reason to hurry.
+published rings the *bell* of the topic, a datagram to the socket of each of its consumers, and they wake up. So
+they may rest longer: two seconds, and less where others, who ring no bell, write to what they read: half of one
+where problems come, one where orders do. Who reads problems alone, encode, and finds some that nobody rang for
+rings the bell for the others. Elsewhere what nobody rang for (signs of life) is no reason to hurry.
 A real Kafka never answers early, so nothing changes there.
 """
 
@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 from aiokafka.consumer.fetcher import Fetcher
 
 SHORTEST, LONGEST, GROWTH = 0.001, 0.015, 1.3
-LONGEST_OPEN, GROWTH_OPEN = {"problems": 0.25, "control.commands": 1.0}, 1.15
+LONGEST_OPEN, GROWTH_OPEN = {"problems": 0.5, "control.commands": 1.0}, 1.15
 """With a bell, of who reads what others write too: whoever waited t for it waits some 0.15 t more."""
 LONGEST_TOLD = 1.0
 """The same, of who reads more than one topic: whoever reads the open one alone rings for it."""

@@ -13,6 +13,10 @@ committed, or lies behind a gap: transactions leave gaps, their markers take an 
 behind one as a part of it. Then a worker that is killed would not read it again. So what is in work is known here one
 by one, and what is committed ends before the first of them.
 
+Faust keeps statistics of every event, samples them once a second, and looks every 2.5 s whether the partitions go on,
+each in a turn of its loop by itself. What ours do is told by telemetry: so Faust keeps what its look needs, and looks
+at all of them at once.
+
 A worker that is killed is back as soon as its process is: a static member takes up its partitions in milliseconds. But
 Faust gives a program a second to declare its tables, at every start; ours has none.
 """
@@ -22,12 +26,14 @@ from __future__ import annotations
 import asyncio
 import types
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
+from time import monotonic
 from typing import Any
 
+from faust.sensors import Sensor
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka
-from faust.types import TP, Message
+from faust.types import TP, EventT, Message, StreamT
 from mode.services import WaitResults
 
 
@@ -67,6 +73,12 @@ class Consumer(aiokafka.Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nobody looks at gaps."""
+
+    async def verify_all_partitions_active(self) -> None:
+        """As Faust's, in one turn."""
+        now = monotonic()
+        for tp in self.assignment():
+            self.verify_event_path(now, tp)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """As Faust's; they will be read again from where they are committed."""
@@ -133,6 +145,24 @@ class CommittedTransport(Transport):
     """Of a stage whose input is written in transactions."""
 
     Consumer = CommittedConsumer
+
+
+class Inbound(Sensor):
+    """`app.monitor` of a worker: when a record of each partition last came to its stream, and no statistics."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stream_inbound_time: dict[TP, float] = {}
+
+    def on_stream_event_in(self, tp: TP, offset: int, stream: StreamT[Any], event: EventT[Any]) -> None:
+        """See the class."""
+        self.stream_inbound_time[tp] = monotonic()
+
+    def track_tp_end_offset(self, tp: TP, offset: int) -> None:
+        """Nobody asks."""
+
+    def on_tp_commit(self, tp_offsets: Mapping[TP, int]) -> None:
+        """Nobody asks."""
 
 
 class Tables(TableManager):

@@ -12,7 +12,7 @@ from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.connect import record_bytes
 from qmosaic.streams.kafka.names import group_id
 from qmosaic.streams.kafka.records import Received
-from qmosaic.streams.kafka.transport import CommittedTransport, Tables, Transport
+from qmosaic.streams.kafka.transport import CommittedTransport, Inbound, Tables, Transport
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import Stage
 
@@ -60,6 +60,7 @@ def faust_app(settings: Settings, stage: Stage, instance: str) -> faust.App:
         stream_buffer_maxsize=BUFFER,
         datadir=data / instance,
         TableManager=Tables,
+        Monitor=Inbound,
     )
     kind = CommittedTransport if stage.committed else Transport
     app.transport = kind(app.conf.broker_consumer, app)

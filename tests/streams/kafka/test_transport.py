@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import faust.transport.consumer
 import mode
 import pytest
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
-from qmosaic.streams.kafka.transport import Consumer, Tables
+from qmosaic.streams.kafka.transport import Consumer, Inbound, Tables
 from qmosaic.streams.life.app import faust_app
 from qmosaic.streams.settings import Settings
 from qmosaic.streams.topology import STAGES
@@ -113,3 +118,30 @@ async def test_a_worker_without_tables_does_not_wait_for_them(tmp_path: Path, mo
     monkeypatch.setattr(app.tables, "_update_channels", begin)
     await app.tables.on_start()
     assert began == ["recovery", "recovery"]
+
+
+def test_faust_finds_what_it_looks_for_in_our_monitor() -> None:
+    source = "".join(map(inspect.getsource, (faust.transport.consumer, driver)))
+    asked = set(re.findall(r"monitor\.([a-z_]+)", source))
+    assert "stream_inbound_time" in asked
+    assert [name for name in asked if not hasattr(Inbound(), name)] == []
+
+
+async def test_a_look_at_the_partitions_takes_one_turn_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer, looked = Alone(), []
+    places = {TP("problems", partition) for partition in range(12)}
+    monkeypatch.setattr(consumer, "assignment", lambda: places)
+    monkeypatch.setattr(consumer, "verify_event_path", lambda now, tp: looked.append(tp))
+    looking = consumer.verify_all_partitions_active()
+    with pytest.raises(StopIteration):
+        looking.send(None)
+    assert set(looked) == places
+
+
+async def test_a_record_that_comes_to_its_stream_is_remembered(tmp_path: Path) -> None:
+    app = faust_app(Settings(data_dir=str(tmp_path)), STAGES["encode"], "encode-0")
+    place, unread = TP("problems", 3), cast("Any", None)
+    app.sensors.add(app.monitor)
+    app.sensors.on_stream_event_in(place, 7, unread, unread)
+    assert isinstance(app.monitor, Inbound)
+    assert set(app.monitor.stream_inbound_time) == {place}

@@ -107,7 +107,8 @@ def test_outlives_a_terminals_interrupt_but_not_its_parent(tmp_path: Path) -> No
     program = (
         "import sys, time; from pathlib import Path; from qmosaic.streams.life.broker import EmbeddedBroker\n"
         "b = EmbeddedBroker(Path(sys.argv[1])); b.start()\n"
-        "try: print('up', flush=True); time.sleep(600)\nexcept KeyboardInterrupt: print('interrupted', flush=True); time.sleep(600)"
+        "try: print('up', flush=True); time.sleep(600)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
@@ -126,10 +127,11 @@ def test_outlives_a_terminals_interrupt_but_not_its_parent(tmp_path: Path) -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has threads of a niceness of their own")
 def test_saving_comes_behind_the_workers(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())  # another test's broker, perhaps
     broker = EmbeddedBroker(tmp_path)
     broker.start()
     try:
-        (child,) = (one for one in psutil.Process().children(recursive=True) if "noida-db" in one.name())
+        (child,) = set(psutil.Process().children()) - before
         threads = {task.name: (task / "comm").read_text().strip() for task in Path(f"/proc/{child.pid}/task").iterdir()}
         niceness = {int(name): os.getpriority(os.PRIO_PROCESS, int(name)) for name in threads}
         saving = [int(name) for name, called in threads.items() if called == module.SAVING_THREAD]
