@@ -3,18 +3,13 @@
 The state is what the logs say: an event belongs to a problem by the offset at which the problem arrived, which
 travels with it. `floors` tells how far each input may be committed: never past a record that an unsettled
 problem needs, so that a new owner of the partition reads it again and ends with the same state.
-
-One file: a state machine whose invariants hold between its methods.
 """
 
 from __future__ import annotations
 
 import heapq
-from array import array
 from collections import OrderedDict, deque
 from collections.abc import Container, Iterable, Mapping
-from hashlib import blake2b
-from struct import Struct
 from typing import Any
 
 import msgspec
@@ -25,7 +20,6 @@ from qmosaic.processors.admit import Admission, Refusal
 from qmosaic.processors.decisions import (
     INPUTS,
     INTERIM,
-    REJECTED,
     Arrived,
     Began,
     Decision,
@@ -36,6 +30,7 @@ from qmosaic.processors.decisions import (
     Settled,
     Unread,
 )
+from qmosaic.processors.remembered import Remembered, hashed
 
 # An incumbent or a proposal may be read before its problem. If the problem never comes, what waits for it is let go
 # this long after it was read.
@@ -44,38 +39,6 @@ MOST_ARRIVED = 8
 """Incumbents, and proposals, that are kept for one problem: each hop may run twice, not without end."""
 MOST_ORPHANS = 10_000
 """Events kept that were read before their problem. Beyond, they are let go: a problem without them falls back."""
-
-
-# What is remembered of a settled problem, for as long as the repeat window, so as few bytes as will do: hashes
-# instead of ids and digests (only whether they are equal is ever asked), and values packed together.
-_LOGGED = Struct("<16sqdqB")  # its key, offset, at, position, and the topic's number
-_CLAIM = Struct("<16sq")  # the hash of its digest, and its offset
-
-
-def _hash(*parts: str) -> bytes:
-    return blake2b("\0".join(parts).encode(), digest_size=16).digest()
-
-
-class _Positions:
-    """The positions of remembered events in one topic: added in order, removed nearly so, the first one at hand."""
-
-    def __init__(self) -> None:
-        self._all, self._head, self._gone = array("q"), 0, set[int]()
-
-    def add(self, position: int) -> None:
-        self._all.append(position)
-
-    def remove(self, position: int) -> None:
-        self._gone.add(position)
-        while self._head < len(self._all) and self._all[self._head] in self._gone:
-            self._gone.discard(self._all[self._head])
-            self._head += 1
-        if self._head > 1024 and 2 * self._head > len(self._all):
-            del self._all[: self._head]
-            self._head = 0
-
-    def first(self, otherwise: int) -> int:
-        return self._all[self._head] if self._head < len(self._all) else otherwise
 
 
 class Join:
@@ -110,22 +73,13 @@ class Join:
         # Records read that must be read again after a crash: offsets in order, and by problem.
         self._pending: dict[Input, OrderedDict[int, None]] = {name: OrderedDict() for name in INPUTS}
         self._needs: dict[int, list[tuple[Input, int]]] = {}
-        # Terminal events in the order they were written, as `_LOGGED`; those of problems that are yet to be read again.
-        self._log: deque[bytes] = deque()
-        self._ahead: dict[int, bytes] = {}  # offset → hash of the id
-        self._topics: list[str] = []
-        self._log_positions: dict[str, _Positions] = {}
-        self._log_ends: dict[str, int] = dict(logs or {})
-        self._ids: dict[bytes, bytes] = {}  # hash of an id → `_CLAIM`
-        self._rejections: dict[bytes, int] = {}  # hash of (id, digest) → offset
-        self._repeated: dict[int, int] = {}  # offset of a problem → of its last repeat
-        entries = sorted(settled, key=lambda one: one.position)
-        for entry in entries:  # clocks of different verifiers differ: `at` need not follow the position
-            self._log_positions.setdefault(entry.topic, _Positions()).add(entry.position)
-        for entry in sorted(entries, key=lambda one: one.at):
-            self._remember(entry)
+        self._ahead: dict[int, bytes] = {}  # settled, and yet to be read again: offset → hash of the id
+        entries = sorted(settled, key=lambda one: (one.at, one.position))
+        self._remembered = Remembered(entries, logs or {})
+        for entry in entries:
+            self._is_settled(entry)
         for one in began:
-            self._log_ends[INTERIM] = max(self._log_ends.get(INTERIM, 0), one.position + 1)
+            self._remembered.reaches(INTERIM, one.position)
             offset = one.interim.ref.offset
             if offset >= self.positions["problems"] and offset not in self._ahead:
                 self._began[offset] = one
@@ -146,7 +100,7 @@ class Join:
         """
         self.positions["problems"] = offset + 1
         self._reading[offset] = record
-        self._lines.setdefault(_hash(problem_id), deque()).append(offset)
+        self._lines.setdefault(hashed(problem_id), deque()).append(offset)
         self._need(offset, "problems", offset)
         if deadline_at is not None:
             heapq.heappush(self._deadlines, (deadline_at, offset))
@@ -162,7 +116,7 @@ class Join:
 
     def was_settled(self, offset: int, problem_id: str) -> bool:
         """Whether a record of the problems topic was settled before the restart that made us read it again."""
-        if self._ahead.get(offset) != _hash(problem_id):
+        if self._ahead.get(offset) != hashed(problem_id):
             return False
         del self._ahead[offset]
         self.positions["problems"] = max(self.positions["problems"], offset + 1)
@@ -174,7 +128,7 @@ class Join:
         """What a record of the problems topic is. `Ref`: a problem, to be admitted again when it is judged."""
         self.positions["problems"] = max(self.positions["problems"], offset + 1)
         self._reading.pop(offset, None)
-        key = _hash(_ref(verdict).problem_id)
+        key = hashed(_ref(verdict).problem_id)
         line = self._lines.get(key)
         if line is None:
             return self._found(offset, verdict, record)
@@ -208,19 +162,16 @@ class Join:
             # What came for it is needed until that is written: the next owner may be able to read it.
             return [self._reject(offset, verdict, record)]
         assert isinstance(ref, Ref)
-        problem_id, digest = ref.problem_id, ref.digest
-        key, content = _hash(problem_id), _hash(digest)
-        known = self._ids.get(key)
-        if known is not None:
-            known_content, first = _CLAIM.unpack(known)
-            if known_content == content:
-                return [self._repeat(problem_id, offset, first, record)]
+        claimed = self._remembered.claim(ref.problem_id, ref.digest, offset)
+        if claimed is not None:
+            first, is_same = claimed
+            if is_same:
+                return [self._repeat(ref.problem_id, offset, first, record)]
             labels = verdict.problem.labels if isinstance(verdict, Admission) else {}
             return [self._reject(offset, _conflict(ref, labels, first), record)]
-        self._ids[key] = _CLAIM.pack(content, offset)
         self._need(offset, "problems", offset)
         one = self._open[offset] = Open(ref, verdict if isinstance(verdict, Admission) else None, record)
-        one.interim = began.interim if began is not None and began.interim.ref.digest == digest else None
+        one.interim = began.interim if began is not None and began.interim.ref.digest == ref.digest else None
         heapq.heappush(self._deadlines, (ref.deadline_at, offset))
         for name, arrived in orphans:
             (one.incumbents if name == "incumbents" else one.proposals).append(arrived)
@@ -269,7 +220,7 @@ class Join:
         there already."""
         offset = one.ref.offset
         self._deciding.pop(offset, None)
-        self._log_ends[INTERIM] = max(self._log_ends.get(INTERIM, 0), position + 1)
+        self._remembered.reaches(INTERIM, position)
         self._began[offset] = Began(interim, position)
         one.interim = interim
         one.incumbents, one.proposals = one.now(one.incumbents), one.now(one.proposals)
@@ -297,23 +248,12 @@ class Join:
 
     def remember(self, entry: Settled) -> None:
         """A terminal event is in the log: its problem is closed, its id known."""
-        self._log_positions.setdefault(entry.topic, _Positions()).add(entry.position)
-        self._remember(entry)
+        self._remembered.add(entry)
+        self._is_settled(entry)
 
-    def _remember(self, entry: Settled) -> None:
-        if entry.topic not in self._topics:
-            self._topics.append(entry.topic)
-        self._log_ends[entry.topic] = max(self._log_ends.get(entry.topic, 0), entry.position + 1)
-        if entry.topic == REJECTED:
-            key = _hash(entry.problem_id, entry.digest)
-            self._rejections[key] = entry.offset
-        else:
-            key = _hash(entry.problem_id)
-            self._ids[key] = _CLAIM.pack(_hash(entry.digest), entry.offset)
-        number = self._topics.index(entry.topic)
-        self._log.append(_LOGGED.pack(key, entry.offset, entry.at, entry.position, number))
+    def _is_settled(self, entry: Settled) -> None:
         if entry.offset >= self.positions["problems"]:
-            self._ahead[entry.offset] = _hash(entry.problem_id)
+            self._ahead[entry.offset] = hashed(entry.problem_id)
         self._deciding.pop(entry.offset, None)
         self._began.pop(entry.offset, None)
         self._release(entry.offset)
@@ -326,21 +266,7 @@ class Join:
         """Let go of settled ids older than `before`, and beyond the newest `most`, once no re-read needs them."""
         if self.positions["problems"] < self._end:
             return
-        floor = self.floors()["problems"]
-        while self._log:
-            key, offset, at, position, number = _LOGGED.unpack(self._log[0])
-            if max(offset, self._repeated.get(offset, -1)) >= floor:
-                return
-            if at >= before and len(self._log) <= most:
-                return
-            self._log.popleft()
-            self._log_positions[self._topics[number]].remove(position)
-            self._repeated.pop(offset, None)
-            if self._topics[number] == REJECTED:
-                if self._rejections.get(key) == offset:
-                    del self._rejections[key]
-            elif (claim := self._ids.get(key)) is not None and _CLAIM.unpack(claim)[1] == offset:
-                del self._ids[key]
+        self._remembered.forget(before, most, self.floors()["problems"])
 
     def floors(self) -> dict[Input, int]:
         """How far each input may be committed."""
@@ -350,23 +276,20 @@ class Join:
     def log_starts(self) -> dict[str, int]:
         """By terminal topic, and that of rounds, the first position that a rebuild must read; a topic never seen is
         left out."""
-        out = {
-            topic: self._log_positions[topic].first(end) if topic in self._log_positions else end
-            for topic, end in self._log_ends.items()
-        }
+        out = self._remembered.starts()
         if self._began:
             out[INTERIM] = min(one.position for one in self._began.values())
         return out
 
     def _reject(self, offset: int, refusal: Refusal, record: Any) -> Reject | Duplicate:
-        first = self._rejections.setdefault(_hash(refusal.problem_id, refusal.digest), offset)
+        first = self._remembered.reject(refusal.problem_id, refusal.digest, offset)
         if first != offset:
             return self._repeat(refusal.problem_id, offset, first, record)
         self._need(offset, "problems", offset)
         return Reject(refusal, offset, record)
 
     def _repeat(self, problem_id: str, offset: int, first: int, record: Any) -> Duplicate:
-        self._repeated[first] = offset
+        self._remembered.repeat(first, offset)
         self._need(offset, "problems", offset)
         return Duplicate(problem_id, offset, first, record)
 
