@@ -1,7 +1,7 @@
 """What is remembered of the settled problems of one partition, for as long as the repeat window. No I/O, no clock.
 
-As few bytes as will do: hashes instead of ids and digests (only whether they are equal is ever asked), and values packed
-together.
+As few bytes as will do: hashes instead of ids and digests (only whether they are equal is ever asked), and values
+packed together.
 """
 
 from __future__ import annotations
