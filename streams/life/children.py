@@ -48,6 +48,7 @@ class Child:
     asked_at: float | None = None  # whether it is well, and it has not answered yet
     says: tuple[Ailment, ...] = ()  # what is wrong with it
     starts: int = 0
+    ends: int = 0
     started_at: float = 0.0
     cpu: float = 0.0
     progress_at: float = 0.0

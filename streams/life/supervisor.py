@@ -45,7 +45,7 @@ LOOK_SECONDS, SAY_SECONDS = 1.0, 5.0
 LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
 COMPILER_STARTS = 3
-HOPELESS_STARTS = 5  # a worker that ended that often before it ever was ready will not get there
+HOPELESS_ENDS = 5  # a worker that ended that often before it ever was ready will not get there
 STEADY_SECONDS = 30.0  # a worker that ran this long starts again without a pause
 LONGEST_PAUSE = 10.0
 
@@ -205,7 +205,7 @@ class Supervisor:
             if (now := time.monotonic()) - looked >= LOOK_SECONDS:
                 looked = now
                 note_progress(late, now)
-            hopeless = [child for child in late if child.starts >= HOPELESS_STARTS]
+            hopeless = [child for child in late if child.ends >= HOPELESS_ENDS]
             stuck = [child for child in late if child.starts and now - child.progress_at > READY_SECONDS]
             if hopeless or stuck:
                 names = ", ".join(child.instance for child in hopeless or stuck)
@@ -277,6 +277,7 @@ class Supervisor:
             await self._spawn(child)
             assert child.process is not None
             code = await child.process.wait()
+            child.ends += 1
             child.is_back = False
             steady = time.monotonic() - child.started_at > STEADY_SECONDS
             pause = 0.0 if steady or child.starts == 1 else min(LONGEST_PAUSE, max(0.25, pause * 2))

@@ -109,7 +109,14 @@ os.kill(os.getpid(), signal.SIGSEGV)
 """
 
 
-@pytest.mark.parametrize(("program", "words"), [(NATIVE, "last words \\x1b[31m"), ("sys.exit('no key')", "no key")])
+SLOW = """
+print("first words", flush=True)
+time.sleep(0.3)
+sys.exit("no key")
+"""
+
+
+@pytest.mark.parametrize(("program", "words"), [(NATIVE, "last words \\x1b[31m"), (SLOW, "no key")])
 async def test_a_crash_loop_ends_with_its_last_words_and_bounded_logs(
     program: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
