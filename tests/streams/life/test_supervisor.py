@@ -83,6 +83,34 @@ def test_another_users_data_folder_is_refused(tmp_path: Path, monkeypatch: pytes
         asyncio.run(Supervisor(settings_for("embedded", tmp_path / "mine"), STAGES).start())
 
 
+class Draining:
+    """A process that ends when all of them were told to."""
+
+    def __init__(self, told: set[str], of: int, name: str) -> None:
+        self.returncode: int | None = None
+        self._told, self._of, self._name = told, of, name
+
+    def terminate(self) -> None:
+        self._told.add(self._name)
+
+    async def wait(self) -> int:
+        while len(self._told) < self._of:
+            await asyncio.sleep(0.01)
+        self.returncode = 0
+        return 0
+
+
+async def test_workers_stop_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DRAIN_SECONDS", 60.0)
+    said, told = list[str](), set[str]()
+    up = Supervisor(settings_for("127.0.0.1:9", tmp_path / "data"), STAGES, tell=said.append, create=False)
+    for child in up.children:
+        child.process = Draining(told, len(up.children), child.instance)  # type: ignore[assignment]
+    await asyncio.wait_for(up.stop(), 30)
+    assert told == {child.instance for child in up.children}
+    assert said == []
+
+
 # What goes wrong at a start
 
 

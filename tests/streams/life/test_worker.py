@@ -204,12 +204,48 @@ def test_what_is_urgent_is_no_part_of_the_batch_of_others() -> None:
     asyncio.run(run())
 
 
+def encoder(folder: Path) -> Worker:
+    """A worker of encode, of which nothing runs but what is called."""
+    settings = Settings(data_dir=str(folder))
+    worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
+    worker.app.consumer = Mock()  # Faust would make one, with a client
+    worker._lanes = [Lane(alike, time) for _ in range(len(worker.stage.lanes) + 1)]
+    return worker
+
+
+async def test_what_is_given_away_while_it_waits_is_left_to_its_next_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, stream, looked = encoder(tmp_path), Stream(), list[int]()
+    worker.app.consumer_generation_id = 0
+    look = worker.handler.look
+
+    def looks(record: Received) -> Look:
+        looked.append(record.offset)
+        if record.offset == 2:  # the partitions go to somebody else, and are ours again after that
+            worker.app.consumer_generation_id += 1
+            later = event(3, b"{}")
+            later.message.generation_id = worker.app.consumer_generation_id
+            stream.channel.queue.put_nowait(later)
+        return look(record)
+
+    monkeypatch.setattr(worker.handler, "look", looks)
+    for offset, value in enumerate((b"x" * (LARGE_BYTES + 1), b"{}", b"{}")):
+        stream.channel.queue.put_nowait(event(offset, value))
+    agent = asyncio.create_task(worker._agent(stream))
+    give_up = asyncio.get_running_loop().time() + 60
+    while 3 not in looked and not agent.done():
+        assert asyncio.get_running_loop().time() < give_up
+        await asyncio.sleep(0.01)
+    agent.cancel()
+    await asyncio.wait([agent])
+    assert looked == [1, 2, 3]  # the large one waited behind them, and was not ours any more
+    assert worker._pending_count == 3
+
+
 def test_large_events_do_not_keep_a_small_one_out(tmp_path: Path) -> None:
     async def run() -> None:
-        settings = Settings(data_dir=str(tmp_path))
-        worker = Worker(settings, STAGES["encode"], "encode-0", Tracing(Telemetry(settings, "encode", "encode-0"), "g"))
-        worker.app.consumer = Mock()  # Faust would make one, with a client
-        worker._lanes = [Lane(alike, time) for _ in range(len(worker.stage.lanes) + 1)]
+        worker = encoder(tmp_path)
         count, large = IN_MEMORY_BYTES // (8 * MEBIBYTE) + 3, b"x" * (8 * MEBIBYTE)
         for offset in range(count):
             await worker._take(event(offset, large))
