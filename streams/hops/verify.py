@@ -49,7 +49,7 @@ from qmosaic.streams.watch.sensor import Sensor
 log = logging.getLogger("qmosaic.verify")
 
 TRANSACTION_SECONDS = 25.0  # a broker's restart fits in
-JUDGING_MS = 20  # how long to wait for records while something large is being judged
+IDLE_MS, JUDGING_MS = 1000, 20  # how long to wait for records: while nothing is open, while something large is judged
 OFFSET_SECONDS = 1.0  # an idle partition's offsets are committed that often
 TRIAGE_SECONDS = 0.25  # so often the open problems are looked through for those that get no answer in time
 TRIAGE_SHARE = 0.5  # of the time, spent on settling these
@@ -144,14 +144,14 @@ class Verifier(ExactlyOnce[Partition]):
         return owned.join.positions[cast(Input, name)]
 
     def patience(self) -> int:
-        """Until the next deadline, half a second at most."""
+        """Until the next deadline, half a second at most; a second where nothing is open."""
         if any(owned.found for owned in self.owned.values()):
             return 0
         if self._running:
             return JUDGING_MS
         deadlines = [d for owned in self.owned.values() if (d := owned.join.next_deadline()) is not None]
         if not deadlines:
-            return 500
+            return IDLE_MS
         left = min(deadlines) - self.settings.verify.margin_seconds - self.clock()
         return max(1, min(500, int(left * 1000) + 1))
 

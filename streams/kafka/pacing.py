@@ -5,7 +5,7 @@ and aiokafka asks again at once: 4,000 times a second, a core for nothing in eve
 whose broker answers an empty fetch early rests before it asks again: 1 ms after records, growing to 15 ms when
 nothing comes. The processes that a supervisor started on its own broker need not rest in vain: whoever has
 published rings the *bell* of the topic, a datagram to the socket of each of its consumers, and they wake up. So
-they may rest longer: two seconds, and less where others, who ring no bell, write to what they read: half of one
+they may rest longer: four seconds, and less where others, who ring no bell, write to what they read: half of one
 where problems come, one where orders do. Who reads problems alone, encode, and finds some that nobody rang for
 rings the bell for the others. Elsewhere what nobody rang for (signs of life) is no reason to hurry.
 A real Kafka never answers early, so nothing changes there.
@@ -30,10 +30,10 @@ LONGEST_OPEN, GROWTH_OPEN = {"problems": 0.5, "control.commands": 1.0}, 1.15
 """With a bell, of who reads what others write too: whoever waited t for it waits some 0.15 t more."""
 LONGEST_TOLD = 1.0
 """The same, of who reads more than one topic: whoever reads the open one alone rings for it."""
-LONGEST_RUNG, GROWTH_RUNG = 2.0, 8.0
+LONGEST_RUNG, GROWTH_RUNG = 4.0, 8.0
 """With a bell, of who reads what only those write who ring it."""
 EARLY = 0.2  # of fetch_max_wait_ms
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 4.0
 """Between two looks of a fetcher with a bell at what there might be to do; all that there is wakes it up, too."""
 VARIABLE = "QMOSAIC_BELL"  # the folder, in the environment of a supervisor's workers
 

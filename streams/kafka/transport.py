@@ -13,9 +13,9 @@ committed, or lies behind a gap: transactions leave gaps, their markers take an 
 behind one as a part of it. Then a worker that is killed would not read it again. So what is in work is known here one
 by one, and what is committed ends before the first of them.
 
-Faust keeps statistics of every event, samples them once a second, and looks every 2.5 s whether the partitions go on,
-each in a turn of its loop by itself. What ours do is told by telemetry: so Faust keeps what its look needs, and looks
-at all of them at once.
+Faust keeps statistics of every event, samples them once a second, looks for something to commit once a second, and
+every 2.5 s whether the partitions go on, each in a turn of its loop by itself. What ours do is told by telemetry: so
+Faust keeps what its look needs, looks less often and at all of them at once, and commits where something was done.
 
 A worker that is killed is back as soon as its process is: a static member takes up its partitions in milliseconds. But
 Faust gives a program a second to declare its tables, at every start; ours has none.
@@ -27,6 +27,7 @@ import asyncio
 import types
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Generator, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -34,26 +35,57 @@ from faust.sensors import Sensor
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka
 from faust.types import TP, EventT, Message, StreamT
-from mode.services import WaitResults
+from mode.services import Service, WaitResults
+
+COMMIT_SECONDS, LOOK_SECONDS = 10.0, 10.0
+"""Between two commits while nothing is done, for what could not be committed before; between two looks at whether the
+partitions go on."""
 
 
 class Thread(aiokafka.AIOKafkaConsumerThread):
-    """The thread that Faust gives the client, which reads what is committed."""
+    """The thread that Faust gives the client."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         client = super()._create_worker_consumer(transport)
-        client._isolation_level = "read_committed"
+        if isinstance(self.consumer, CommittedConsumer):
+            client._isolation_level = "read_committed"
         return client
+
+    @Service.task
+    async def _thread_keepalive(self) -> None:
+        """Nothing: what is asked of the thread wakes it up."""
 
 
 class Consumer(aiokafka.Consumer):
     """See the head of this file."""
 
-    committed = False
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._taken: defaultdict[TP, deque[int]] = defaultdict(deque)
+        self._done = asyncio.Event()
+
+    def ack(self, message: Message) -> bool:
+        """As Faust's; there is something to commit."""
+        self._done.set()
+        return bool(super().ack(message))
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        """As Faust's, an interval after something was done."""
+        while not self.should_stop:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._done.wait(), COMMIT_SECONDS)
+            self._done.clear()
+            await self.sleep(self.commit_interval)
+            await self.commit()
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """As Faust's, less often."""
+        while not self.should_stop:
+            await self.sleep(LOOK_SECONDS)
+            if not self.app.rebalancing:
+                await self.verify_all_partitions_active()
 
     def taken(self, message: Message) -> None:
         """It is in work, until it is acknowledged. To be told in the order of its partition."""
@@ -86,9 +118,8 @@ class Consumer(aiokafka.Consumer):
             self._taken.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
-    def _new_consumer_thread(self) -> aiokafka.AIOKafkaConsumerThread:
-        kind = Thread if self.committed else aiokafka.AIOKafkaConsumerThread
-        return kind(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> Thread:
+        return Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def wait_first(self, *waits: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109  # as Faust has it
         """The first of `waits` to end; the others are cancelled."""
@@ -131,8 +162,6 @@ def _rest(begun: Coroutine[Any, Any, Any], waited_for: Any) -> Generator[Any, An
 
 class CommittedConsumer(Consumer):
     """Of a stage whose input is written in transactions."""
-
-    committed = True
 
 
 class Transport(aiokafka.Transport):

@@ -42,7 +42,6 @@ from qmosaic.streams.watch.logs import last_lines, open_log, trim
 READY_SECONDS = 300.0
 """A start is given up that long after the last sign of progress: a step that a worker tells, or time of a processor."""
 LOOK_SECONDS, SAY_SECONDS = 1.0, 5.0
-LOG_LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 15.0
 COMPILER_STARTS = 3
 HOPELESS_ENDS = 5  # a worker that ended that often before it ever was ready will not get there
@@ -249,7 +248,7 @@ class Supervisor:
 
     async def _keep_broker(self, broker: EmbeddedBroker) -> None:
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_SECONDS)
             status = broker.poll()
             if status is not None:
                 self._tell(f"the embedded broker ended with {status}, starting it again at {broker.address}")
@@ -262,7 +261,7 @@ class Supervisor:
     async def _keep_logs(self) -> None:
         while True:
             self._trim_logs()
-            await asyncio.sleep(LOG_LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _trim_logs(self) -> None:
         if self._logs is not None:

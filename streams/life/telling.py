@@ -14,7 +14,7 @@ from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.names import topic_name
 from qmosaic.streams.settings import Settings
 
-STATUS_SECONDS, NEWS_SECONDS, CALM_SECONDS, FAILING_SECONDS = 5.0, 0.25, 1.0, 600.0
+STATUS_SECONDS, NEWS_SECONDS, CALM_SECONDS, FAILING_SECONDS = 5.0, 0.25, 2.5, 600.0
 PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends and starts anew
 
 

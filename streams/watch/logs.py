@@ -143,10 +143,11 @@ def trim(path: Path, most: int) -> None:
 
     It is emptied in place, as its writers, which append, have it open; what one writes in the moment between is lost.
     """
-    with suppress(OSError), path.open("r+b") as log:  # not there yet; a full disk: the next time
-        size = log.seek(0, os.SEEK_END)
-        if size > most:
-            log.seek(size - most)
+    with suppress(OSError):  # not there yet; a full disk: the next time
+        if path.stat().st_size <= most:
+            return
+        with path.open("r+b") as log:
+            log.seek(log.seek(0, os.SEEK_END) - most)
             last = log.read(most)
             log.truncate(0)
             with open_log(path.with_name(f"{path.name}.1")) as old:

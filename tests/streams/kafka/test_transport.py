@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import faust.transport.consumer
@@ -15,6 +16,7 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from qmosaic.streams.kafka import transport
 from qmosaic.streams.kafka.transport import Consumer, Inbound, Tables
 from qmosaic.streams.life.app import faust_app
 from qmosaic.streams.settings import Settings
@@ -136,6 +138,32 @@ async def test_a_look_at_the_partitions_takes_one_turn_and_all_of_them(monkeypat
     with pytest.raises(StopIteration):
         looking.send(None)
     assert set(looked) == places
+
+
+async def test_there_is_a_commit_where_something_was_done_and_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer, commits = Alone(), asyncio.Queue[None]()
+    consumer._done, consumer.commit_interval = asyncio.Event(), 0.01
+
+    async def commit() -> None:
+        commits.put_nowait(None)
+
+    monkeypatch.setattr(consumer, "commit", commit)
+    monkeypatch.setattr(transport, "COMMIT_SECONDS", 3600.0)
+    handler: Any = Consumer._commit_handler
+    task: asyncio.Task[None] = asyncio.create_task(handler.fun(consumer))
+    message = cast("Any", SimpleNamespace(acked=True))
+    await asyncio.sleep(0.1)
+    assert commits.empty()
+    for _ in range(2):
+        consumer.ack(message)
+        await asyncio.wait_for(commits.get(), 60)
+    await asyncio.sleep(0.1)
+    assert commits.empty()
+    monkeypatch.setattr(transport, "COMMIT_SECONDS", 0.01)
+    consumer.ack(message)  # from now on it looks by itself, too
+    for _ in range(3):
+        await asyncio.wait_for(commits.get(), 60)
+    task.cancel()
 
 
 async def test_a_record_that_comes_to_its_stream_is_remembered(tmp_path: Path) -> None:
