@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
 from qmosaic.codecs.events import wire
-from qmosaic.streams.hops.hop import Handler
+from qmosaic.codecs.events.control import BackendStatus
 from qmosaic.streams.kafka import pacing
 from qmosaic.streams.kafka.bounded import bounded
 from qmosaic.streams.kafka.names import topic_name
@@ -19,17 +20,22 @@ PUBLISH_SECONDS = 40.0  # a broker's restart fits in; beyond, the process ends a
 
 
 async def tell_status(
-    handler: Handler, settings: Settings, instance: str, producer: AIOKafkaProducer, moved: asyncio.Event
+    status_of: Callable[[], BackendStatus | None],
+    settings: Settings,
+    instance: str,
+    producer: AIOKafkaProducer,
+    moved: asyncio.Event,
 ) -> None:
     """Now and then, and soon where there is news: of a mere sign of life nobody need be woken up.
 
-    `moved`: set where an event came or was done; while none does, little changes. Ends where there is nothing to say.
+    `status_of`: what there is to say now; it ends where that is nothing. `moved`: set where an event came or was done;
+    while none does, little changes.
     """
     told, said_at = None, 0.0
     failed: dict[str, int] = {}
     failing: dict[str, float] = {}
     topic = topic_name(settings, "backends.status")
-    while (status := handler.status()) is not None:
+    while (status := status_of()) is not None:
         now = asyncio.get_running_loop().time()
         # Of a backend that failed lately every answer is news: it may be a trial's.
         failures = {name: tally.failed for name, tally in status.tallies.items()}

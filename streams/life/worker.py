@@ -131,7 +131,7 @@ class Worker:
             self._guarded(self._lane(k)) for k in range(len(self._lanes)) for _ in range(self.stage.concurrency)
         ]
         background.append(
-            self._guarded(tell_status(self.handler, self.settings, self.instance, self.producer, self._moved))
+            self._guarded(tell_status(self.handler.status, self.settings, self.instance, self.producer, self._moved))
         )
         background.append(self._guarded(self._tell_ready(lifeline)))
         if rest is not None:

@@ -86,12 +86,17 @@ def test_another_users_data_folder_is_refused(tmp_path: Path, monkeypatch: pytes
 class Draining:
     """A process that ends when all of them were told to."""
 
+    pid = 0
+
     def __init__(self, told: set[str], of: int, name: str) -> None:
         self.returncode: int | None = None
         self._told, self._of, self._name = told, of, name
 
     def terminate(self) -> None:
         self._told.add(self._name)
+
+    def kill(self) -> None:
+        raise AssertionError(f"{self._name} had to be killed")
 
     async def wait(self) -> int:
         while len(self._told) < self._of:
@@ -105,7 +110,7 @@ async def test_workers_stop_all_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     said, told = list[str](), set[str]()
     up = Supervisor(settings_for("127.0.0.1:9", tmp_path / "data"), STAGES, tell=said.append, create=False)
     for child in up.children:
-        child.process = Draining(told, len(up.children), child.instance)  # type: ignore[assignment]
+        child.process = Draining(told, len(up.children), child.instance)
     await asyncio.wait_for(up.stop(), 30)
     assert told == {child.instance for child in up.children}
     assert said == []

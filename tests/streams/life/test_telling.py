@@ -20,7 +20,7 @@ WAIT_SECONDS = 60
 
 
 class Backends:
-    """As a handler: it says what its backends are like; None: it has none any more."""
+    """What a worker's backends are like; None: it has none any more."""
 
     def __init__(self) -> None:
         self.says: BackendStatus | None = BackendStatus(
@@ -61,7 +61,8 @@ async def test_news_of_a_backend_is_told_soon_and_once(events_come: bool, monkey
         rung.extend(topics)
 
     monkeypatch.setattr(pacing, "ring", ring)
-    handler, producer, moved = Backends(), Producer(), asyncio.Event()
+    backends, moved = Backends(), asyncio.Event()
+    producer: Any = Producer()
 
     async def heard() -> Any:
         said = await asyncio.wait_for(producer.said.get(), WAIT_SECONDS)
@@ -70,23 +71,22 @@ async def test_news_of_a_backend_is_told_soon_and_once(events_come: bool, monkey
     async def asked_again() -> None:
         """Until it has looked, and looked again: the first look may have been from before."""
         for _ in range(2):
-            while not handler.asked.empty():
-                handler.asked.get_nowait()
+            while not backends.asked.empty():
+                backends.asked.get_nowait()
             if events_come:
                 moved.set()
-            await asyncio.wait_for(handler.asked.get(), WAIT_SECONDS)
+            await asyncio.wait_for(backends.asked.get(), WAIT_SECONDS)
 
-    telling_it: Any = telling.tell_status(handler, Settings(), "execute.classical-0", producer, moved)  # type: ignore[arg-type]
-    task = asyncio.create_task(telling_it)
+    task = asyncio.create_task(telling.tell_status(backends.status, Settings(), "execute.classical-0", producer, moved))
     assert await heard() == ("execute.classical-0", {})
     await asked_again()
-    handler.until(7.0)
+    backends.until(7.0)
     if events_come:
         moved.set()
     assert await heard() == ("execute.classical-0", {"exact": 7.0})
     await asked_again()
     assert producer.said.empty()
     assert rung == ["backends.status"] * 2
-    handler.says = None
+    backends.says = None
     moved.set()
     await asyncio.wait_for(task, WAIT_SECONDS)
